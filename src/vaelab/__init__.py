@@ -1,0 +1,16 @@
+"""vaelab: experiments with variational autoencoders."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vaelab.runs import Run, load_run
+
+__all__ = ["Run", "load_run"]
+
+
+def __getattr__(name: str) -> Any:
+    # `python run.py --help` imports this package and must not wait for torch.
+    if name in __all__:
+        return getattr(import_module("vaelab.runs"), name)
+    raise AttributeError(f"module 'vaelab' has no attribute {name!r}")

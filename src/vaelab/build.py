@@ -1,0 +1,222 @@
+"""From a config, a plain dictionary, to objects; past this file nothing knows of a config.
+
+A node with `_target_` becomes the object it names. From the config of a saved run, which may be a stranger's, only
+targets in vaelab's own folder for that part, and torch's optimizers, are built.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest
+from vaelab.images import Dataset
+from vaelab.logger import Logger
+from vaelab.objective.elbo import ELBO
+from vaelab.ops import generator
+from vaelab.train import Trainer
+from vaelab.vae import VAE
+
+OUR_TARGETS = {"optimizer": "torch.optim", "trainer": "vaelab.train", "logger": "vaelab.logger"}
+Config = Mapping[str, Any]
+
+
+class UnknownKeyError(UserError):
+    """A key that the object built from its node does not take.
+
+    Args:
+        node: the node, such as `model`.
+        key: the unknown key.
+        known: the keys that it takes.
+    """
+
+    def __init__(self, node: str, key: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = nearest(key, known) or f"; it takes {', '.join(known)}"
+        super().__init__(f"{node} has no key {key!r}{near}")
+        self.node = node
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All objects of a run."""
+
+    vae: VAE
+    dataset: Dataset
+    objective: ELBO
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int, int], float]
+    trainer: Trainer
+    seed: int
+
+
+class Builder:
+    """Builds the parts of one config.
+
+    Args:
+        config: plain dictionaries, resolved.
+        trusted: None to build any target, as for a config that the person has just composed; for a saved config the
+            packages, besides vaelab's own parts, whose code may be run.
+    """
+
+    def __init__(self, config: Config, trusted: Iterable[str] | None) -> None:
+        self.config = config
+        self.trusted = None if trusted is None else tuple(trusted)
+
+    def experiment(self) -> Experiment:
+        """Everything a training needs; UserError where the config makes no sense."""
+        trainer = self.part("trainer")
+        seed = self.config["seed"]
+        _translated("", lambda: check_integer("seed", seed, 0))
+        device = pick_device(trainer.device)
+        objective = self.part("objective")
+        schedule = self.part("scheduler")
+        dataset = self.dataset()
+        image_shape = _translated("dataset.", lambda: dataset.image_shape)
+        vae = self.vae(image_shape, seed, bfloat16=trainer.precision == "bfloat16")
+        check_support(self.config, vae, dataset)
+        vae.to(device)
+        return Experiment(vae, dataset, objective, self.optimizer(vae), schedule, trainer, seed)
+
+    def dataset(self) -> Dataset:
+        """The dataset."""
+        return self.part("dataset")
+
+    def objective(self) -> ELBO:
+        """The objective."""
+        return self.part("objective")
+
+    def logger(self, run_dir: Path) -> Logger:
+        """The logger of a run directory."""
+        return self.part("logger", run_dir=run_dir)
+
+    def optimizer(self, vae: VAE) -> torch.optim.Optimizer:
+        """The optimizer over all parameters."""
+        _translated("optimizer.", lambda: check_number("lr", self.config["optimizer"].get("lr"), 0, above=True))
+        return self.part("optimizer", params=vae.parameters())
+
+    def vae(self, image_shape: tuple[int, int, int], seed: int = 0, bfloat16: bool = False) -> VAE:
+        """The model, its weights a function of the seed."""
+        latent_dim = self.config["latent"]["dim"]
+        _translated("latent.", lambda: check_integer("dim", latent_dim, 1))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(seed, "weights").initial_seed())
+            likelihood = self.part("likelihood")
+            encoder, decoder = self.part(
+                "model",
+                image_shape=image_shape,
+                latent_dim=latent_dim,
+                params_per_channel=likelihood.params_per_channel,
+            )
+            posterior = self.part("posterior", in_features=encoder.out_features, latent_dim=latent_dim)
+            return VAE(encoder, decoder, posterior, self.part("prior"), likelihood, latent_dim, bfloat16)
+
+    def part(self, name: str, **runtime: Any) -> Any:
+        """Build the node `name`, passing on what only the run knows."""
+        node = self.config.get(name)
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            raise UserError(f"{name} must be one of the options of its group, with a _target_, got {node!r}")
+        self._check_targets(name, node)
+        target = _locate(node["_target_"])
+        if target is None:
+            raise UserError(f"{name}._target_ must name a class or a function, but there is no {node['_target_']}")
+        _check_keys(name, node, target, runtime)
+        # Arguments given to `instantiate` itself would be turned into config nodes; those of the call stay objects.
+        partial = {**node, "_partial_": True, "_convert_": "all"}
+        return _translated(f"{name}.", lambda: instantiate(partial)(**runtime))
+
+    def _check_targets(self, name: str, node: Any) -> None:
+        if self.trusted is None:
+            return
+        if isinstance(node, Mapping):
+            target = node.get("_target_")
+            if target is not None and not self._is_trusted(name, str(target)):
+                raise UserError(
+                    f"{name}._target_ of a saved run must lie in {OUR_TARGETS.get(name, f'vaelab.{name}')}, got {target}; "
+                    f"if you trust its code, name its package: trust=[{str(target).split('.')[0]}]"
+                )
+        for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+            self._check_targets(name, child)
+
+    def _is_trusted(self, name: str, target: str) -> bool:
+        packages = (OUR_TARGETS.get(name, f"vaelab.{name}"), *(self.trusted or ()))
+        if not any(target.startswith(f"{package}.") for package in packages):
+            return False
+        # `vaelab.train.torch.hub.load` begins well and ends elsewhere: ask the object itself where it is from.
+        found = _locate(target)
+        module = getattr(found, "__module__", None) or ""
+        return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def check_support(config: Config, vae: VAE, dataset: Dataset) -> None:
+    """Raise UserError if the likelihood cannot score the pixels that the dataset gives."""
+    supports = vae.likelihood.supports
+    if dataset.support not in supports:
+        chosen = type(vae.likelihood).__name__
+        advice = (
+            "choose dataset.binarize=none, or likelihood=bernoulli"
+            if dataset.support == "binary"
+            else "choose dataset.binarize=dynamic, or another likelihood"
+        )
+        raise UserError(
+            f"{chosen} scores pixels of the kind {' or '.join(supports)}, but {dataset.name} with "
+            f"dataset.binarize={dataset.binarize} gives {dataset.support} pixels; {advice}"
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or with `auto` the best there is; UserError if it is absent."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind, _, index = str(name).partition(":")
+    _translated("trainer.", lambda: check_choice("device", kind, ("auto", *available)))
+    if not available[kind] or (index and not (index.isdigit() and int(index) < torch.cuda.device_count())):
+        there = ", ".join(kind for kind, there in available.items() if there)
+        raise UserError(f"trainer.device={name} is not on this machine, which has {there}; use trainer.device=auto")
+    return torch.device(name)
+
+
+def _locate(target: str) -> Any:
+    module, _, attribute = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute, None)
+    except (ImportError, ValueError):
+        return None
+
+
+def _check_keys(name: str, node: Config, target: Callable[..., Any], runtime: Config) -> None:
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = {parameter.name for parameter in parameters} - set(runtime)
+    given = {str(key) for key in node if not str(key).startswith("_")}
+    for key in sorted(given - known):
+        raise UnknownKeyError(name, key, known)
+    needed = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+    for key in sorted(needed & known - given):
+        raise UserError(f"{name} needs the key {key!r}, which {node['_target_']} takes and the config does not give")
+
+
+def _translated(prefix: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError):
+            raise UserError(f"{prefix}{error.__cause__}") from error
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise
+    except ValueError as error:
+        raise UserError(f"{prefix}{error}") from error

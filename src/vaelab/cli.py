@@ -1,0 +1,111 @@
+"""The `vaelab` command: generate from runs, evaluate them, list them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from vaelab.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (UserError, OSError) as error:
+        print(f"vaelab: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vaelab", description="Use runs that `python run.py` has trained.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    generate = commands.add_parser("generate", help="draw images from a run's prior into a PNG")
+    generate.set_defaults(command=_generate)
+    _add_run_arguments(generate)
+    generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
+    generate.add_argument("--output", type=Path, default=Path("samples.png"), metavar="FILE", help="the PNG (samples.png)")
+    generate.add_argument("--grid", action="store_true", help="a square of images instead of a row")
+    generate.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    generate.add_argument("--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean")
+
+    evaluate = commands.add_parser("evaluate", help="ELBO, reconstruction, KL and bits/dim of a run on its dataset")
+    evaluate.set_defaults(command=_evaluate)
+    _add_run_arguments(evaluate)
+    evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
+    evaluate.add_argument(
+        "--importance-samples", type=_positive, default=0, metavar="K", help="also log p(x), bounded with K samples of z"
+    )
+
+    runs = commands.add_parser("runs", help="a table of all runs below a folder, best first")
+    runs.set_defaults(command=_runs)
+    runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
+    return parser
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE", help="a package whose code the run's config may name"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    return int(text)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from vaelab.figures import save_grid
+    from vaelab.runs import load_run
+
+    images = load_run(options.run, options.trust).sample(options.num_samples, options.seed, options.pixel_noise)
+    columns = -(-int(options.num_samples**0.5 * 1000) // 1000) if options.grid else options.num_samples
+    save_grid(options.output, images, columns)
+    print(f"{options.num_samples} samples in {options.output}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from vaelab.runs import load_run
+
+    run = load_run(options.run, options.trust)
+    for name, value in run.evaluate(options.split, options.importance_samples).items():
+        unit = "bits" if name == "bits_per_dim" else "nats per image"
+        print(f"{options.split}/{name:<16} {value:12.4f}  {unit}")
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from vaelab.runs import find_runs
+
+    if not options.folder.is_dir():
+        raise UserError(f"{options.folder} is no folder; name one with runs below it, such as outputs", exit_code=2)
+    table = Table("dataset", "model", "latent", "epochs", box=box.SIMPLE_HEAD)
+    for head in ("val loss", "test ELBO", "bits/dim", "images/s"):
+        table.add_column(head, justify="right")
+    table.add_column("status")
+    table.add_column("directory")
+    for path, summary in find_runs(options.folder):
+        metrics, setting = summary.get("metrics", {}), summary.get("setting", {})
+        table.add_row(
+            setting.get("dataset", "?"),
+            setting.get("choices", {}).get("model", "?"),
+            str(setting.get("latent_dim", "?")),
+            f"{summary['epochs']:g}" if "epochs" in summary else "",
+            _number(metrics.get("val/loss"), 2),
+            _number(metrics.get("test/elbo"), 2),
+            _number(metrics.get("test/bits_per_dim"), 3),
+            _number(summary.get("images_per_second"), 0),
+            summary.get("status", "?"),
+            str(path),
+        )
+    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(table)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,1 @@
+"""The datasets, one a file, each a function `load` that returns a `vaelab.images.Dataset`."""

@@ -1,0 +1,47 @@
+"""Errors for people: one sentence with what was expected, what came, what to do."""
+
+import math
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from numbers import Integral, Real
+
+
+class UserError(Exception):
+    """A mistake that the person at the keyboard can mend; shown as one sentence, without a stack.
+
+    Args:
+        sentence: what was expected, what came, what to do.
+        exit_code: 1, or 2 for a wrong command line.
+    """
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'mlp'?` for the names nearest to `name`, or nothing when none is near."""
+    near = get_close_matches(name, list(known), n=2)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def check_integer(name: str, value: object, minimum: int) -> None:
+    """Raise ValueError unless `value` is an integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+
+
+def check_number(name: str, value: object, minimum: float, *, above: bool = False) -> None:
+    """Raise ValueError unless `value` is a finite number, at least `minimum` (or, with `above`, above it)."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value < minimum or (above and value == minimum):
+        bound = f"above {minimum:g}" if above else f"of at least {minimum:g}"
+        raise ValueError(f"{name} must be a finite number {bound}, got {value!r}")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}"
+        )

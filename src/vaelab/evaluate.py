@@ -1,0 +1,80 @@
+"""What a trained model is worth: the ELBO and its terms, bits per dimension, the importance-weighted likelihood."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from vaelab.images import Dataset
+from vaelab.objective.elbo import ELBO
+from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, unit_interval
+from vaelab.parts import MASS
+from vaelab.vae import VAE
+
+
+def nothing() -> None:
+    """What is called between two batches when nobody wants to interrupt."""
+
+
+@torch.no_grad()
+def evaluate(
+    vae: VAE,
+    objective: ELBO,
+    dataset: Dataset,
+    images: Tensor,
+    batch_size: int,
+    between_batches: Callable[[], None] = nothing,
+) -> dict[str, float]:
+    """Means over the images, in nats per image, with the same noise at every call.
+
+    Args:
+        vae: the model.
+        objective: gives `loss`, after any warm-up, and the number of samples of z.
+        dataset: what the pixels are.
+        images: (N, C, H, W) uint8 on the device of the model.
+        batch_size: images at a time; the noise depends on it.
+        between_batches: called before each batch; may raise.
+
+    Returns:
+        `elbo`, `reconstruction`, `kl`, `loss`, and `bits_per_dim` where the likelihood gives probabilities of pixels.
+    """
+    sums: dict[str, Tensor] = {}
+    for x, noise in _batches(dataset, images, batch_size, between_batches):
+        eps = torch.randn(objective.samples, len(x), vae.latent_dim, generator=noise, device=x.device)
+        loss, terms = objective(vae(x, eps))
+        for name, value in {**terms, "loss": loss}.items():
+            sums[name] = sums.get(name, 0) + value * len(x)
+    means = {name: total.item() / len(images) for name, total in sums.items()}
+    if vae.likelihood.supports[dataset.support] == MASS:
+        means["bits_per_dim"] = bits_per_dim(-means["elbo"], math.prod(images.shape[1:]))
+    return means
+
+
+@torch.no_grad()
+def log_likelihood(
+    vae: VAE, dataset: Dataset, images: Tensor, samples: int, batch_size: int, samples_at_once: int = 50
+) -> float:
+    """The importance-weighted bound log (1/K) sum p(x, z_k) / q(z_k|x), a mean over images in nats.
+
+    It rises to log p(x) as K = `samples` grows (Burda et al., 2016).
+    """
+    total = 0.0
+    for x, noise in _batches(dataset, images, batch_size, nothing):
+        log_weights = []  # (K', B) each
+        for first in range(0, samples, samples_at_once):
+            k = min(samples_at_once, samples - first)
+            trace = vae(x, torch.randn(k, len(x), vae.latent_dim, generator=noise, device=x.device))
+            log_weights.append(trace.log_px + trace.log_pz - trace.log_qz)
+        total += log_mean_exp(torch.cat(log_weights), dim=0).sum().item()
+    return total / len(images)
+
+
+def _batches(
+    dataset: Dataset, images: Tensor, batch_size: int, between_batches: Callable[[], None]
+) -> Iterator[tuple[Tensor, torch.Generator]]:
+    for index, batch in enumerate(images.split(batch_size)):
+        between_batches()
+        noise = generator(0, "evaluate", index, batch.device)
+        x = unit_interval(batch)
+        yield binarize(x, noise) if dataset.dynamic else x, noise

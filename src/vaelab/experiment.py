@@ -1,0 +1,211 @@
+"""One run from its config to its summary: build, train, test, and say how it ended."""
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from vaelab import checkpoint
+from vaelab.build import Builder, Experiment
+from vaelab.errors import UserError
+from vaelab.evaluate import evaluate
+from vaelab.signals import Interrupted, StopRequest
+from vaelab.train import Training
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "wandb", "numpy")
+
+
+def run_experiment(
+    config: Mapping[str, Any],
+    run_dir: Path,
+    overrides: list[str],
+    name: str,
+    group: str | None,
+    trusted: Iterable[str] | None,
+    resumed: bool,
+) -> float:
+    """Train, or go on with, the run of a directory and write all that `conf/` asks for there.
+
+    Args:
+        config: resolved.
+        run_dir: the run's directory, which exists.
+        overrides: the command line, for the summary.
+        name: of the run in W&B.
+        group: of the sweep in W&B, or None.
+        trusted: packages whose code a saved config may run; None for a config of the person's own.
+        resumed: go on from the last checkpoint.
+
+    Returns:
+        The best validation loss, in nats per image; without validation images the training loss of the last epoch.
+
+    Raises:
+        UserError: for a mistake in the config, a loss that is not finite, a damaged checkpoint.
+        Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
+    """
+    started = time.perf_counter()
+    summary: dict[str, Any] = {"status": "running", "overrides": overrides, "git_commit": _git_commit()}
+    _write_summary(run_dir, summary)
+    with StopRequest() as stop:
+        logger = None
+        try:
+            builder = Builder(config, trusted)
+            logger = builder.logger(run_dir)
+            experiment = builder.experiment()
+            logger.start({**config, "git_commit": summary["git_commit"]}, name, group)
+            training = _training(experiment, logger, run_dir, stop)
+            if resumed and training.restore():
+                log.info("going on from step %s of %s", f"{training.progress.step:,}", f"{training.total_steps:,}")
+            training.run()
+            metrics = _final_metrics(training, experiment, stop)
+        except BaseException as error:
+            killed = isinstance(error, Interrupted | KeyboardInterrupt)
+            summary |= {"status": "killed" if killed else "failed", "error": _one_line(error)}
+            _write_summary(run_dir, summary, tolerant=True)
+            if logger is not None:
+                logger.finish(summary["status"], {})
+            raise
+        progress = training.progress
+        summary |= {
+            "status": "finished",
+            "metrics": metrics,
+            "setting": _setting(config, experiment),
+            "best_epoch": progress.best_epoch,
+            "epochs": round(progress.epoch + progress.position / len(training.loader.images), 4),
+            "step": progress.step,
+            "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
+            "seconds": round(time.perf_counter() - started, 2),
+            "training_seconds": round(progress.seconds, 2),
+            "versions": _versions(),
+        }
+        logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
+        _write_summary(run_dir, summary)
+        logger.finish("finished", {**metrics, "best_epoch": progress.best_epoch})
+    _print_table(run_dir, summary)
+    return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """`summary.json` of a run directory, or nothing where there is none."""
+    path = run_dir / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _training(experiment: Experiment, logger: Any, run_dir: Path, stop: StopRequest) -> Training:
+    return Training(
+        experiment.vae,
+        experiment.dataset,
+        experiment.objective,
+        experiment.optimizer,
+        experiment.schedule,
+        experiment.trainer,
+        experiment.seed,
+        logger,
+        run_dir,
+        stop,
+    )
+
+
+def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> dict[str, float]:
+    """Training means of the last epoch, validation and test metrics of the best checkpoint."""
+    best = checkpoint.load(training.run_dir / "checkpoints" / "best.pt")
+    if best is None:
+        raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
+    model = training.model
+    model.load_state_dict(best["vae"])
+    images = experiment.dataset.test().images.to(training.device)
+    test = evaluate(
+        model, experiment.objective, experiment.dataset, images, experiment.trainer.eval_batch_size, stop.check
+    )
+    by_split = {"train": training.progress.train, "val": best["val"], "test": test}
+    return {f"{split}/{name}": value for split, metrics in by_split.items() for name, value in metrics.items()}
+
+
+def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    vae, dataset = experiment.vae, experiment.dataset
+    return {
+        "dataset": dataset.name,
+        "binarize": dataset.binarize,
+        "likelihood": f"{type(vae.likelihood).__name__}: {vae.likelihood.supports[dataset.support]} of {dataset.support}",
+        "samples_of_z": experiment.objective.samples,
+        "val_size": len(dataset.val.images),
+        "latent_dim": vae.latent_dim,
+        "parameters": sum(parameter.numel() for parameter in vae.parameters()),
+        "choices": dict(config.get("choices", {})),
+        "unit": "nats per image, a mean over the split's images; bits_per_dim in bits",
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "device": _device_name()}
+    for package in ("vaelab", *PACKAGES):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
+    try:
+        checkpoint.write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    except OSError:
+        if not tolerant:  # on a full disk the first error is the one to show
+            raise
+
+
+def _of(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name.startswith(f"{split}/")}
+
+
+def _print_table(run_dir: Path, summary: Mapping[str, Any]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("nats per image")
+    splits = [split for split in ("train", "val", "test") if _of(summary["metrics"], split)]
+    heads = {
+        "train": "train, last epoch",
+        "val": f"validation, epoch {summary['best_epoch']}",
+        "test": f"test, epoch {summary['best_epoch']}",
+    }
+    for split in splits:
+        table.add_column(heads[split], justify="right")
+    rows = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL", "loss": "loss", "bits_per_dim": "bits/dim"}
+    for key, label in rows.items():
+        values = [summary["metrics"].get(f"{split}/{key}") for split in splits]
+        if any(value is not None for value in values):
+            digits = 4 if key == "bits_per_dim" else 2
+            table.add_row(label, *("" if value is None else f"{value:.{digits}f}" for value in values))
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console.print(table)
+    speed = summary["images_per_second"]
+    console.print(f"  {summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""))
+    console.print(f"  run directory  {run_dir}")
+    console.print(f"  pictures       {run_dir}/samples.png, reconstructions.png, curves.png\n")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{error}".split()) or type(error).__name__

@@ -1,0 +1,123 @@
+"""Pictures: grids of images, curves, and maps of a two-dimensional latent space."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+MIN_TILE = 56  # pixels: smaller images are enlarged by a whole factor
+GAP = 2
+TITLE_SIZE = 16
+MAX_CURVES = 20
+
+
+def grid(images: Tensor, columns: int) -> np.ndarray:
+    """Tile images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
+    count, _, height, width = images.shape
+    factor = -(-MIN_TILE // min(height, width)) if min(height, width) < MIN_TILE else 1
+    tiles = images.detach().mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
+    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    rows = -(-count // columns)
+    step_y, step_x = height * factor + GAP, width * factor + GAP
+    canvas = np.full((rows * step_y + GAP, columns * step_x + GAP, 3), 255, np.uint8)
+    for index, tile in enumerate(tiles):
+        y, x = GAP + index // columns * step_y, GAP + index % columns * step_x
+        canvas[y : y + step_y - GAP, x : x + step_x - GAP] = tile
+    return canvas
+
+
+def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> None:
+    """Write images (N, C, H, W) in [0, 1] as one PNG, with a title above where one is given."""
+    picture = Image.fromarray(grid(images, columns))
+    if title:
+        font = ImageFont.load_default(TITLE_SIZE)
+        margin = TITLE_SIZE // 2
+        width = max(picture.width, int(font.getlength(title)) + 2 * margin)
+        titled = Image.new("RGB", (width, picture.height + 2 * TITLE_SIZE), "white")
+        ImageDraw.Draw(titled).text((margin, margin), title, "black", font)
+        titled.paste(picture, (0, 2 * TITLE_SIZE))
+        picture = titled
+    save_picture(path, picture)
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    picture.save(temporary, "PNG")
+    temporary.replace(path)
+
+
+def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Tensor:
+    """Rows of originals, each with the row of their reconstructions below: 2 x (N, C, H, W) -> (2N, C, H, W)."""
+    pairs = zip(originals.split(columns), reconstructions.split(columns), strict=True)
+    return torch.cat([rows for pair in pairs for rows in pair])
+
+
+def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Draw ELBO, reconstruction and KL of train and validation over the epochs from the rows of `metrics.jsonl`."""
+    figure, axes = _subplots(3, (12, 3.6))
+    for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
+        for split, marker in (("train", ""), ("val", "o")):
+            points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2, label=split)
+        axis.set(xlabel="epoch", ylabel="nats per image", title={"elbo": "ELBO", "kl": "KL"}.get(name, name))
+        _leave_out_the_first_steps(axis)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    _save_figure(figure, path, title)
+
+
+def save_comparison(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]], title: str) -> None:
+    """Draw validation ELBO over epochs, one curve a run, the best first, with a legend of at most 20."""
+    figure, (axis,) = _subplots(1, (10, max(4.0, 1.2 + 0.24 * min(len(curves), MAX_CURVES))))
+    best_first = sorted(curves, key=lambda name: -max(value for _, value in curves[name]))
+    styles = [(color, line) for line in ("-", "--") for color in range(10)]
+    for name, (color, line) in zip(best_first[:MAX_CURVES], styles, strict=False):
+        points = zip(*curves[name], strict=True)
+        axis.plot(*points, line, color=f"C{color}", marker="o", markersize=3, linewidth=1.2, label=name)
+    if len(curves) > MAX_CURVES:
+        title += f", the best {MAX_CURVES} of {len(curves)}"
+    axis.set(xlabel="epoch", ylabel="validation ELBO, nats per image")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small", frameon=False)
+    _save_figure(figure, path, title)
+
+
+def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) -> None:
+    """Draw posterior means (N, 2), coloured by label (N,)."""
+    figure, (axis,) = _subplots(1, (6.6, 6))
+    points = axis.scatter(*means.cpu().numpy().T, c=labels.cpu().numpy(), cmap="tab10", s=4, alpha=0.7)
+    handles, names = points.legend_elements(num=None)
+    axis.legend(handles, names, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axis.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    axis.grid(alpha=0.3)
+    _save_figure(figure, path, title)
+
+
+def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+    from matplotlib.figure import Figure  # takes half a second to import
+
+    figure = Figure(figsize=size, layout="constrained", dpi=120)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _leave_out_the_first_steps(axis: Any) -> None:
+    # The untrained model is hundreds of nats away; a scale that shows it hides all that follows.
+    values = np.concatenate([line.get_ydata() for line in axis.lines] or [np.zeros(0)]).astype(float)
+    if len(values) > 20:
+        low, high = np.quantile(values, [0.05, 0.95])
+        margin = 0.25 * (high - low) + 1e-9
+        axis.set_ylim(max(values.min(), low - margin) - margin / 10, min(values.max(), high + margin) + margin / 10)
+
+
+def _save_figure(figure: Any, path: Path, title: str) -> None:
+    figure.suptitle(title)
+    temporary = path.with_suffix(".tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)

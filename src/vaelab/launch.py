@@ -1,0 +1,153 @@
+"""The command line of `run.py`: Hydra composes, a job runs, a mistake becomes one sentence and an exit code."""
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import traceback
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from vaelab.errors import UserError
+from vaelab.sweep import SweepReport
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Root:
+    """The keys of a config; Hydra refuses any other, in an experiment file too."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    latent: Any = MISSING
+    posterior: Any = MISSING
+    prior: Any = MISSING
+    likelihood: Any = MISSING
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    seed: int = MISSING
+    resume: str | None = None
+    trust: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+
+
+def main(conf: Path) -> None:
+    """Run the command line over the config folder `conf` and leave with its exit code."""
+    stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
+    OmegaConf.register_new_resolver("run_dir", unique_run_dir, use_cache=True, replace=True)
+    ConfigStore.instance().store(name="root", node=Root)
+    try:
+        config_name = _config_name(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
+        code = 0
+    except BaseException as error:
+        if stack_wanted and not isinstance(error, SystemExit):
+            raise
+        code = _explain(error, conf)
+    SweepReport.finish()
+    sys.exit(code)
+
+
+def job(config: DictConfig) -> float:
+    """One run, alone or in a sweep; returns the validation loss, which is finite, or raises."""
+    from vaelab.experiment import run_experiment  # imports torch, which `--help` must not wait for
+    from vaelab.signals import Interrupted
+
+    hydra_config = HydraConfig.get()
+    run_dir = Path(hydra_config.runtime.output_dir)
+    resumed = config.resume is not None
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(plain, dict)
+        trusted = plain.pop("trust") if resumed else None
+        if not resumed:
+            plain["choices"] = _choices(hydra_config)
+            (run_dir / "config.yaml").write_text(yaml.safe_dump({**plain, "resume": None}, sort_keys=False))
+        name, group = run_dir.name, None
+        overrides = list(hydra_config.overrides.task)
+        if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN":
+            sweep_dir = Path(hydra_config.sweep.dir)
+            name, group = ",".join(varied(sweep_dir, overrides)) or f"job {run_dir.name}", sweep_dir.name
+        return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed)
+    except Interrupted as error:
+        log.info("%s; go on with: python run.py resume=%s", error, run_dir)
+        raise
+    except SystemExit as error:
+        # code of a part that exits must not end the other jobs of a sweep
+        raise RuntimeError(f"the run called sys.exit({error.code!r})") from error
+    except Exception as error:
+        log.debug("%s", "".join(traceback.format_exception(error)))
+        raise
+
+
+def unique_run_dir(parent: str) -> str:
+    """`<parent>/<date>_<time>-<id>`, which no other launch uses, in the same second either."""
+    return f"{parent}/{datetime.now():%Y%m%d_%H%M%S}-{secrets.token_hex(4)}"
+
+
+def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
+    """Those overrides of a job that differ between the jobs of its sweep."""
+    whole = OmegaConf.load(sweep_dir / "multirun.yaml").hydra.overrides.task
+    parsed = OverridesParser.create().parse_overrides(list(whole))
+    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return [override for override in overrides if override.split("=")[0] in keys]
+
+
+def _config_name(arguments: list[str]) -> str:
+    """The config to compose: `conf/config.yaml`, or that of the run named by `resume=`."""
+    resumes = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not resumes or resumes[-1] in ("", "null"):
+        return "config"
+    run_dir = Path(resumes[-1])
+    if not (run_dir / "config.yaml").is_file():
+        raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
+    saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    known = Root.__dataclass_fields__.keys()
+    if not isinstance(saved, dict) or (unknown := saved.keys() - known):
+        # above all no `hydra:`, whose callbacks would run code
+        raise UserError(
+            f"{run_dir}/config.yaml must hold only {', '.join(known)}, got {', '.join(map(str, unknown)) if saved else saved}"
+        )
+    defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
+    settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
+    node = {"defaults": defaults, **saved, "resume": None, "trust": [], "hydra": settings}
+    ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
+    return "resumed"
+
+
+def _choices(hydra_config: Any) -> dict[str, str]:
+    chosen = hydra_config.runtime.choices
+    return {group: option for group, option in chosen.items() if "/" not in group and option is not None}
+
+
+def _explain(error: BaseException, conf: Path) -> int:
+    """Say on standard error what went wrong; return the exit code."""
+    from vaelab.sentences import sentence  # only a failed command needs it
+
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if hasattr(error, "signum"):
+        return 128 + error.signum
+    text, code = sentence(error, conf)
+    if text is None:
+        traceback.print_exception(error)
+    else:
+        print(f"vaelab: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,1 @@
+"""The likelihoods p(x|z), one a file; `vaelab.parts` says what each provides."""

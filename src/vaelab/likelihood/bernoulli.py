@@ -1,0 +1,33 @@
+"""The Bernoulli likelihood."""
+
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from vaelab.parts import CROSS_ENTROPY, MASS
+
+
+class BernoulliLikelihood(nn.Module):
+    """p(x|z) = prod of Bernoulli(x; sigmoid(logits)).
+
+    On binary pixels this is a probability. On grey values in [0, 1], as tutorials use it, it is the cross-entropy,
+    which is no likelihood: no bits per dimension follow from it (Loaiza-Ganem & Cunningham, 2019).
+    """
+
+    params_per_channel = 1
+    supports = MappingProxyType({"binary": MASS, "levels": CROSS_ENTROPY})
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        """x log p + (1 - x) log(1 - p) summed over pixels, (K, B, C, H, W) and (B, C, H, W) -> (K, B)."""
+        cross_entropy = F.binary_cross_entropy_with_logits(params, x.expand_as(params), reduction="none")
+        return -cross_entropy.flatten(2).sum(-1)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The probability of a 1, (N, C, H, W)."""
+        return params.sigmoid()
+
+    def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
+        """0 or 1, (N, C, H, W)."""
+        return params.sigmoid().bernoulli(generator=noise)

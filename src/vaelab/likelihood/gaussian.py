@@ -1,0 +1,60 @@
+"""The Gaussian likelihood with one sigma for all pixels."""
+
+import math
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from vaelab.errors import check_number
+from vaelab.parts import DENSITY
+
+MIN_LOG_SIGMA = -6.0
+
+
+class GaussianLikelihood(nn.Module):
+    """p(x|z) = N(x; mean, sigma²) for x in [0, 1].
+
+    Args:
+        sigma: the standard deviation of a pixel, or `learned`: one parameter for all pixels, starting at 1 and kept
+            above exp(-6) by a soft bound, for a density on 256 levels has no upper bound (sigma-VAE, Rybkin et al., 2021).
+
+    Raises:
+        ValueError: if sigma is neither a positive number nor `learned`.
+    """
+
+    params_per_channel = 1
+    supports = MappingProxyType({"levels": DENSITY})
+
+    def __init__(self, sigma: float | str) -> None:
+        super().__init__()
+        if sigma == "learned":
+            self.raw_log_sigma = nn.Parameter(torch.zeros(()))
+        else:
+            if isinstance(sigma, str):
+                raise ValueError(f"sigma must be a positive number or 'learned', got {sigma!r}")
+            check_number("sigma", sigma, 0, above=True)
+            self.register_buffer("fixed_log_sigma", torch.tensor(math.log(sigma)))
+
+    @property
+    def log_sigma(self) -> Tensor:
+        """log of the standard deviation, ()."""
+        if hasattr(self, "fixed_log_sigma"):
+            return self.fixed_log_sigma
+        return MIN_LOG_SIGMA + nn.functional.softplus(self.raw_log_sigma - MIN_LOG_SIGMA)
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        """Log density summed over pixels, (K, B, C, H, W) and (B, C, H, W) -> (K, B)."""
+        log_sigma = self.log_sigma
+        squared = (x - params).square().flatten(2).sum(-1)  # (K, B)
+        dims = x[0].numel()
+        return -0.5 * squared * torch.exp(-2 * log_sigma) - dims * (log_sigma + 0.5 * math.log(2 * math.pi))
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The mean, cut to [0, 1], (N, C, H, W)."""
+        return params.clamp(0, 1)
+
+    def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
+        """A draw, not cut to [0, 1], (N, C, H, W)."""
+        eps = torch.randn(params.shape, generator=noise, device=params.device)
+        return params + self.log_sigma.exp() * eps

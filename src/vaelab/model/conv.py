@@ -1,0 +1,93 @@
+"""Convolutional networks: strided convolutions down, transposed ones up (Radford et al., 2016)."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from vaelab.errors import check_integer
+from vaelab.layers import activation_layer, check_widths
+
+
+def networks(
+    image_shape: tuple[int, int, int],
+    latent_dim: int,
+    params_per_channel: int,
+    channels: Sequence[int],
+    features: int,
+    activation: str,
+) -> tuple["Encoder", "Decoder"]:
+    """A convolutional encoder and decoder for images of any number of channels and any size from 8 x 8 up.
+
+    Args:
+        image_shape: (C, H, W).
+        latent_dim: D.
+        params_per_channel: P, the number of values that the likelihood asks for each pixel and channel.
+        channels: channels after each halving of the image, from the image inwards; the decoder's run back.
+        features: size of the layer between the convolutions and the latent.
+        activation: the name of a `torch.nn` activation, such as `relu`, `gelu`, `silu`.
+
+    Raises:
+        ValueError: if a size is not a positive integer, or the image is too small for that many halvings.
+    """
+    check_widths("channels", channels)
+    check_integer("features", features, 1)
+    sizes = [tuple(image_shape[1:])]  # (H, W) after each halving
+    for _ in channels:
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    if min(image_shape[1:]) < 8 or min(sizes[-1]) < 1:
+        raise ValueError(
+            f"channels must halve the image at most {int(math.log2(min(image_shape[1:])))} times and the image be at "
+            f"least 8 x 8, got {len(channels)} halvings of {image_shape[1]} x {image_shape[2]}"
+        )
+    encoder = Encoder([image_shape[0], *channels], sizes[-1], features, activation)
+    out_channels = params_per_channel * image_shape[0]
+    return encoder, Decoder([*channels[::-1], out_channels], sizes[::-1], latent_dim, features, activation)
+
+
+class Encoder(nn.Module):
+    """x (B, C, H, W) -> h (B, features)."""
+
+    def __init__(self, channels: Sequence[int], last_size: tuple[int, ...], features: int, activation: str) -> None:
+        super().__init__()
+        self.out_features = features
+        layers: list[nn.Module] = []
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), activation_layer(activation)]
+        flat = channels[-1] * math.prod(last_size)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, features), activation_layer(activation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the images, (B, C, H, W) -> (B, F)."""
+        return self.layers(x)
+
+
+class Decoder(nn.Module):
+    """z (N, D) -> likelihood parameters (N, P * C, H, W)."""
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        sizes: Sequence[tuple[int, ...]],
+        latent_dim: int,
+        features: int,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        first_shape = (channels[0], *sizes[0])
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, features),
+            activation_layer(activation),
+            nn.Linear(features, math.prod(first_shape)),
+            nn.Unflatten(1, first_shape),
+        ]
+        for i in range(len(channels) - 1):
+            # A transposed convolution doubles; where the encoder halved an odd size, it must give one more.
+            odd = tuple(after - 2 * before for before, after in zip(sizes[i], sizes[i + 1], strict=True))
+            up = nn.ConvTranspose2d(channels[i], channels[i + 1], 4, stride=2, padding=1, output_padding=odd)
+            layers += [activation_layer(activation), up]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
+        return self.layers(z)

@@ -1,0 +1,1 @@
+"""The objectives, one a file: from a trace to the loss."""

@@ -1,0 +1,44 @@
+"""A progress bar where there is a terminal."""
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class ProgressBar:
+    """Epoch, ELBO, images/s and the time left; nothing where standard error is no terminal."""
+
+    def __init__(self, total_steps: int, total_epochs: int) -> None:
+        console = Console(stderr=True)
+        self.visible = console.is_terminal
+        self._total_epochs = total_epochs
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.visible,
+        )
+        self._task = self._progress.add_task("", total=total_steps, epoch="", metrics="")
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, step: int, epoch: float, elbo: float, images_per_second: float) -> None:
+        """Show where the run is, with the mean ELBO since the last call."""
+        self._progress.update(
+            self._task,
+            completed=step,
+            epoch=f"{min(int(epoch) + 1, self._total_epochs)}/{self._total_epochs}",
+            metrics=f"ELBO {elbo:.2f}  {images_per_second:,.0f} images/s",
+        )

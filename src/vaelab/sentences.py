@@ -1,0 +1,104 @@
+"""What went wrong, in one sentence, from whatever Hydra, OmegaConf, torch or the operating system raised."""
+
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from vaelab.errors import UserError, nearest
+
+COMMAND_LINE = 2
+
+
+def sentence(error: BaseException, conf: Path) -> tuple[str | None, int]:
+    """The sentence and the exit code; None instead of a sentence for what is no mistake of a person.
+
+    Args:
+        error: what was raised.
+        conf: the config folder, in which names near a misspelt one are looked for.
+    """
+    for text, code in _known(error, conf):
+        return " ".join(text.split()), code
+    return None, 1
+
+
+def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
+    if isinstance(error, UserError):
+        yield f"{error}{_origin(error, conf)}", error.exit_code
+    if isinstance(error, MissingConfigException):
+        yield _missing_option(error, conf), COMMAND_LINE
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        yield _composition(error, conf), COMMAND_LINE
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
+        yield "out of memory; choose a smaller trainer.batch_size, trainer.eval_batch_size or model", 1
+    if isinstance(error, OSError) and error.errno is not None:
+        path = error.filename or "a file of the run"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            yield f"the disk is full ({path}); the last good checkpoint is kept; free some space and resume the run", 1
+        else:
+            yield f"{path} could not be written or read: {error.strerror}; choose another folder with hydra.run.dir=DIR", 1
+
+
+def _missing_option(error: MissingConfigException, conf: Path) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    options = sorted(error.options or [])
+    if not group:
+        return str(error)
+    if group == "hydra/launcher" and option == "joblib":
+        return "hydra/launcher=joblib needs a package that is not installed; run: pip install -e '.[parallel]'"
+    return f"{group} has no option {option!r}{nearest(option, options)} The options are {', '.join(options)}"
+
+
+def _composition(error: BaseException, conf: Path) -> str:
+    text = str(error)
+    if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
+        groups = [path.name for path in conf.iterdir() if path.is_dir()]
+        return f"there is no group {match[1]!r}{nearest(match[1], groups)} The groups are {', '.join(sorted(groups))}"
+    if match := re.search(r"Could not (?:override|append|delete) [^']*'([^']+)'", text):
+        cause = error.__cause__
+        detail = str(cause).splitlines()[0] if cause is not None else ""
+        if "is not in struct" in detail or "not in 'Root'" in detail or "not in struct" in text:
+            parent, _, key = match[1].rpartition(".")
+            where = parent or "the config"
+            return f"{where} has no key {key!r}{nearest(key, _keys(conf, parent))}"
+        return f"{match[1]}: {detail or text}"
+    if match := re.search(r"In '([^']+)': (?:\w+) raised while composing config:\s*(.*)", text, re.DOTALL):
+        file, detail = match[1], match[2].splitlines()[0]
+        if key := re.match(r"Key '([^']+)' (?:not in 'Root'|is not in struct)", detail):
+            return f"conf/{file}.yaml has a key {key[1]!r} that no config has{nearest(key[1], _keys(conf, ''))}"
+        return f"conf/{file}.yaml: {detail}"
+    return text.replace("\n", "; ").replace("See https://hydra.cc/docs/1.2/advanced/override_grammar/basic for details", "")
+
+
+def _keys(conf: Path, parent: str) -> set[str]:
+    """Keys that stand under `parent` in any option of its group, or at the top of `config.yaml`."""
+    group, *inner = parent.split(".") if parent else [""]
+    files = [conf / "config.yaml"] if not group else sorted((conf / group).glob("*.yaml"))
+    keys: set[str] = set()
+    for file in files:
+        node: Any = yaml.safe_load(file.read_text())
+        for name in inner:
+            node = node.get(name) if isinstance(node, dict) else None
+        keys |= {str(key) for key in node if key not in ("defaults", "hydra")} if isinstance(node, dict) else set()
+    if not group:
+        keys |= {path.name for path in conf.iterdir() if path.is_dir()}
+    return keys
+
+
+def _origin(error: UserError, conf: Path) -> str:
+    """The YAML files in which an unknown key stands."""
+    node, key = getattr(error, "node", None), getattr(error, "key", None)
+    if node is None or key is None:
+        return ""
+    files = []
+    for file in sorted(conf.rglob("*.yaml")):
+        content = yaml.safe_load(file.read_text())
+        inside = content if file.parent.name == node else content.get(node) if isinstance(content, dict) else None
+        if isinstance(inside, dict) and key in inside:
+            files.append(str(file.relative_to(conf.parent)))
+    return f" (in {', '.join(files)})" if files else ""

@@ -1,0 +1,49 @@
+"""SIGTERM and SIGINT as a request that the training loop answers between two steps."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+REQUESTS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop; like KeyboardInterrupt no Exception, so that a sweep stops with it.
+
+    Args:
+        signum: the signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class StopRequest:
+    """While entered, holds the first SIGTERM or SIGINT back until `check` is called; a second SIGINT ends the process."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in REQUESTS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if error is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

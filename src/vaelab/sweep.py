@@ -1,0 +1,106 @@
+"""What a sweep leaves: `results.csv`, `comparison.png` and a table, best first."""
+
+import csv
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+class SweepReport(Callback):
+    """Reports on the jobs of a multirun when it ends, also when it ends because a job failed.
+
+    Hydra ends a sweep with a failed job by raising, before it calls `on_multirun_end`; `finish` is for that case.
+    """
+
+    unfinished: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember the sweep's directory."""
+        SweepReport.unfinished = Path(config.hydra.sweep.dir)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Report."""
+        self.finish()
+
+    @classmethod
+    def finish(cls) -> None:
+        """Report on the sweep that has not been reported on, if there is one and it ran a job."""
+        directory, cls.unfinished = cls.unfinished, None
+        if directory is not None and any(directory.glob("*/summary.json")):
+            report(directory)
+
+
+def report(directory: Path) -> None:
+    """Write `results.csv` and `comparison.png` into the sweep's directory and print the table."""
+    jobs = [_job(path.parent) for path in directory.glob("*/summary.json")]
+    jobs.sort(key=lambda job: int(job["job"]) if job["job"].isdigit() else 0)
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
+    for job in jobs:
+        job["name"] = ",".join(o for o in job["overrides"] if o not in shared) or f"job {job['job']}"
+    _write_csv(directory / "results.csv", jobs)
+    curves = {job["name"]: job["curve"] for job in jobs if job["curve"]}
+    if curves:
+        from vaelab.figures import save_comparison  # imports torch, which `--help` must not wait for
+
+        save_comparison(directory / "comparison.png", curves, f"sweep {directory.name}: validation ELBO")
+    _print_table(directory, jobs)
+
+
+def _job(run_dir: Path) -> dict[str, Any]:
+    summary = json.loads((run_dir / "summary.json").read_text())
+    rows_file = run_dir / "metrics.jsonl"
+    lines = rows_file.read_text().split("\n")[:-1] if rows_file.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {
+        "job": run_dir.name,
+        # a job that was killed with -9 could not write how it ended
+        "status": {"running": "killed"}.get(summary["status"], summary["status"]),
+        "overrides": summary["overrides"],
+        "metrics": summary.get("metrics", {}),
+        "error": summary.get("error", ""),
+        "curve": [(row["epoch"], row["val/elbo"]) for row in rows if "val/elbo" in row],
+        "directory": str(run_dir),
+    }
+
+
+def _write_csv(path: Path, jobs: list[dict[str, Any]]) -> None:
+    settings = [dict(override.split("=", 1) for override in job["overrides"] if "=" in override) for job in jobs]
+    keys = sorted({key for setting in settings for key in setting})
+    metrics = sorted({name for job in jobs for name in job["metrics"]})
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["job", "overrides", *keys, *metrics, "status", "error", "directory"])
+        for job, setting in zip(jobs, settings, strict=True):
+            values = [*(setting.get(key, "") for key in keys), *(job["metrics"].get(name, "") for name in metrics)]
+            writer.writerow(
+                [job["job"], " ".join(job["overrides"]), *values, job["status"], job["error"], job["directory"]]
+            )
+    temporary.replace(path)
+
+
+def _print_table(directory: Path, jobs: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("job", "what differs", box=box.SIMPLE_HEAD)
+    for head in ("val ELBO", "val loss", "test ELBO"):
+        table.add_column(head, justify="right")
+    table.add_column("status")
+    for job in sorted(jobs, key=lambda job: job["metrics"].get("val/loss", float("inf"))):
+        cells = [job["metrics"].get(key) for key in ("val/elbo", "val/loss", "test/elbo")]
+        numbers = ["" if cell is None else f"{cell:.2f}" for cell in cells]
+        table.add_row(job["job"], job["name"], *numbers, job["status"])
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console.print(table)
+    bad = sum(job["status"] != "finished" for job in jobs)
+    console.print(f"  {len(jobs) - bad} of {len(jobs)} jobs finished; nats per image, best first")
+    console.print(f"  {directory}/results.csv, comparison.png\n")

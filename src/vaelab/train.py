@@ -1,0 +1,378 @@
+"""The training loop.
+
+A step is a function of (parameters, batch, noise). The order of the images is a function of (seed, epoch) and the noise of
+(seed, step), so a checkpoint needs no generator's state and a resumed run equals an uninterrupted one bit for bit.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vaelab import checkpoint
+from vaelab.errors import UserError, check_choice, check_integer, check_number
+from vaelab.evaluate import evaluate
+from vaelab.figures import save_curves
+from vaelab.images import Dataset
+from vaelab.loader import Loader
+from vaelab.logger import Logger, read_metrics
+from vaelab.objective.elbo import ELBO
+from vaelab.pictures import draw_pictures
+from vaelab.progress import ProgressBar
+from vaelab.signals import Interrupted, StopRequest
+from vaelab.vae import VAE
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How long and how to train; `conf/trainer/default.yaml` says what each means.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    epochs: int
+    max_steps: int | None
+    batch_size: int
+    eval_batch_size: int
+    device: str
+    precision: str
+    compile: bool
+    grad_clip: float | None
+    ema: float | None
+    log_every: int
+    evaluate_every: int
+    pictures_every: int
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
+            check_integer(name, getattr(self, name), 1)
+        check_integer("pictures_every", self.pictures_every, 0)
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        if self.max_steps is not None:
+            check_integer("max_steps", self.max_steps, 1)
+        if self.grad_clip is not None:
+            check_number("grad_clip", self.grad_clip, 0, above=True)
+        if self.ema is not None and not (isinstance(self.ema, float) and 0 < self.ema < 1):
+            raise ValueError(f"ema must be null or a decay between 0 and 1, such as 0.999, got {self.ema!r}")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run."""
+        steps = self.epochs * steps_per_epoch
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+
+@dataclass
+class Progress:
+    """Where a run stands: plain values, the part of its state that is not in a tensor."""
+
+    step: int = 0
+    epoch: int = 0  # whole epochs done
+    position: int = 0  # images of this epoch's order that were used
+    reported_step: int = 0  # the last step at which an epoch, or the run, was evaluated and reported
+    images: int = 0
+    seconds: float = 0.0  # in training steps, without evaluation and pictures
+    epoch_sums: dict[str, float] = field(default_factory=dict)
+    epoch_images: int = 0
+    train: dict[str, float] = field(default_factory=dict)  # means over the last epoch
+    best: dict[str, float] = field(default_factory=dict)  # validation metrics of the best epoch
+    best_epoch: int = 0
+
+
+class Meter:
+    """Sums of a step's values over images, kept on the device until they are read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.names: list[str] = []
+        # MPS has no float64
+        self.sums = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        self.images = 0
+
+    def add(self, values: Mapping[str, Tensor], images: int) -> None:
+        """Add the means over a batch of that many images."""
+        self.names = list(values)
+        self.sums = self.sums + torch.stack([value.detach() for value in values.values()]) * images
+        self.images += images
+
+    def read(self) -> tuple[dict[str, float], int]:
+        """The sums and the number of images since the last call; waits for the device."""
+        sums, images = dict(zip(self.names, self.sums.tolist(), strict=True)), self.images
+        self.sums, self.images = self.sums.new_zeros(()), 0
+        return sums, images
+
+
+class Training:
+    """A VAE, its optimizer and all that changes while it trains.
+
+    Args:
+        vae: on the device where it is to be trained.
+        dataset: what to train and validate on.
+        objective: what to minimise.
+        optimizer: over the parameters of `vae`.
+        schedule: from (step, total steps) to a factor of the optimizer's learning rate.
+        trainer: how long and how.
+        seed: of the order of the images and of the noise.
+        logger: where metrics and pictures go.
+        run_dir: where checkpoints and pictures are kept.
+        stop: asked between two steps.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        dataset: Dataset,
+        objective: ELBO,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[int, int], float],
+        trainer: Trainer,
+        seed: int,
+        logger: Logger,
+        run_dir: Path,
+        stop: StopRequest,
+    ) -> None:
+        self.vae = vae
+        self.dataset = dataset
+        self.objective = objective
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.trainer = trainer
+        self.logger = logger
+        self.run_dir = run_dir
+        self.stop = stop
+        self.device = next(vae.parameters()).device
+        self.average = None
+        if trainer.ema is not None:
+            self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema))
+        self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, seed, dataset.dynamic)
+        self.total_steps = trainer.total_steps(self.loader.steps_per_epoch)
+        self.base_lr = [group["lr"] for group in optimizer.param_groups]
+        self.meter = Meter(self.device)
+        self.progress = Progress()
+        self._values = torch.compile(self._eager_values, dynamic=False) if trainer.compile else self._eager_values
+
+    @property
+    def model(self) -> VAE:
+        """What is evaluated, sampled and kept as best: the moving average where there is one."""
+        return self.vae if self.average is None else self.average.module
+
+    def run(self) -> None:
+        """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
+        progress = self.progress
+        with ProgressBar(self.total_steps, self.trainer.epochs) as bar:
+            try:
+                while progress.reported_step < self.total_steps:
+                    clock = time.perf_counter()
+                    for batch in self.loader.epoch(progress.epoch, progress.position):
+                        if progress.step >= self.total_steps:
+                            break
+                        due = (progress.step + 1) % self.trainer.log_every == 0
+                        grad_norm = self.step(batch, want_grad_norm=due)
+                        if due:
+                            clock = self._report_interval(clock, grad_norm, bar)
+                        self.stop.check()
+                    self._report_interval(clock, None, bar)
+                    self._report_epoch(bar)
+            except Interrupted:
+                self.save()
+                raise
+
+    def step(self, batch: Tensor, want_grad_norm: bool = False) -> Tensor | None:
+        """One step on a uint8 batch (B, C, H, W); returns the norm of the gradient where it was computed.
+
+        Raises:
+            UserError: if the loss is not finite; the parameters are then those of the step before.
+        """
+        progress, trainer = self.progress, self.trainer
+        for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
+            group["lr"] = lr * self.schedule(progress.step, self.total_steps)
+        noise = self.loader.noise(progress.step)
+        x = self.loader.pixels(batch, noise)
+        eps = torch.randn(self.objective.samples, len(x), self.vae.latent_dim, generator=noise, device=self.device)
+        values = self._values(x, eps, torch.tensor(float(progress.step), device=self.device))
+        self.optimizer.zero_grad()
+        values["loss"].backward()
+        grad_norm = None
+        if want_grad_norm or trainer.grad_clip is not None:
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), trainer.grad_clip or math.inf)
+        self._require_finite(values)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.vae)
+        self.meter.add(values, len(x))
+        progress.step += 1
+        progress.position += len(x)
+        return grad_norm
+
+    def save(self) -> None:
+        """Write `checkpoints/last.pt`."""
+        checkpoint.save(
+            self.run_dir / "checkpoints" / "last.pt",
+            {
+                "vae": self.vae.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "meter": {"names": self.meter.names, "sums": self.meter.sums, "images": self.meter.images},
+                "progress": asdict(self.progress),
+                "metrics_position": self.logger.position,
+            },
+        )
+
+    def restore(self) -> bool:
+        """Go back to the last checkpoint; False where there is none.
+
+        Raises:
+            UserError: if the checkpoint does not fit the model or the optimizer.
+        """
+        state = checkpoint.load(self.run_dir / "checkpoints" / "last.pt")
+        if state is None:
+            self.logger.rewind(0)
+            return False
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        try:
+            self.vae.load_state_dict(state["vae"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                # a moving average that is switched on later starts from the weights
+                self.average.load_state_dict(state["average"] or AveragedModel(self.vae).state_dict())
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({_one_line(error)}); resume "
+                f"with the model, latent size and optimizer of that run"
+            ) from error
+        for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(setting)  # what the command line asks for, such as a new learning rate
+        self.meter.names, self.meter.images = state["meter"]["names"], state["meter"]["images"]
+        self.meter.sums = state["meter"]["sums"].to(self.meter.sums)
+        for name, value in state["progress"].items():
+            setattr(self.progress, name, value)
+        self.logger.rewind(state["metrics_position"])
+        return True
+
+    def _eager_values(self, x: Tensor, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
+        loss, terms = self.objective(self.vae(x, eps), step)
+        return {"loss": loss, **terms}
+
+    def _require_finite(self, values: Mapping[str, Tensor]) -> None:
+        # On the CPU reading a value costs under a microsecond. On a GPU it waits for the backward pass, which keeps
+        # the promise that no parameter is touched by a step that went wrong.
+        if not math.isfinite(values["loss"].item()):
+            terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
+            raise UserError(
+                f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint is kept; try a "
+                f"smaller optimizer.lr or trainer.grad_clip=100"
+            )
+
+    def _report_interval(self, clock: float, grad_norm: Tensor | None, bar: ProgressBar) -> float:
+        """Log the means since the last report and return the time from which the next interval counts."""
+        progress = self.progress
+        sums, images = self.meter.read()
+        now = time.perf_counter()
+        if images == 0:
+            return now
+        for name, total in sums.items():
+            progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + total
+        progress.epoch_images += images
+        progress.images += images
+        progress.seconds += now - clock
+        row = {"step": progress.step, "epoch": self._epochs_done()}
+        row |= {f"train/{name}": total / images for name, total in sums.items()}
+        row["train/lr"] = self.optimizer.param_groups[0]["lr"]
+        if grad_norm is not None:
+            row["train/grad_norm"] = grad_norm.item()
+        row["images_per_second"] = images / (now - clock)
+        self.logger.log(row)
+        bar.update(progress.step, row["epoch"], row["train/elbo"], row["images_per_second"])
+        return time.perf_counter()
+
+    def _report_epoch(self, bar: ProgressBar) -> None:
+        """Evaluate, draw, log and keep a checkpoint at the end of an epoch, or of the run."""
+        progress, trainer = self.progress, self.trainer
+        last = progress.step >= self.total_steps
+        number = progress.epoch + 1
+
+        def due(every: int) -> bool:
+            return last or number % every == 0
+
+        val: dict[str, float] = {}
+        if due(trainer.evaluate_every) and len(self.dataset.val.images):
+            val = self._evaluate(self.dataset.val.images)
+        if trainer.pictures_every and due(trainer.pictures_every):
+            pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.stop.check)
+            self.logger.log_pictures(pictures, progress.step, self._epochs_done())
+
+        # From here to the checkpoint no signal is answered: what is logged and what is saved belong together.
+        progress.train = {name: total / progress.epoch_images for name, total in progress.epoch_sums.items()}
+        if val:
+            self.logger.log(
+                {"step": progress.step, "epoch": self._epochs_done(), **{f"val/{k}": v for k, v in val.items()}}
+            )
+        log.log(logging.DEBUG if bar.visible else logging.INFO, self._epoch_line(number, val))
+        is_best = (val and val["loss"] < progress.best.get("loss", math.inf)) or not len(self.dataset.val.images)
+        if is_best:
+            progress.best, progress.best_epoch = val, number
+        progress.reported_step = progress.step
+        if progress.position >= len(self.loader.images):
+            progress.epoch, progress.position = number, 0
+            progress.epoch_sums, progress.epoch_images = {}, 0
+        if is_best:
+            self._save_best(number)
+        if due(trainer.checkpoint_every):
+            self.save()
+        if trainer.pictures_every and due(trainer.pictures_every):
+            save_curves(self.run_dir / "curves.png", read_metrics(self.run_dir), self.run_dir.name)
+        self.stop.check()
+
+    def _evaluate(self, images: Tensor) -> dict[str, float]:
+        metrics = evaluate(
+            self.model,
+            self.objective,
+            self.dataset,
+            images.to(self.device),
+            self.trainer.eval_batch_size,
+            self.stop.check,
+        )
+        if not math.isfinite(metrics["loss"]):
+            raise UserError(
+                f"the validation loss is not finite after step {self.progress.step} ({metrics}); the last good checkpoint is "
+                f"kept; try a smaller optimizer.lr or trainer.grad_clip=100"
+            )
+        return metrics
+
+    def _save_best(self, number: int) -> None:
+        weights = self.model.state_dict()
+        state: dict[str, Any] = {
+            "vae": weights,
+            "image_shape": list(self.dataset.image_shape),
+            "epoch": number,
+            "step": self.progress.step,
+            "val": self.progress.best,
+        }
+        checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
+        checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
+
+    def _epochs_done(self) -> float:
+        return round(self.progress.epoch + self.progress.position / len(self.loader.images), 4)
+
+    def _epoch_line(self, number: int, val: Mapping[str, float]) -> str:
+        train, progress = self.progress.train, self.progress
+        parts = [f"epoch {number}/{self.trainer.epochs}", f"train ELBO {train['elbo']:.2f}"]
+        if val:
+            parts.append(f"val ELBO {val['elbo']:.2f} (reconstruction {val['reconstruction']:.2f}, KL {val['kl']:.2f})")
+        if progress.seconds:
+            parts.append(f"{progress.images / progress.seconds:,.0f} images/s")
+        return "  ".join(parts)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 200 else text[:200] + " ..."
