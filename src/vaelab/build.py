@@ -6,6 +6,7 @@ targets in vaelab's own folder for that part, and torch's optimizers, are built.
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Builder:
         objective = self.part("objective")
         schedule = self.part("scheduler")
         dataset = self.dataset()
-        image_shape = _translated("dataset.", lambda: dataset.image_shape)
+        image_shape = _translated("dataset", lambda: dataset.image_shape)
         vae = self.vae(image_shape, seed, bfloat16=trainer.precision == "bfloat16")
         check_support(self.config, vae, dataset)
         vae.to(device)
@@ -99,13 +100,13 @@ class Builder:
 
     def optimizer(self, vae: VAE) -> torch.optim.Optimizer:
         """The optimizer over all parameters."""
-        _translated("optimizer.", lambda: check_number("lr", self.config["optimizer"].get("lr"), 0, above=True))
+        _translated("optimizer", lambda: check_number("lr", self.config["optimizer"].get("lr"), 0, above=True))
         return self.part("optimizer", params=vae.parameters())
 
     def vae(self, image_shape: tuple[int, int, int], seed: int = 0, bfloat16: bool = False) -> VAE:
         """The model, its weights a function of the seed."""
         latent_dim = self.config["latent"]["dim"]
-        _translated("latent.", lambda: check_integer("dim", latent_dim, 1))
+        _translated("latent", lambda: check_integer("dim", latent_dim, 1))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(seed, "weights").initial_seed())
             likelihood = self.part("likelihood")
@@ -130,7 +131,7 @@ class Builder:
         _check_keys(name, node, target, runtime)
         # Arguments given to `instantiate` itself would be turned into config nodes; those of the call stay objects.
         partial = {**node, "_partial_": True, "_convert_": "all"}
-        return _translated(f"{name}.", lambda: instantiate(partial)(**runtime))
+        return _translated(name, lambda: instantiate(partial)(**runtime))
 
     def _check_targets(self, name: str, node: Any) -> None:
         if self.trusted is None:
@@ -181,7 +182,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, index = str(name).partition(":")
-    _translated("trainer.", lambda: check_choice("device", kind, ("auto", *available)))
+    _translated("trainer", lambda: check_choice("device", kind, ("auto", *available)))
     if not available[kind] or (index and not (index.isdigit() and int(index) < torch.cuda.device_count())):
         there = ", ".join(kind for kind, there in available.items() if there)
         raise UserError(f"trainer.device={name} is not on this machine, which has {there}; use trainer.device=auto")
@@ -209,14 +210,22 @@ def _check_keys(name: str, node: Config, target: Callable[..., Any], runtime: Co
         raise UserError(f"{name} needs the key {key!r}, which {node['_target_']} takes and the config does not give")
 
 
-def _translated(prefix: str, call: Callable[[], Any]) -> Any:
+def _translated(node: str, call: Callable[[], Any]) -> Any:
+    """Call; a ValueError or TypeError of a part becomes a UserError that names the node and the key."""
     try:
         return call()
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError):
-            raise UserError(f"{prefix}{error.__cause__}") from error
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error
-        raise
+        cause = error.__cause__
+        if not isinstance(cause, ValueError | TypeError | UserError):
+            raise
+        raise _named(node, cause) from error
     except ValueError as error:
-        raise UserError(f"{prefix}{error}") from error
+        raise _named(node, error) from error
+
+
+def _named(node: str, error: BaseException) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    # our own checks begin with the name of the key, other libraries' messages do not
+    begins_with_key = re.match(r"[a-z_]+ must ", str(error)) is not None
+    return UserError(f"{node}.{error}" if begins_with_key and node else f"{node}: {error}" if node else str(error))

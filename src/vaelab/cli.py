@@ -25,17 +25,25 @@ def _parser() -> argparse.ArgumentParser:
     generate.set_defaults(command=_generate)
     _add_run_arguments(generate)
     generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
-    generate.add_argument("--output", type=Path, default=Path("samples.png"), metavar="FILE", help="the PNG (samples.png)")
+    generate.add_argument(
+        "--output", type=Path, default=Path("samples.png"), metavar="FILE", help="the PNG (samples.png)"
+    )
     generate.add_argument("--grid", action="store_true", help="a square of images instead of a row")
     generate.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    generate.add_argument("--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean")
+    generate.add_argument(
+        "--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean"
+    )
 
     evaluate = commands.add_parser("evaluate", help="ELBO, reconstruction, KL and bits/dim of a run on its dataset")
     evaluate.set_defaults(command=_evaluate)
     _add_run_arguments(evaluate)
     evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
     evaluate.add_argument(
-        "--importance-samples", type=_positive, default=0, metavar="K", help="also log p(x), bounded with K samples of z"
+        "--importance-samples",
+        type=_positive,
+        default=0,
+        metavar="K",
+        help="also log p(x), bounded with K samples of z",
     )
 
     runs = commands.add_parser("runs", help="a table of all runs below a folder, best first")

@@ -63,8 +63,8 @@ def run_experiment(
         try:
             builder = Builder(config, trusted)
             logger = builder.logger(run_dir)
-            experiment = builder.experiment()
             logger.start({**config, "git_commit": summary["git_commit"]}, name, group)
+            experiment = builder.experiment()
             training = _training(experiment, logger, run_dir, stop)
             if resumed and training.restore():
                 log.info("going on from step %s of %s", f"{training.progress.step:,}", f"{training.total_steps:,}")

@@ -45,6 +45,10 @@ class Root:
     choices: dict[str, str] = field(default_factory=dict)
 
 
+class SingleRunFailed(BaseException):  # noqa: N818
+    """Carries the error of a run past Hydra, which would print lines of its own; a sweep's jobs raise theirs."""
+
+
 def main(conf: Path) -> None:
     """Run the command line over the config folder `conf` and leave with its exit code."""
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -70,7 +74,7 @@ def job(config: DictConfig) -> float:
 
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
-    resumed = config.resume is not None
+    name, group, resumed = run_dir.name, None, config.resume is not None
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
@@ -78,7 +82,6 @@ def job(config: DictConfig) -> float:
         if not resumed:
             plain["choices"] = _choices(hydra_config)
             (run_dir / "config.yaml").write_text(yaml.safe_dump({**plain, "resume": None}, sort_keys=False))
-        name, group = run_dir.name, None
         overrides = list(hydra_config.overrides.task)
         if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN":
             sweep_dir = Path(hydra_config.sweep.dir)
@@ -92,6 +95,9 @@ def job(config: DictConfig) -> float:
         raise RuntimeError(f"the run called sys.exit({error.code!r})") from error
     except Exception as error:
         log.debug("%s", "".join(traceback.format_exception(error)))
+        if group is None:
+            raise SingleRunFailed(error) from error
+        log.error("%s failed: %s", name, error)
         raise
 
 
@@ -139,6 +145,8 @@ def _explain(error: BaseException, conf: Path) -> int:
     """Say on standard error what went wrong; return the exit code."""
     from vaelab.sentences import sentence  # only a failed command needs it
 
+    if isinstance(error, SingleRunFailed):
+        error = error.args[0]
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):

@@ -47,7 +47,9 @@ def draw_pictures(
     between()
     pictures = {"samples": run_dir / "samples.png", "reconstructions": run_dir / "reconstructions.png"}
     title = f"{dataset.name}, epoch {epoch}"
-    save_grid(pictures["samples"], sample(vae, SAMPLES, seed=0), 8, f"{title}: samples, the mean of p(x|z) for z ~ p(z)")
+    save_grid(
+        pictures["samples"], sample(vae, SAMPLES, seed=0), 8, f"{title}: samples, the mean of p(x|z) for z ~ p(z)"
+    )
     (run_dir / "images").mkdir(exist_ok=True)
     shutil.copyfile(pictures["samples"], run_dir / "images" / f"samples-{epoch:04d}.png")
 
@@ -62,7 +64,9 @@ def draw_pictures(
         between()
         pictures["latent_plane"] = run_dir / "latent_plane.png"
         z = _plane().to(device)
-        save_grid(pictures["latent_plane"], decode(vae, z), PLANE, f"{title}: p(x|z) over quantiles of p(z), z1 right, z2 up")
+        save_grid(
+            pictures["latent_plane"], decode(vae, z), PLANE, f"{title}: p(x|z) over quantiles of p(z), z1 right, z2 up"
+        )
         between()
         pictures["posterior_means"] = run_dir / "posterior_means.png"
         chosen = split.images[:POSTERIOR_MEANS].to(device)

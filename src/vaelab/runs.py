@@ -87,7 +87,9 @@ class Run:
 
     def _checked(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
-            raise ValueError(f"x must have the shape (B, {', '.join(map(str, self.image_shape))}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"x must have the shape (B, {', '.join(map(str, self.image_shape))}), got {tuple(x.shape)}"
+            )
         return unit_interval(x) if x.dtype == torch.uint8 else x
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.errors import UserError, nearest
@@ -41,7 +41,10 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             yield f"the disk is full ({path}); the last good checkpoint is kept; free some space and resume the run", 1
         else:
-            yield f"{path} could not be written or read: {error.strerror}; choose another folder with hydra.run.dir=DIR", 1
+            yield (
+                f"{path} could not be written or read: {error.strerror}; choose another folder with hydra.run.dir=DIR",
+                1,
+            )
 
 
 def _missing_option(error: MissingConfigException, conf: Path) -> str:
@@ -51,14 +54,14 @@ def _missing_option(error: MissingConfigException, conf: Path) -> str:
         return str(error)
     if group == "hydra/launcher" and option == "joblib":
         return "hydra/launcher=joblib needs a package that is not installed; run: pip install -e '.[parallel]'"
-    return f"{group} has no option {option!r}{nearest(option, options)} The options are {', '.join(options)}"
+    return f"{group} has no option {option!r}{nearest(option, options) or ';'} the options are {', '.join(options)}"
 
 
 def _composition(error: BaseException, conf: Path) -> str:
     text = str(error)
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
         groups = [path.name for path in conf.iterdir() if path.is_dir()]
-        return f"there is no group {match[1]!r}{nearest(match[1], groups)} The groups are {', '.join(sorted(groups))}"
+        return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {', '.join(sorted(groups))}"
     if match := re.search(r"Could not (?:override|append|delete) [^']*'([^']+)'", text):
         cause = error.__cause__
         detail = str(cause).splitlines()[0] if cause is not None else ""
@@ -72,7 +75,10 @@ def _composition(error: BaseException, conf: Path) -> str:
         if key := re.match(r"Key '([^']+)' (?:not in 'Root'|is not in struct)", detail):
             return f"conf/{file}.yaml has a key {key[1]!r} that no config has{nearest(key[1], _keys(conf, ''))}"
         return f"conf/{file}.yaml: {detail}"
-    return text.replace("\n", "; ").replace("See https://hydra.cc/docs/1.2/advanced/override_grammar/basic for details", "")
+    detail = error.__cause__ if text.startswith("Error merging override") else None
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} must be of the form group=option or key=value ({text.splitlines()[-1]})"
+    return f"{text}: {str(detail).splitlines()[0]}" if detail is not None else text
 
 
 def _keys(conf: Path, parent: str) -> set[str]:

@@ -91,7 +91,8 @@ def _print_table(directory: Path, jobs: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("job", "what differs", box=box.SIMPLE_HEAD)
+    table = Table("job", box=box.SIMPLE_HEAD)
+    table.add_column("what differs", overflow="fold")
     for head in ("val ELBO", "val loss", "test ELBO"):
         table.add_column(head, justify="right")
     table.add_column("status")
@@ -99,7 +100,7 @@ def _print_table(directory: Path, jobs: list[dict[str, Any]]) -> None:
         cells = [job["metrics"].get(key) for key in ("val/elbo", "val/loss", "test/elbo")]
         numbers = ["" if cell is None else f"{cell:.2f}" for cell in cells]
         table.add_row(job["job"], job["name"], *numbers, job["status"])
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     console.print(table)
     bad = sum(job["status"] != "finished" for job in jobs)
     console.print(f"  {len(jobs) - bad} of {len(jobs)} jobs finished; nats per image, best first")

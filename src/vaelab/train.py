@@ -106,7 +106,8 @@ class Meter:
 
     def read(self) -> tuple[dict[str, float], int]:
         """The sums and the number of images since the last call; waits for the device."""
-        sums, images = dict(zip(self.names, self.sums.tolist(), strict=True)), self.images
+        images = self.images
+        sums = dict(zip(self.names, self.sums.tolist(), strict=True)) if images else {}
         self.sums, self.images = self.sums.new_zeros(()), 0
         return sums, images
 
@@ -269,7 +270,7 @@ class Training:
             terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
             raise UserError(
                 f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint is kept; try a "
-                f"smaller optimizer.lr or trainer.grad_clip=100"
+                f"smaller optimizer.lr, or set trainer.grad_clip"
             )
 
     def _report_interval(self, clock: float, grad_norm: Tensor | None, bar: ProgressBar) -> float:
@@ -344,7 +345,7 @@ class Training:
         if not math.isfinite(metrics["loss"]):
             raise UserError(
                 f"the validation loss is not finite after step {self.progress.step} ({metrics}); the last good checkpoint is "
-                f"kept; try a smaller optimizer.lr or trainer.grad_clip=100"
+                f"kept; try a smaller optimizer.lr, or set trainer.grad_clip"
             )
         return metrics
 

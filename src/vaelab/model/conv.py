@@ -1,4 +1,7 @@
-"""Convolutional networks: strided convolutions down, transposed ones up (Radford et al., 2016)."""
+"""Convolutional networks: strided convolutions down, transposed ones up (Radford et al., 2016), with group norm.
+
+Group normalisation (Wu & He, 2018) treats every image alone, so that the ELBO of an image does not depend on its batch.
+"""
 
 import math
 from collections.abc import Sequence
@@ -53,7 +56,8 @@ class Encoder(nn.Module):
         self.out_features = features
         layers: list[nn.Module] = []
         for before, after in zip(channels, channels[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), activation_layer(activation)]
+            down = nn.Conv2d(before, after, 4, stride=2, padding=1)
+            layers += [down, _group_norm(after), activation_layer(activation)]
         flat = channels[-1] * math.prod(last_size)
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, features), activation_layer(activation))
 
@@ -85,9 +89,13 @@ class Decoder(nn.Module):
             # A transposed convolution doubles; where the encoder halved an odd size, it must give one more.
             odd = tuple(after - 2 * before for before, after in zip(sizes[i], sizes[i + 1], strict=True))
             up = nn.ConvTranspose2d(channels[i], channels[i + 1], 4, stride=2, padding=1, output_padding=odd)
-            layers += [activation_layer(activation), up]
+            layers += [_group_norm(channels[i]), activation_layer(activation), up]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
         return self.layers(z)
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(8, channels), channels)
