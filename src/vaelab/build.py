@@ -139,8 +139,9 @@ class Builder:
         if isinstance(node, Mapping):
             target = node.get("_target_")
             if target is not None and not self._is_trusted(name, str(target)):
+                ours = OUR_TARGETS.get(name, f"vaelab.{name}")
                 raise UserError(
-                    f"{name}._target_ of a saved run must lie in {OUR_TARGETS.get(name, f'vaelab.{name}')}, got {target}; "
+                    f"{name}._target_ of a saved run must lie in {ours}, got {target}; "
                     f"if you trust its code, name its package: trust=[{str(target).split('.')[0]}]"
                 )
         for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():

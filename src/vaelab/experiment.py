@@ -138,7 +138,8 @@ def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any
     return {
         "dataset": dataset.name,
         "binarize": dataset.binarize,
-        "likelihood": f"{type(vae.likelihood).__name__}: {vae.likelihood.supports[dataset.support]} of {dataset.support}",
+        "likelihood": type(vae.likelihood).__name__,
+        "log_prob_is": vae.likelihood.supports[dataset.support],
         "samples_of_z": experiment.objective.samples,
         "val_size": len(dataset.val.images),
         "latent_dim": vae.latent_dim,

@@ -1,5 +1,6 @@
 """Pictures: grids of images, curves, and maps of a two-dimensional latent space."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,17 +60,20 @@ def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Te
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draw ELBO, reconstruction and KL of train and validation over the epochs from the rows of `metrics.jsonl`."""
+    """Draw ELBO, reconstruction and KL of train and validation over the epochs from the rows of `metrics.jsonl`.
+
+    Training points are means over an epoch, as a validation point is one of an epoch.
+    """
     figure, axes = _subplots(3, (12, 3.6))
     for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
-        for split, marker in (("train", ""), ("val", "o")):
-            points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
+        validation = [(row["epoch"], row[f"val/{name}"]) for row in rows if f"val/{name}" in row]
+        for label, points in (("train", _epoch_means(rows, f"train/{name}")), ("validation", validation)):
             if points:
-                axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.2, label=split)
+                axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.2, label=label)
         axis.set(xlabel="epoch", ylabel="nats per image", title={"elbo": "ELBO", "kl": "KL"}.get(name, name))
-        _leave_out_the_first_steps(axis)
         axis.grid(alpha=0.3)
-        axis.legend()
+        if axis.lines:
+            axis.legend()
     _save_figure(figure, path, title)
 
 
@@ -107,13 +111,16 @@ def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[An
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def _leave_out_the_first_steps(axis: Any) -> None:
-    # The untrained model is hundreds of nats away; a scale that shows it hides all that follows.
-    values = np.concatenate([line.get_ydata() for line in axis.lines] or [np.zeros(0)]).astype(float)
-    if len(values) > 20:
-        low, high = np.quantile(values, [0.05, 0.95])
-        margin = 0.25 * (high - low) + 1e-9
-        axis.set_ylim(max(values.min(), low - margin) - margin / 10, min(values.max(), high + margin) + margin / 10)
+def _epoch_means(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(epoch, mean over its rows, each weighted by its steps) for every epoch, the last one perhaps unfinished."""
+    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, weighted sum, steps)
+    before = 0
+    for row in (row for row in rows if name in row):
+        number, steps = math.ceil(row["epoch"]), row["step"] - before
+        _, weighted, total = epochs.get(number, (0.0, 0.0, 0))
+        epochs[number] = (row["epoch"], weighted + row[name] * steps, total + steps)
+        before = row["step"]
+    return [(end, weighted / total) for end, weighted, total in epochs.values()]
 
 
 def _save_figure(figure: Any, path: Path, title: str) -> None:

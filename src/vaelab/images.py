@@ -99,20 +99,16 @@ class Dataset:
 
 
 def prepared(
-    root: str | Path,
-    name: str,
-    image_shape: tuple[int, int, int],
-    sizes: dict[str, int],
-    fetch: Callable[[Path], dict[str, Split]],
+    root: str | Path, name: str, torchvision_name: str, image_shape: tuple[int, int, int], sizes: dict[str, int]
 ) -> Callable[[str], Split]:
-    """A reader of `<root>/<name>.safetensors`, which is written from what `fetch` gives when it is missing.
+    """A reader of `<root>/<name>.safetensors`, which is downloaded and written through torchvision when it is missing.
 
     Args:
         root: the folder of the prepared datasets.
         name: the dataset's name.
+        torchvision_name: of its class in `torchvision.datasets`.
         image_shape: (C, H, W) that every image must have.
         sizes: the number of images in `train` and in `test`.
-        fetch: downloads into a folder and returns both splits.
 
     Raises:
         UserError: if the dataset can be neither found nor downloaded, or the file is damaged.
@@ -122,7 +118,7 @@ def prepared(
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):  # the jobs of a sweep ask for it at the same time
             if not path.exists():
-                _prepare(path, fetch)
+                _prepare(path, torchvision_name)
     try:
         with safe_open(path, "pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in sorted(file.keys())}
@@ -146,17 +142,23 @@ def prepared(
     return read
 
 
-def _prepare(path: Path, fetch: Callable[[Path], dict[str, Split]]) -> None:
+def _prepare(path: Path, torchvision_name: str) -> None:
+    from torchvision import datasets  # takes seconds to import; needed once
+
+    tensors = {}
     try:
-        splits = fetch(path.parent)
+        for part in ("train", "test"):
+            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=True)
+            images = torch.as_tensor(source.data)
+            # grey (N, H, W) -> (N, 1, H, W), colour (N, H, W, C) -> (N, C, H, W)
+            images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+            tensors[f"{part}_images"] = images.contiguous()
+            tensors[f"{part}_labels"] = torch.as_tensor(source.targets, dtype=torch.uint8)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError
         raise UserError(
             f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); put {path.name} or "
             f"torchvision's files there, or use dataset=digits, which needs no download"
         ) from error
-    tensors = {}
-    for part, split in splits.items():
-        tensors |= {f"{part}_images": split.images.contiguous(), f"{part}_labels": split.labels.contiguous()}
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     save_file(tensors, temporary)
     temporary.replace(path)

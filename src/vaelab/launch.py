@@ -45,7 +45,7 @@ class Root:
     choices: dict[str, str] = field(default_factory=dict)
 
 
-class SingleRunFailed(BaseException):  # noqa: N818
+class SingleRunError(BaseException):
     """Carries the error of a run past Hydra, which would print lines of its own; a sweep's jobs raise theirs."""
 
 
@@ -96,7 +96,7 @@ def job(config: DictConfig) -> float:
     except Exception as error:
         log.debug("%s", "".join(traceback.format_exception(error)))
         if group is None:
-            raise SingleRunFailed(error) from error
+            raise SingleRunError(error) from error
         log.error("%s failed: %s", name, error)
         raise
 
@@ -124,11 +124,10 @@ def _config_name(arguments: list[str]) -> str:
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
     saved = yaml.safe_load((run_dir / "config.yaml").read_text())
     known = Root.__dataclass_fields__.keys()
-    if not isinstance(saved, dict) or (unknown := saved.keys() - known):
-        # above all no `hydra:`, whose callbacks would run code
-        raise UserError(
-            f"{run_dir}/config.yaml must hold only {', '.join(known)}, got {', '.join(map(str, unknown)) if saved else saved}"
-        )
+    unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
+    if unknown:
+        # above all no `hydra`, whose callbacks would run code
+        raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
     node = {"defaults": defaults, **saved, "resume": None, "trust": [], "hydra": settings}
@@ -145,7 +144,7 @@ def _explain(error: BaseException, conf: Path) -> int:
     """Say on standard error what went wrong; return the exit code."""
     from vaelab.sentences import sentence  # only a failed command needs it
 
-    if isinstance(error, SingleRunFailed):
+    if isinstance(error, SingleRunError):
         error = error.args[0]
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,12 +93,10 @@ class Logger:
         folder = self.run_dir / "wandb"
         folder.mkdir(exist_ok=True)
         id_file = folder / "run_id"
-        if not id_file.exists():
-            write_text(id_file, secrets.token_hex(4))
         options = {
             **self._wandb_options,
             "dir": str(self.run_dir),
-            "id": id_file.read_text(),
+            "id": id_file.read_text() if id_file.exists() else None,
             "name": name,
             "group": group,
             "config": dict(config),
@@ -116,6 +113,7 @@ class Logger:
                 raise
             log.warning("W&B cannot be reached (%s); the run is logged offline", _one_line(error))
             mode, self._wandb_run = "offline", wandb.init(mode="offline", **options)
+        write_text(id_file, self._wandb_run.id)
         for axis, names in (("step", ("train/*", "images_per_second")), ("epoch", ("val/*", "test/*", "pictures/*"))):
             self._wandb_run.define_metric(axis)
             for pattern in names:

@@ -101,7 +101,8 @@ def load_run(path: str | Path, trust: Iterable[str] = ()) -> Run:
         trust: packages outside vaelab whose classes the run's config may name, such as the one with your own model.
 
     Raises:
-        UserError: if the directory is no run, has no weights yet, is damaged, or its config names code that is not trusted.
+        UserError: if the directory is no run, has no weights yet or is damaged, or its config names code that is not
+            trusted.
 
     Example:
         >>> run = vaelab.load_run("outputs/mnist-mlp/20260101_120000-0a1b2c3d")

@@ -61,7 +61,8 @@ def _composition(error: BaseException, conf: Path) -> str:
     text = str(error)
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
         groups = [path.name for path in conf.iterdir() if path.is_dir()]
-        return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {', '.join(sorted(groups))}"
+        known = ", ".join(sorted(groups))
+        return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {known}"
     if match := re.search(r"Could not (?:override|append|delete) [^']*'([^']+)'", text):
         cause = error.__cause__
         detail = str(cause).splitlines()[0] if cause is not None else ""

@@ -20,7 +20,7 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """While entered, holds the first SIGTERM or SIGINT back until `check` is called; a second SIGINT ends the process."""
+    """While entered, holds the first SIGTERM or SIGINT back until `check` is called; a second SIGINT ends all."""
 
     def __init__(self) -> None:
         self.signum: int | None = None

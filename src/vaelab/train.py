@@ -1,7 +1,8 @@
 """The training loop.
 
-A step is a function of (parameters, batch, noise). The order of the images is a function of (seed, epoch) and the noise of
-(seed, step), so a checkpoint needs no generator's state and a resumed run equals an uninterrupted one bit for bit.
+A step is a function of (parameters, batch, noise). The order of the images is a function of (seed, epoch) and the
+noise of (seed, step), so a checkpoint needs no generator's state and a resumed run equals an uninterrupted one bit for
+bit.
 """
 
 import logging
@@ -247,8 +248,8 @@ class Training:
                 self.average.load_state_dict(state["average"] or AveragedModel(self.vae).state_dict())
         except (KeyError, RuntimeError, ValueError) as error:
             raise UserError(
-                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({_one_line(error)}); resume "
-                f"with the model, latent size and optimizer of that run"
+                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({_one_line(error)}); "
+                f"resume with the model, latent size and optimizer of that run"
             ) from error
         for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(setting)  # what the command line asks for, such as a new learning rate
@@ -269,8 +270,8 @@ class Training:
         if not math.isfinite(values["loss"].item()):
             terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
             raise UserError(
-                f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint is kept; try a "
-                f"smaller optimizer.lr, or set trainer.grad_clip"
+                f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint is "
+                f"kept; try a smaller optimizer.lr, or set trainer.grad_clip"
             )
 
     def _report_interval(self, clock: float, grad_norm: Tensor | None, bar: ProgressBar) -> float:
@@ -330,7 +331,7 @@ class Training:
         if due(trainer.checkpoint_every):
             self.save()
         if trainer.pictures_every and due(trainer.pictures_every):
-            save_curves(self.run_dir / "curves.png", read_metrics(self.run_dir), self.run_dir.name)
+            save_curves(self.run_dir / "curves.png", read_metrics(self.run_dir), self.dataset.name)
         self.stop.check()
 
     def _evaluate(self, images: Tensor) -> dict[str, float]:
@@ -344,8 +345,8 @@ class Training:
         )
         if not math.isfinite(metrics["loss"]):
             raise UserError(
-                f"the validation loss is not finite after step {self.progress.step} ({metrics}); the last good checkpoint is "
-                f"kept; try a smaller optimizer.lr, or set trainer.grad_clip"
+                f"the validation loss is not finite after step {self.progress.step} ({metrics}); the last good "
+                f"checkpoint is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
             )
         return metrics
 

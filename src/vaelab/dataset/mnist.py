@@ -1,23 +1,9 @@
 """MNIST: 60,000 + 10,000 grey images of handwritten digits, 28 x 28 (LeCun et al., 1998)."""
 
-from pathlib import Path
-
-import torch
-
-from vaelab.images import Dataset, Split, prepared
+from vaelab.images import Dataset, prepared
 
 
 def load(root: str, val_size: int, binarize: str) -> Dataset:
-    """MNIST from `<root>/mnist.safetensors`, downloaded and prepared through torchvision when that is missing."""
-    sizes = {"train": 60_000, "test": 10_000}
-    return Dataset("mnist", prepared(root, "mnist", (1, 28, 28), sizes, _fetch), val_size, binarize)
-
-
-def _fetch(root: Path) -> dict[str, Split]:
-    from torchvision.datasets import MNIST  # takes seconds to import; needed once
-
-    splits = {}
-    for part in ("train", "test"):
-        source = MNIST(root, train=part == "train", download=True)
-        splits[part] = Split(source.data.unsqueeze(1), source.targets.to(torch.uint8))
-    return splits
+    """MNIST from `<root>/mnist.safetensors`, downloaded and prepared when that is missing."""
+    read = prepared(root, "mnist", "MNIST", (1, 28, 28), {"train": 60_000, "test": 10_000})
+    return Dataset("mnist", read, val_size, binarize)

@@ -16,8 +16,9 @@ class GaussianLikelihood(nn.Module):
     """p(x|z) = N(x; mean, sigma²) for x in [0, 1].
 
     Args:
-        sigma: the standard deviation of a pixel, or `learned`: one parameter for all pixels, starting at 1 and kept
-            above exp(-6) by a soft bound, for a density on 256 levels has no upper bound (sigma-VAE, Rybkin et al., 2021).
+        sigma: the standard deviation of a pixel, or `learned`: one parameter for all pixels, starting at 1
+            and kept above exp(-6) by a soft bound, for a density on 256 levels has no upper bound (sigma-VAE, Rybkin
+            et al., 2021).
 
     Raises:
         ValueError: if sigma is neither a positive number nor `learned`.

@@ -15,8 +15,8 @@ MIN_LOG_SCALE = -7.0
 class LogisticLikelihood(nn.Module):
     """Each pixel's level k of 0..255 has the mass that a logistic distribution puts on its bin.
 
-    On [-1, 1] level k is the bin of width 2 / 255 around 2 k / 255 - 1; the first and the last bin take the tails, so that
-    the 256 masses sum to one (Kingma et al., 2016, appendix; Salimans et al., 2017).
+    On [-1, 1] level k is the bin of width 2 / 255 around 2 k / 255 - 1; the first and the last bin take the tails, so
+    that the 256 masses sum to one (Kingma et al., 2016, appendix; Salimans et al., 2017).
     """
 
     params_per_channel = 2

@@ -5,6 +5,7 @@ Group normalisation (Wu & He, 2018) treats every image alone, so that the ELBO o
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.out_features = features
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             down = nn.Conv2d(before, after, 4, stride=2, padding=1)
             layers += [down, _group_norm(after), activation_layer(activation)]
         flat = channels[-1] * math.prod(last_size)
