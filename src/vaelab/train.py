@@ -102,7 +102,8 @@ class Meter:
     def add(self, values: Mapping[str, Tensor], images: int) -> None:
         """Add the means over a batch of that many images."""
         self.names = list(values)
-        self.sums = self.sums + torch.stack([value.detach() for value in values.values()]) * images
+        batch = torch.stack([value.detach() for value in values.values()])
+        self.sums = self.sums + batch.to(self.sums.dtype) * images
         self.images += images
 
     def read(self) -> tuple[dict[str, float], int]:

@@ -1,0 +1,64 @@
+"""Fixtures: the real datasets, a command line that runs `run.py`, and small parts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"  # a developer's copy of the datasets, where there is one
+
+torch.set_num_threads(1)  # two test processes share the cores
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory):
+    """The folder with the real mnist.safetensors and cifar10.safetensors."""
+    configured = Path(os.environ.get("VAELAB_DATA", ROOT / "data"))
+    if (configured / "mnist.safetensors").exists() and (configured / "cifar10.safetensors").exists():
+        return configured
+    if not UNPACK.exists():
+        pytest.skip(f"needs mnist.safetensors and cifar10.safetensors in {configured}; `python run.py` downloads them")
+    folder = tmp_path_factory.getbasetemp().parent / "vaelab-data"
+    folder.mkdir(exist_ok=True)
+    from filelock import FileLock
+
+    with FileLock(folder / "lock"):
+        if not (folder / "done").exists():
+            subprocess.run([sys.executable, UNPACK, folder, "--torchvision"], check=True, stdout=subprocess.DEVNULL)
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Runs a command in an empty folder with W&B offline and returns the finished process."""
+
+    def run(*arguments, cwd=tmp_path, timeout=300, env=None, **options):
+        return subprocess.run(
+            [str(argument) for argument in arguments],
+            cwd=cwd,
+            env={**clean_environment(), **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_py(command):
+    """Runs `python run.py ARGUMENTS` in an empty folder."""
+    return lambda *arguments, **options: command(sys.executable, ROOT / "run.py", *arguments, **options)
+
+
+def clean_environment():
+    """The environment without what would change a run."""
+    ignored = ("WANDB_", "HYDRA_", "VAELAB_DATA")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
+    return {**kept, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
