@@ -57,8 +57,48 @@ def run_py(command):
     return lambda *arguments, **options: command(sys.executable, ROOT / "run.py", *arguments, **options)
 
 
+@pytest.fixture
+def inline(tmp_path, monkeypatch, capfd):
+    """Runs the command line of `run.py` in this process, in an empty folder; returns exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(IGNORED)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(*arguments):
+        from vaelab.launch import main
+
+        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
+        os.environ["HYDRA_FULL_ERROR"] = "0"
+        with pytest.raises(SystemExit) as exit_info:
+            main(ROOT / "conf")
+        out, err = capfd.readouterr()
+        return exit_info.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def compose():
+    """Composes a config from overrides into plain dictionaries."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from vaelab.launch import register
+
+    register()
+
+    def run(*overrides):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+    return run
+
+
+IGNORED = ("WANDB_", "HYDRA_", "VAELAB_DATA")  # what would change a run
+
+
 def clean_environment():
     """The environment without what would change a run."""
-    ignored = ("WANDB_", "HYDRA_", "VAELAB_DATA")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(IGNORED)}
     return {**kept, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}

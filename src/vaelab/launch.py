@@ -53,8 +53,7 @@ def main(conf: Path) -> None:
     """Run the command line over the config folder `conf` and leave with its exit code."""
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
-    OmegaConf.register_new_resolver("run_dir", unique_run_dir, use_cache=True, replace=True)
-    ConfigStore.instance().store(name="root", node=Root)
+    register()
     try:
         config_name = _config_name(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
@@ -65,6 +64,12 @@ def main(conf: Path) -> None:
         code = _explain(error, conf)
     SweepReport.finish()
     sys.exit(code)
+
+
+def register() -> None:
+    """Make known to Hydra what `conf/config.yaml` asks for: the typed root and the resolver of run directories."""
+    OmegaConf.register_new_resolver("run_dir", unique_run_dir, use_cache=True, replace=True)
+    ConfigStore.instance().store(name="root", node=Root)
 
 
 def job(config: DictConfig) -> float:

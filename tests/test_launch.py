@@ -1,0 +1,145 @@
+"""The command line: help, errors of one sentence, run directories."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from conftest import ROOT, clean_environment
+
+from vaelab.launch import unique_run_dir
+
+QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictures_every=0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (("model=mpl",), 2, ["model has no option 'mpl'", "did you mean 'mlp'"]),
+        (("modle=mlp",), 2, ["no key 'modle'", "did you mean 'model'"]),
+        (("trainer.epohcs=3",), 2, ["trainer has no key 'epohcs'", "did you mean 'epochs'"]),
+        (("+model.hiden=[3]",), 1, ["model has no key 'hiden'", "did you mean 'hidden'"]),
+        (("latent.dim=-3",), 1, ["latent.dim must be an integer of at least 1, got -3"]),
+        (("latent=d21",), 2, ["latent has no option 'd21'", "d20"]),
+        (("trainer.batch_size=0",), 1, ["trainer.batch_size must be", "got 0"]),
+        (("trainer.epochs=ten",), 1, ["trainer.epochs must be an integer", "'ten'"]),
+        (("optimizer.lr=inf",), 1, ["optimizer.lr must be a finite number above 0, got inf"]),
+        (("optimizer.betas=[2,0.9]",), 1, ["optimizer: Invalid beta parameter"]),
+        (("objective.beta=-1",), 1, ["objective.beta must be", "got -1"]),
+        (("likelihood=logistic",), 1, ["LogisticLikelihood", "dataset.binarize=none"]),
+        (("likelihood=gaussian", "likelihood.sigma=small", "dataset.binarize=none"), 1, ["likelihood.sigma must be"]),
+        (("dataset.val_size=1500",), 1, ["dataset.val_size must be less than the 1,500 training images"]),
+        (("trainer.device=cuda:7",), 1, ["trainer.device=cuda:7 is not on this machine", "trainer.device=auto"]),
+        (("trainer.ema=2",), 1, ["trainer.ema must be null or a decay between 0 and 1"]),
+        (("seed=abc",), 2, ["seed=abc", "could not be converted to Integer"]),
+        (("model.hidden=[1,",), 2, ["model.hidden=[1, must be of the form"]),
+        (("hydra.run.dir=/dev/null/run",), 1, ["/dev/null/run could not be written", "hydra.run.dir"]),
+        (("resume=nowhere",), 1, ["resume must name the directory of a run", "nowhere"]),
+        (("optimizer.lr=1e30", "trainer.max_steps=9"), 1, ["loss is not finite at step", "kl = ", "optimizer.lr"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, parts):
+    returned, out, err = inline(*QUICK, *arguments)
+    assert returned == code, err
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("vaelab: ")
+    for part in parts:
+        assert part in err
+    assert "Traceback" not in out
+
+
+def test_a_misspelt_key_in_an_experiment_file_names_the_file(command, tmp_path):
+    copy = tmp_path / "project"
+    copy.mkdir()
+    for name in ("run.py", "conf"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(copy / name)], check=True)
+    (copy / "conf/experiment/typo.yaml").write_text("# @package _global_\ntraner:\n  epochs: 3\n")
+    (copy / "conf/experiment/deep.yaml").write_text("# @package _global_\ntrainer:\n  epohcs: 3\n")
+    (copy / "conf/model/wide.yaml").write_text("_target_: vaelab.model.mlp.networks\nhiden: [9]\nactivation: relu\n")
+    cases = {
+        "experiment=typo": ("conf/experiment/typo.yaml", "'traner'", "'trainer'"),
+        "experiment=deep": ("conf/experiment/deep.yaml", "'epohcs'", "'epochs'"),
+        "model=wide": ("conf/model/wide.yaml", "'hiden'", "'hidden'"),
+    }
+    for override, parts in cases.items():
+        process = command(sys.executable, copy / "run.py", *QUICK, override)
+        assert process.returncode in (1, 2)
+        assert len(process.stderr.strip().splitlines()) == 1, process.stderr
+        for part in parts:
+            assert part in process.stderr
+
+
+def test_a_failed_run_keeps_its_traceback_in_its_log_and_says_so_in_its_summary(inline, tmp_path):
+    code, _, _ = inline(*QUICK, "objective.beta=-1", "hydra.run.dir=run")
+    assert code == 1
+    assert "Traceback" in (tmp_path / "run/run.log").read_text()
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert "beta" in summary["error"]
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--cfg", "job"), ("-sc", "query=bash")], ids=" ".join)
+def test_asking_loads_neither_torch_nor_wandb_and_takes_under_two_seconds(arguments):
+    watched = (
+        f"import sys, runpy; sys.argv = ['run.py', *{arguments}]\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "finally: assert not {'torch', 'wandb', 'matplotlib'} & sys.modules.keys()"
+    )
+    environment = {**clean_environment(), "COMP_LINE": "python run.py mod"}
+    began = time.perf_counter()
+    process = subprocess.run(
+        [sys.executable, "-c", watched], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stderr
+    assert "AssertionError" not in process.stderr
+    assert "model" in process.stdout
+    assert time.perf_counter() - began < 2
+
+
+def test_launches_in_the_same_second_never_share_a_directory():
+    assert len({unique_run_dir("outputs") for _ in range(1000)}) == 1000
+
+
+def test_a_run_directory_holds_what_the_readme_says(inline, tmp_path):
+    code, out, err = inline("dataset=digits", "logger=local", "trainer.epochs=2", "latent=d2")
+    assert code == 0, err
+    (run_dir,) = (tmp_path / "outputs/digits-mlp").iterdir()
+    names = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    expected = {"config.yaml", "metrics.jsonl", "summary.json", "run.log", "model.safetensors", "curves.png"}
+    expected |= {"samples.png", "reconstructions.png", "latent_plane.png", "posterior_means.png"}
+    expected |= {"checkpoints/last.pt", "checkpoints/best.pt", "images/samples-0001.png", "images/samples-0002.png"}
+    assert expected <= names
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["choices"]["dataset"] == "digits"
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["metrics"]["test/elbo"] == -summary["metrics"]["test/loss"]
+    assert f"{summary['metrics']['test/elbo']:.2f}" in out
+    assert str(run_dir) in out
+    assert len([line for line in out.splitlines() if line.startswith("epoch ")]) == 2
+    assert err == ""
+
+
+@pytest.mark.parametrize("target", ["os.system", "vaelab.launch.os.system", "builtins.exec"])
+def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, target):
+    inline(*QUICK, "hydra.run.dir=run")
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    config["prior"] = {"_target_": target, "command": "touch owned"}
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config))
+    code, _, err = inline("resume=run")
+    assert code == 1
+    assert "must lie in vaelab.prior" in err
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_strangers_hydra_settings_are_refused(inline, tmp_path):
+    inline(*QUICK, "hydra.run.dir=run")
+    callback = {"_target_": "os.system", "command": "touch owned"}
+    with (tmp_path / "run/config.yaml").open("a") as file:
+        file.write(yaml.safe_dump({"hydra": {"callbacks": {"bad": callback}}}))
+    code, _, err = inline("resume=run")
+    assert code == 1
+    assert "hydra" in err
+    assert not (tmp_path / "owned").exists()
