@@ -8,7 +8,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from vaelab.images import Dataset
 from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator
-from vaelab.train import Trainer
+from vaelab.train import Experiment
 from vaelab.vae import VAE
 
 OUR_TARGETS = {"optimizer": "torch.optim", "trainer": "vaelab.train", "logger": "vaelab.logger"}
@@ -43,19 +42,6 @@ class UnknownKeyError(UserError):
         super().__init__(f"{node} has no key {key!r}{near}")
         self.node = node
         self.key = key
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """All objects of a run."""
-
-    vae: VAE
-    dataset: Dataset
-    objective: ELBO
-    optimizer: torch.optim.Optimizer
-    schedule: Callable[[int, int], float]
-    trainer: Trainer
-    seed: int
 
 
 class Builder:

@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vaelab import checkpoint
-from vaelab.build import Builder, Experiment
+from vaelab.build import Builder
 from vaelab.errors import UserError
 from vaelab.evaluate import evaluate
 from vaelab.signals import Interrupted, StopRequest
-from vaelab.train import Training
+from vaelab.train import Experiment, Training
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def run_experiment(
             logger = builder.logger(run_dir)
             logger.start({**config, "git_commit": summary["git_commit"]}, name, group)
             experiment = builder.experiment()
-            training = _training(experiment, logger, run_dir, stop)
+            training = Training(experiment, logger, run_dir, stop)
             if resumed and training.restore():
                 log.info("going on from step %s of %s", f"{training.progress.step:,}", f"{training.total_steps:,}")
             training.run()
@@ -101,21 +101,6 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     """`summary.json` of a run directory, or nothing where there is none."""
     path = run_dir / "summary.json"
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _training(experiment: Experiment, logger: Any, run_dir: Path, stop: StopRequest) -> Training:
-    return Training(
-        experiment.vae,
-        experiment.dataset,
-        experiment.objective,
-        experiment.optimizer,
-        experiment.schedule,
-        experiment.trainer,
-        experiment.seed,
-        logger,
-        run_dir,
-        stop,
-    )
 
 
 def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> dict[str, float]:

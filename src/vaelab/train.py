@@ -90,6 +90,29 @@ class Progress:
     best_epoch: int = 0
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """The objects of a run.
+
+    Args:
+        vae: on the device where it is to be trained.
+        dataset: what to train and validate on.
+        objective: what to minimise.
+        optimizer: over the parameters of `vae`.
+        schedule: from (step, total steps) to a factor of the optimizer's learning rate.
+        trainer: how long and how.
+        seed: of the weights, the order of the images and the noise.
+    """
+
+    vae: VAE
+    dataset: Dataset
+    objective: ELBO
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int, int], float]
+    trainer: Trainer
+    seed: int
+
+
 class Meter:
     """Sums of a step's values over images, kept on the device until they are read."""
 
@@ -115,40 +138,22 @@ class Meter:
 
 
 class Training:
-    """A VAE, its optimizer and all that changes while it trains.
+    """An experiment and all that changes while it trains.
 
     Args:
-        vae: on the device where it is to be trained.
-        dataset: what to train and validate on.
-        objective: what to minimise.
-        optimizer: over the parameters of `vae`.
-        schedule: from (step, total steps) to a factor of the optimizer's learning rate.
-        trainer: how long and how.
-        seed: of the order of the images and of the noise.
+        experiment: what to train.
         logger: where metrics and pictures go.
         run_dir: where checkpoints and pictures are kept.
         stop: asked between two steps.
     """
 
-    def __init__(
-        self,
-        vae: VAE,
-        dataset: Dataset,
-        objective: ELBO,
-        optimizer: torch.optim.Optimizer,
-        schedule: Callable[[int, int], float],
-        trainer: Trainer,
-        seed: int,
-        logger: Logger,
-        run_dir: Path,
-        stop: StopRequest,
-    ) -> None:
-        self.vae = vae
-        self.dataset = dataset
-        self.objective = objective
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.trainer = trainer
+    def __init__(self, experiment: Experiment, logger: Logger, run_dir: Path, stop: StopRequest) -> None:
+        self.vae = vae = experiment.vae
+        self.dataset = dataset = experiment.dataset
+        self.objective = experiment.objective
+        self.optimizer = optimizer = experiment.optimizer
+        self.schedule = experiment.schedule
+        self.trainer = trainer = experiment.trainer
         self.logger = logger
         self.run_dir = run_dir
         self.stop = stop
@@ -156,7 +161,7 @@ class Training:
         self.average = None
         if trainer.ema is not None:
             self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema))
-        self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, seed, dataset.dynamic)
+        self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, experiment.seed, dataset.dynamic)
         self.total_steps = trainer.total_steps(self.loader.steps_per_epoch)
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
         self.meter = Meter(self.device)
