@@ -85,22 +85,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from vaelab.runs import find_runs
+    from vaelab.terminal import show, table
 
     if not options.folder.is_dir():
         raise UserError(f"{options.folder} is no folder; name one with runs below it, such as outputs", exit_code=2)
-    table = Table("dataset", "model", "latent", "epochs", box=box.SIMPLE_HEAD)
-    for head in ("val loss", "test ELBO", "bits/dim", "images/s"):
-        table.add_column(head, justify="right")
-    table.add_column("status")
-    table.add_column("directory")
+    numbers = ("val loss", "test ELBO", "bits/dim", "images/s")
+    made = table("dataset", "model", "latent", "epochs", numbers=numbers, last=("status", "directory"))
     for path, summary in find_runs(options.folder):
         metrics, setting = summary.get("metrics", {}), summary.get("setting", {})
-        table.add_row(
+        made.add_row(
             setting.get("dataset", "?"),
             setting.get("choices", {}).get("model", "?"),
             str(setting.get("latent_dim", "?")),
@@ -112,7 +106,7 @@ def _runs(options: argparse.Namespace) -> None:
             summary.get("status", "?"),
             str(path),
         )
-    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(table)
+    show(made)
 
 
 def _number(value: float | None, digits: int) -> str:

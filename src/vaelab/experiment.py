@@ -4,7 +4,6 @@ import json
 import logging
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from vaelab import checkpoint
 from vaelab.build import Builder
 from vaelab.errors import UserError
 from vaelab.evaluate import evaluate
 from vaelab.signals import Interrupted, StopRequest
+from vaelab.terminal import show, table
 from vaelab.train import Experiment, Training
 
 log = logging.getLogger(__name__)
@@ -169,28 +166,26 @@ def _of(metrics: Mapping[str, float], split: str) -> dict[str, float]:
 
 
 def _print_table(run_dir: Path, summary: Mapping[str, Any]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("nats per image")
     splits = [split for split in ("train", "val", "test") if _of(summary["metrics"], split)]
     heads = {
         "train": "train, last epoch",
         "val": f"validation, epoch {summary['best_epoch']}",
         "test": f"test, epoch {summary['best_epoch']}",
     }
-    for split in splits:
-        table.add_column(heads[split], justify="right")
+    made = table("nats per image", numbers=tuple(heads[split] for split in splits))
     rows = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL", "loss": "loss", "bits_per_dim": "bits/dim"}
     for key, label in rows.items():
         values = [summary["metrics"].get(f"{split}/{key}") for split in splits]
         if any(value is not None for value in values):
             digits = 4 if key == "bits_per_dim" else 2
-            table.add_row(label, *("" if value is None else f"{value:.{digits}f}" for value in values))
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    console.print(table)
+            made.add_row(label, *("" if value is None else f"{value:.{digits}f}" for value in values))
     speed = summary["images_per_second"]
-    console.print(f"  {summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""))
-    console.print(f"  run directory  {run_dir}")
-    console.print(f"  pictures       {run_dir}/samples.png, reconstructions.png, curves.png\n")
+    show(
+        made,
+        f"{summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""),
+        f"run directory  {run_dir}",
+        f"pictures       {run_dir}/samples.png, reconstructions.png, curves.png",
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -95,15 +95,14 @@ def job(config: DictConfig) -> float:
     except Interrupted as error:
         log.info("%s; go on with: python run.py resume=%s", error, run_dir)
         raise
-    except SystemExit as error:
-        # code of a part that exits must not end the other jobs of a sweep
-        raise RuntimeError(f"the run called sys.exit({error.code!r})") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.debug("%s", "".join(traceback.format_exception(error)))
+        if isinstance(error, SystemExit):  # code of a part that exits must not end the other jobs of a sweep
+            error = UserError(f"the run called sys.exit({error.code!r}); its run.log says where")
         if group is None:
             raise SingleRunError(error) from error
         log.error("%s failed: %s", name, error)
-        raise
+        raise error
 
 
 def unique_run_dir(parent: str) -> str:

@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -87,21 +86,16 @@ def _write_csv(path: Path, jobs: list[dict[str, Any]]) -> None:
 
 
 def _print_table(directory: Path, jobs: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from vaelab.terminal import show, table  # imports rich, which `--help` must not wait for
 
-    table = Table("job", box=box.SIMPLE_HEAD)
-    table.add_column("what differs", overflow="fold")
-    for head in ("val ELBO", "val loss", "test ELBO"):
-        table.add_column(head, justify="right")
-    table.add_column("status")
+    made = table("job", "what differs", numbers=("val ELBO", "val loss", "test ELBO"), last=("status",))
     for job in sorted(jobs, key=lambda job: job["metrics"].get("val/loss", float("inf"))):
         cells = [job["metrics"].get(key) for key in ("val/elbo", "val/loss", "test/elbo")]
         numbers = ["" if cell is None else f"{cell:.2f}" for cell in cells]
-        table.add_row(job["job"], job["name"], *numbers, job["status"])
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+        made.add_row(job["job"], job["name"], *numbers, job["status"])
     bad = sum(job["status"] != "finished" for job in jobs)
-    console.print(f"  {len(jobs) - bad} of {len(jobs)} jobs finished; nats per image, best first")
-    console.print(f"  {directory}/results.csv, comparison.png\n")
+    show(
+        made,
+        f"{len(jobs) - bad} of {len(jobs)} jobs finished; nats per image, best first",
+        f"{directory}/results.csv, comparison.png",
+    )

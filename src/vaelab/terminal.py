@@ -1,0 +1,32 @@
+"""What is printed for people."""
+
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+WIDTH_OF_A_FILE = 200  # where standard output is no terminal nothing needs to be folded
+
+
+def table(*columns: str, numbers: tuple[str, ...] = (), last: tuple[str, ...] = ()) -> Table:
+    """An empty table with columns of text, then of numbers, then of text."""
+    made = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    for name in numbers:
+        made.add_column(name, justify="right")
+    for name in last:
+        made.add_column(name, overflow="fold")
+    return made
+
+
+def show(made: Table, *lines: str) -> None:
+    """Print a table and lines below it to standard output."""
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
+    console.print(made)
+    for line in lines:
+        console.print(f"  {line}")
+    if lines:
+        console.print()

@@ -1,0 +1,133 @@
+"""Sweeps: every job its own directory and W&B run, failures stay where they are, the report tells all."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, clean_environment
+from PIL import Image
+
+QUICK = ("dataset=digits", "trainer.epochs=1", "trainer.pictures_every=0", "trainer.batch_size=300")
+EXITING = """
+import sys
+from vaelab.prior.normal import NormalPrior
+
+def exits():
+    sys.exit(7)
+"""
+
+
+def wandb_runs(sweep_dir: Path) -> dict[str, dict]:
+    """What W&B wrote for each job, read back from its own files."""
+    runs = {}
+    for file in sweep_dir.glob("*/wandb/offline-run-*/*.wandb"):
+        job = file.relative_to(sweep_dir).parts[0]
+        assert job not in runs
+        records = [json.loads(line) for line in inspect("--json", file).splitlines()]
+        (group,) = [record["run"]["run_group"] for record in records if record["type"] == "run"]
+        runs[job] = {**json.loads(inspect("--summary", "--json", file)), "group": group}
+    return runs
+
+
+def inspect(*arguments) -> str:
+    wandb = Path(sys.executable).parent / "wandb"
+    return subprocess.run([wandb, "leet", "inspect", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def results(sweep_dir: Path) -> list[dict]:
+    with (sweep_dir / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Four jobs: two train, one has a bad setting, one calls sys.exit."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "exiting.py").write_text(EXITING)
+    arguments = [*QUICK, "optimizer.lr=1e-3,-1", "prior._target_=vaelab.prior.normal.NormalPrior,exiting.exits"]
+    process = subprocess.run(
+        [sys.executable, ROOT / "run.py", "-m", *arguments],
+        cwd=folder,
+        env={**clean_environment(), "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    (sweep_dir,) = (folder / "outputs/sweeps").iterdir()
+    return process, sweep_dir
+
+
+def test_a_failing_job_takes_no_other_with_it_and_the_exit_code_says_so(sweep):
+    process, sweep_dir = sweep
+    assert process.returncode == 1
+    statuses = {row["job"]: row["status"] for row in results(sweep_dir)}
+    assert statuses == {"0": "finished", "1": "failed", "2": "failed", "3": "failed"}
+    assert "1 of 4 jobs finished" in process.stdout
+    assert "Traceback" not in process.stdout + process.stderr
+
+
+def test_a_failing_job_has_its_traceback_in_its_own_log(sweep):
+    _, sweep_dir = sweep
+    assert "Traceback" not in (sweep_dir / "0/run.log").read_text()
+    assert "SystemExit: 7" in (sweep_dir / "1/run.log").read_text()
+    assert "optimizer.lr must be a finite number" in (sweep_dir / "2/run.log").read_text()
+
+
+def test_every_job_is_a_wandb_run_of_its_own_with_its_config_and_exit_status(sweep):
+    _, sweep_dir = sweep
+    runs = wandb_runs(sweep_dir)
+    assert sorted(runs) == ["0", "1", "2", "3"]
+    assert {run["group"] for run in runs.values()} == {sweep_dir.name}
+    assert [runs[job]["exit_code"] for job in "0123"] == [0, 1, 1, 1]
+    assert [runs[job]["summary"]["status"] for job in "0123"] == ["finished", "failed", "failed", "failed"]
+    assert [runs[job]["config"]["optimizer"]["lr"] for job in "0123"] == [0.001, 0.001, -1, -1]
+    assert runs["0"]["name"] == "optimizer.lr=0.001,prior._target_=vaelab.prior.normal.NormalPrior"
+    summary = json.loads((sweep_dir / "0/summary.json").read_text())
+    assert runs["0"]["summary"]["test/elbo"] == pytest.approx(summary["metrics"]["test/elbo"])
+
+
+def test_the_results_hold_overrides_metrics_and_directories(sweep):
+    _, sweep_dir = sweep
+    finished = results(sweep_dir)[0]
+    summary = json.loads((sweep_dir / "0/summary.json").read_text())
+    assert float(finished["val/loss"]) == summary["metrics"]["val/loss"]
+    assert finished["optimizer.lr"] == "0.001"
+    assert "trainer.epochs=1" in finished["overrides"]
+    assert Path(finished["directory"]).name == "0"
+    with Image.open(sweep_dir / "comparison.png") as picture:
+        assert picture.width > 600
+
+
+def test_a_sweep_without_failures_ends_with_zero_and_a_table_best_first(inline, tmp_path):
+    code, out, err = inline("-m", *QUICK, "logger=local", "objective.beta=0,1,4")
+    assert code == 0, err
+    table = [line for line in out.splitlines() if "objective.beta=" in line and "finished" in line]
+    losses = [float(line.split()[3]) for line in table]
+    assert len(losses) == 3
+    assert losses == sorted(losses)
+
+
+@pytest.mark.slow
+def test_jobs_run_side_by_side_with_joblib_and_share_the_threads(run_py, tmp_path):
+    (tmp_path / "threads.py").write_text(
+        "import torch\nfrom vaelab.prior.normal import NormalPrior\n"
+        "def prior():\n    open('threads.txt', 'a').write(f'{torch.get_num_threads()}\\n')\n    return NormalPrior()\n"
+    )
+    process = run_py(
+        "-m",
+        *QUICK,
+        "logger=local",
+        "seed=0,1",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "prior._target_=threads.prior",
+        env={"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": ""},
+    )
+    assert process.returncode == 0, process.stderr
+    (sweep_dir,) = (tmp_path / "outputs/sweeps").iterdir()
+    assert [row["status"] for row in results(sweep_dir)] == ["finished", "finished"]
+    divided = max(1, os.cpu_count() // 2)
+    assert (tmp_path / "threads.txt").read_text().split() == [str(divided)] * 2

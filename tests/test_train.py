@@ -1,0 +1,179 @@
+"""The training loop: what it reports is what happened, and what goes wrong stops it in time."""
+
+import json
+
+import pytest
+import torch
+
+from vaelab.build import Builder
+from vaelab.errors import UserError
+from vaelab.evaluate import evaluate
+from vaelab.signals import StopRequest
+from vaelab.train import Meter, Training
+
+SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[32]")
+
+
+@pytest.fixture
+def train(compose, tmp_path):
+    """Builds a training from overrides; its logger is closed at the end of the test."""
+    loggers = []
+
+    def build(*overrides):
+        builder = Builder(compose(*SMALL, *overrides), trusted=None)
+        run_dir = tmp_path / str(len(loggers))
+        run_dir.mkdir()
+        loggers.append(builder.logger(run_dir))
+        return Training(builder.experiment(), loggers[-1], run_dir, StopRequest())
+
+    yield build
+    for logger in loggers:
+        logger.finish("finished", {})
+
+
+def rows(training):
+    return [json.loads(line) for line in (training.run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_training_raises_the_elbo(train):
+    training = train("trainer.epochs=5")
+    training.run()
+    validation = [row["val/elbo"] for row in rows(training) if "val/elbo" in row]
+    assert len(validation) == 5
+    assert validation == sorted(validation)
+
+
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_images(train):
+    training = train("trainer.epochs=1", "trainer.batch_size=77", "trainer.log_every=5")
+    seen = []
+    step = training._values
+
+    def watched(x, eps, number):
+        values = step(x, eps, number)
+        seen.extend([values["loss"].item()] * len(x))
+        return values
+
+    training._values = watched
+    training.run()
+    assert len(seen) == 1300
+    assert training.progress.train["loss"] == pytest.approx(sum(seen) / len(seen), rel=1e-6)
+    steps = [row["step"] for row in rows(training) if "train/loss" in row]
+    assert steps == [5, 10, 15, 17]
+
+
+def test_the_elbo_is_reported_without_weight_and_warm_up(train):
+    training = train("objective.beta=3", "objective.warmup_steps=100", "trainer.max_steps=4", "trainer.log_every=1")
+    training.run()
+    for row in rows(training):
+        for split in {name.split("/")[0] for name in row if name.endswith("/elbo")}:
+            assert row[f"{split}/elbo"] == pytest.approx(row[f"{split}/reconstruction"] - row[f"{split}/kl"], rel=1e-5)
+    (validation,) = [row for row in rows(training) if "val/elbo" in row]
+    assert validation["val/loss"] == pytest.approx(
+        3 * validation["val/kl"] - validation["val/reconstruction"], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_loss_that_is_not_finite_stops_before_the_step(train, part):
+    training = train("trainer.epochs=2")
+    training.run()
+    training.total_steps = 1000
+    with torch.no_grad():
+        next(getattr(training.vae, part).parameters()).fill_(torch.nan)
+    before = {name: value.clone() for name, value in training.vae.state_dict().items()}
+    kept = (training.run_dir / "checkpoints/last.pt").read_bytes()
+    with pytest.raises(UserError, match=r"not finite at step 83 \(loss = nan, elbo = nan, reconstruction = nan, kl"):
+        training.run()
+    for name, value in training.vae.state_dict().items():
+        assert torch.equal(value.isnan(), before[name].isnan())
+        assert torch.equal(value.nan_to_num(), before[name].nan_to_num())
+    assert (training.run_dir / "checkpoints/last.pt").read_bytes() == kept
+
+
+def test_the_moving_average_is_what_is_evaluated_and_kept(train):
+    training = train("trainer.epochs=1", "trainer.ema=0.9")
+    training.run()
+    best = torch.load(training.run_dir / "checkpoints/best.pt", weights_only=True)["vae"]
+    name = "posterior.heads.weight"
+    assert torch.equal(best[name], training.average.module.state_dict()[name])
+    assert not torch.equal(best[name], training.vae.state_dict()[name])
+    images = training.dataset.val.images
+    again = evaluate(training.average.module, training.objective, training.dataset, images, 500)
+    assert again["elbo"] == rows(training)[-1]["val/elbo"]
+
+
+def test_the_moving_average_follows_its_definition(train):
+    training = train("trainer.ema=0.8", "trainer.max_steps=1")
+    batches = training.loader.epoch(0, 0)
+    name = "posterior.heads.bias"
+    expected = None
+    for _ in range(4):
+        training.step(next(batches))
+        value = training.vae.state_dict()[name].clone()
+        expected = value if expected is None else 0.8 * expected + 0.2 * value
+    assert torch.allclose(training.average.module.state_dict()[name], expected, atol=1e-6)
+
+
+def test_the_gradient_is_clipped_and_its_norm_before_that_is_reported(train):
+    training = train("trainer.grad_clip=0.5", "optimizer=sgd", "optimizer.momentum=0", "optimizer.lr=1")
+    before = [parameter.clone() for parameter in training.vae.parameters()]
+    norm = training.step(next(training.loader.epoch(0, 0)))
+    moved = torch.stack([(a - b).norm() for a, b in zip(before, training.vae.parameters(), strict=True)]).norm()
+    assert norm > 0.5
+    assert moved.item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_bfloat16_trains_close_to_float32(train):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        training = train(f"trainer.precision={precision}", "trainer.epochs=3")
+        training.run()
+        losses[precision] = training.progress.best["loss"]
+        assert all(parameter.dtype == torch.float32 for parameter in training.vae.parameters())
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.2)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_gives_the_losses_of_the_eager_one(train):
+    losses = {}
+    for compiled in ("false", "true"):
+        training = train(f"trainer.compile={compiled}", "trainer.max_steps=50", "trainer.log_every=1")
+        training.run()
+        losses[compiled] = [row["train/loss"] for row in rows(training) if "train/loss" in row]
+    assert len(losses["true"]) == 50
+    assert losses["true"] == pytest.approx(losses["false"], rel=1e-5)
+
+
+def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(train):
+    results = []
+    for seed in (0, 0, 1):
+        training = train(f"seed={seed}", "trainer.max_steps=20")
+        training.run()
+        results.append(training.progress.train["loss"])
+    assert results[0] == results[1] != results[2]
+
+
+def test_the_best_epoch_is_the_one_with_the_lowest_validation_loss(train):
+    training = train("trainer.epochs=12", "optimizer.lr=0.05")
+    training.run()
+    losses = [row["val/loss"] for row in rows(training) if "val/loss" in row]
+    assert training.progress.best_epoch == losses.index(min(losses)) + 1
+
+
+def test_without_validation_images_the_last_epoch_is_kept(train):
+    training = train("dataset.val_size=0", "trainer.epochs=2")
+    training.run()
+    assert training.progress.best_epoch == 2
+    assert not [row for row in rows(training) if "val/loss" in row]
+
+
+def test_a_meter_adds_in_double_precision():
+    meter = Meter(torch.device("cpu"))
+    for _ in range(3):
+        meter.add({"a": torch.tensor(1e8), "b": torch.tensor(0.1)}, 3)
+    sums, images = meter.read()
+    assert images == 9
+    assert sums["a"] == 9e8
+    assert sums["b"] == pytest.approx(0.9, rel=1e-7)
+    assert meter.read() == ({}, 0)
