@@ -117,9 +117,7 @@ def main():
     ratios = [b / a for a, b in zip(speeds["tutorial"], speeds["vaelab"], strict=True)]
     print(f"test loss   tutorial {tutorial_test:.2f}   vaelab {summary['metrics']['test/loss']:.2f}")
     print(f"median images/s   tutorial {medians['tutorial']:,.0f}   vaelab {medians['vaelab']:,.0f}")
-    print(
-        f"ratio, epoch by epoch   median {statistics.median(ratios):.2f}   min {min(ratios):.2f}   max {max(ratios):.2f}"
-    )
+    print(f"ratio, epoch by epoch   median {statistics.median(ratios):.2f}   {min(ratios):.2f} to {max(ratios):.2f}")
 
 
 if __name__ == "__main__":
