@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 import yaml
-from conftest import ROOT
 
+from conftest import ROOT
 from vaelab.build import Builder
 from vaelab.errors import UserError
 from vaelab.signals import StopRequest

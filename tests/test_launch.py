@@ -7,8 +7,8 @@ import time
 
 import pytest
 import yaml
-from conftest import ROOT, clean_environment
 
+from conftest import ROOT, clean_environment
 from vaelab.launch import unique_run_dir
 
 QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictures_every=0")

@@ -8,8 +8,8 @@ from importlib.metadata import metadata
 
 import pytest
 import torch
-from conftest import ROOT
 
+from conftest import ROOT
 from vaelab.cli import main as vaelab
 
 README = (ROOT / "README.md").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from conftest import ROOT, clean_environment
 
 SMALL = ("dataset=digits", "logger=local", "trainer.batch_size=100", "trainer.log_every=7", "trainer.pictures_every=2")

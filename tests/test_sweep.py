@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
 from PIL import Image
+
+from conftest import ROOT, clean_environment
 
 QUICK = ("dataset=digits", "trainer.epochs=1", "trainer.pictures_every=0", "trainer.batch_size=300")
 EXITING = """

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from vaelab import checkpoint
 from vaelab.build import Builder
@@ -53,8 +54,20 @@ def run_experiment(
         Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
     """
     started = time.perf_counter()
-    summary: dict[str, Any] = {"status": "running", "overrides": overrides, "git_commit": _git_commit()}
-    _write_summary(run_dir, summary)
+    before = read_summary(run_dir) if resumed else {}
+    summary: dict[str, Any] = {
+        "status": "running",
+        "overrides": [*before.get("overrides", ()), *(given for given in overrides if not given.startswith("resume="))],
+        "git_commit": _git_commit(),
+    }
+
+    def begin() -> None:
+        checkpoint.write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
+        _write_summary(run_dir, summary)
+
+    begun = not resumed  # what a finished run left is not touched until its checkpoint was found to fit
+    if begun:
+        begin()
     with StopRequest() as stop:
         logger = None
         try:
@@ -63,14 +76,17 @@ def run_experiment(
             logger.start({**config, "git_commit": summary["git_commit"]}, name, group)
             experiment = builder.experiment()
             training = Training(experiment, logger, run_dir, stop)
-            if resumed and training.restore():
-                log.info("going on from step %s of %s", f"{training.progress.step:,}", f"{training.total_steps:,}")
+            if resumed:
+                training.restore()
+                begun = True
+                begin()
             training.run()
-            metrics = _final_metrics(training, experiment, stop)
+            metrics, best_epoch = _final_metrics(training, experiment, stop)
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": _one_line(error)}
-            _write_summary(run_dir, summary, tolerant=True)
+            if begun:
+                _write_summary(run_dir, summary, tolerant=True)
             if logger is not None:
                 logger.finish(summary["status"], {})
             raise
@@ -79,7 +95,7 @@ def run_experiment(
             "status": "finished",
             "metrics": metrics,
             "setting": _setting(config, experiment),
-            "best_epoch": progress.best_epoch,
+            "best_epoch": best_epoch,
             "epochs": round(progress.epoch + progress.position / len(training.loader.images), 4),
             "step": progress.step,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
@@ -89,7 +105,7 @@ def run_experiment(
         }
         logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
         _write_summary(run_dir, summary)
-        logger.finish("finished", {**metrics, "best_epoch": progress.best_epoch})
+        logger.finish("finished", {**metrics, "best_epoch": best_epoch})
     _print_table(run_dir, summary)
     return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
 
@@ -100,8 +116,8 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> dict[str, float]:
-    """Training means of the last epoch, validation and test metrics of the best checkpoint."""
+def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> tuple[dict[str, float], int]:
+    """Training means of the last epoch, validation and test metrics of the best checkpoint, and its epoch."""
     best = checkpoint.load(training.run_dir / "checkpoints" / "best.pt")
     if best is None:
         raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
@@ -112,7 +128,8 @@ def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest
         model, experiment.objective, experiment.dataset, images, experiment.trainer.eval_batch_size, stop.check
     )
     by_split = {"train": training.progress.train, "val": best["val"], "test": test}
-    return {f"{split}/{name}": value for split, metrics in by_split.items() for name, value in metrics.items()}
+    metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
+    return metrics, best["epoch"]
 
 
 def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:

@@ -86,7 +86,6 @@ def job(config: DictConfig) -> float:
         trusted = plain.pop("trust") if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
-            (run_dir / "config.yaml").write_text(yaml.safe_dump({**plain, "resume": None}, sort_keys=False))
         overrides = list(hydra_config.overrides.task)
         if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN":
             sweep_dir = Path(hydra_config.sweep.dir)

@@ -83,6 +83,7 @@ class Progress:
     reported_step: int = 0  # the last step at which an epoch, or the run, was evaluated and reported
     images: int = 0
     seconds: float = 0.0  # in training steps, without evaluation and pictures
+    interval_seconds: float = 0.0  # of these, since the last report
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_images: int = 0
     train: dict[str, float] = field(default_factory=dict)  # means over the last epoch
@@ -166,6 +167,7 @@ class Training:
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
         self.meter = Meter(self.device)
         self.progress = Progress()
+        self._clock: float | None = None
         self._values = torch.compile(self._eager_values, dynamic=False) if trainer.compile else self._eager_values
 
     @property
@@ -179,18 +181,20 @@ class Training:
         with ProgressBar(self.total_steps, self.trainer.epochs) as bar:
             try:
                 while progress.reported_step < self.total_steps:
-                    clock = time.perf_counter()
+                    self._start_clock()
                     for batch in self.loader.epoch(progress.epoch, progress.position):
                         if progress.step >= self.total_steps:
                             break
                         due = (progress.step + 1) % self.trainer.log_every == 0
                         grad_norm = self.step(batch, want_grad_norm=due)
                         if due:
-                            clock = self._report_interval(clock, grad_norm, bar)
+                            self._report_interval(grad_norm, bar)
                         self.stop.check()
-                    self._report_interval(clock, None, bar)
+                    self._stop_clock()
+                    self._report_interval(None, bar)
                     self._report_epoch(bar)
             except Interrupted:
+                self._stop_clock()
                 self.save()
                 raise
 
@@ -235,8 +239,8 @@ class Training:
             },
         )
 
-    def restore(self) -> bool:
-        """Go back to the last checkpoint; False where there is none.
+    def restore(self) -> None:
+        """Go back to the last checkpoint, or to the start where there is none.
 
         Raises:
             UserError: if the checkpoint does not fit the model or the optimizer.
@@ -244,7 +248,7 @@ class Training:
         state = checkpoint.load(self.run_dir / "checkpoints" / "last.pt")
         if state is None:
             self.logger.rewind(0)
-            return False
+            return
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         try:
             self.vae.load_state_dict(state["vae"])
@@ -264,7 +268,7 @@ class Training:
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.logger.rewind(state["metrics_position"])
-        return True
+        log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
     def _eager_values(self, x: Tensor, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
         loss, terms = self.objective(self.vae(x, eps), step)
@@ -280,27 +284,40 @@ class Training:
                 f"kept; try a smaller optimizer.lr, or set trainer.grad_clip"
             )
 
-    def _report_interval(self, clock: float, grad_norm: Tensor | None, bar: ProgressBar) -> float:
-        """Log the means since the last report and return the time from which the next interval counts."""
+    def _start_clock(self) -> None:
+        self._clock = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        """Count the time since the clock was started as time in training steps."""
+        if self._clock is not None:
+            elapsed = time.perf_counter() - self._clock
+            self.progress.seconds += elapsed
+            self.progress.interval_seconds += elapsed
+        self._clock = None
+
+    def _report_interval(self, grad_norm: Tensor | None, bar: ProgressBar) -> None:
+        """Log the means since the last report."""
         progress = self.progress
         sums, images = self.meter.read()
-        now = time.perf_counter()
         if images == 0:
-            return now
+            return
+        running = self._clock is not None
+        self._stop_clock()
         for name, total in sums.items():
             progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + total
         progress.epoch_images += images
         progress.images += images
-        progress.seconds += now - clock
         row = {"step": progress.step, "epoch": self._epochs_done()}
         row |= {f"train/{name}": total / images for name, total in sums.items()}
         row["train/lr"] = self.optimizer.param_groups[0]["lr"]
         if grad_norm is not None:
             row["train/grad_norm"] = grad_norm.item()
-        row["images_per_second"] = images / (now - clock)
+        row["images_per_second"] = images / progress.interval_seconds
+        progress.interval_seconds = 0.0
         self.logger.log(row)
         bar.update(progress.step, row["epoch"], row["train/elbo"], row["images_per_second"])
-        return time.perf_counter()
+        if running:
+            self._start_clock()
 
     def _report_epoch(self, bar: ProgressBar) -> None:
         """Evaluate, draw, log and keep a checkpoint at the end of an epoch, or of the run."""

@@ -1,0 +1,81 @@
+"""Convolutional networks: shapes for even and odd sizes, independence of the batch, refusals."""
+
+import pytest
+import torch
+
+from combinations import IMAGE_SHAPES, levels, normals
+from vaelab.model import conv
+from vaelab.ops import unit_interval
+
+SMALL = {"latent_dim": 3, "params_per_channel": 2, "channels": [16, 32], "features": 12, "activation": "silu"}
+
+
+@pytest.mark.parametrize("channels", [[16], [16, 32], [16, 32, 64]], ids=str)
+@pytest.mark.parametrize("params_per_channel", [1, 2])
+@pytest.mark.parametrize("image_shape", [*IMAGE_SHAPES, (1, 8, 15), (4, 31, 10)], ids=str)
+def test_encoder_and_decoder_fit_any_image(image_shape, params_per_channel, channels):
+    setting = {**SMALL, "params_per_channel": params_per_channel, "channels": channels}
+    encoder, decoder = conv.networks(image_shape, **setting)
+    image_channels, height, width = image_shape
+    assert encoder(torch.rand(2, *image_shape)).shape == (2, encoder.out_features)
+    assert decoder(torch.randn(3, 3)).shape == (3, params_per_channel * image_channels, height, width)
+
+
+one_value_a_group = pytest.mark.xfail(strict=True, reason="group norm over a single value gives a constant")
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [[32, 64, 128], [24, 20], [7, 30], pytest.param([8, 8, 8], marks=one_value_a_group)],
+    ids=str,
+)
+def test_features_depend_on_the_image_and_parameters_on_the_latent(channels):
+    torch.manual_seed(0)
+    encoder, decoder = conv.networks((1, 8, 8), **{**SMALL, "channels": channels})
+    assert encoder(unit_interval(levels(20, 1, 8, 8))).std(0).max() > 0.01
+    assert decoder(normals(20, 3)).std(0).min() > 0.01
+
+
+def test_the_features_of_an_image_do_not_depend_on_its_batch():
+    encoder, _ = conv.networks((2, 9, 13), **SMALL)
+    x = unit_interval(levels(6, 2, 9, 13))
+    torch.testing.assert_close(encoder(x[3:4]), encoder(x)[3:4], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoder(torch.cat([x[:3], 9 * x[3:]]))[:3], encoder(x)[:3], rtol=1e-4, atol=1e-5)
+
+
+def test_the_decoder_does_not_end_in_an_activation():
+    _, decoder = conv.networks((1, 8, 8), **{**SMALL, "activation": "relu"})
+    params = decoder(normals(50, 3))
+    assert params.min() < 0 < params.max()
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "setting", "sentence"),
+    [
+        ((1, 8, 8), {"channels": [16] * 4}, "at most 3 times .*got 4 halvings of 8 x 8"),
+        ((3, 64, 15), {"channels": [16] * 4}, "at most 3 times .*got 4 halvings of 64 x 15"),
+        ((1, 7, 28), {"channels": [16]}, "at least 8 x 8, got 1 halvings of 7 x 28"),
+        ((1, 28, 28), {"channels": []}, "channels must be a list of at least one size"),
+        ((1, 28, 28), {"channels": [16, 0]}, "every size in channels must be an integer of at least 1, got 0"),
+        ((1, 28, 28), {"features": 0}, "features must be an integer of at least 1, got 0"),
+        ((1, 28, 28), {"activation": "gleu"}, "activation must be one of .*got 'gleu'; did you mean .*'gelu'"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_with_a_sentence(image_shape, setting, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        conv.networks(image_shape, **{**SMALL, **setting})
+
+
+@pytest.mark.parametrize(("size", "halvings"), [((8, 8), 3), ((16, 16), 4), ((9, 40), 3)])
+def test_as_many_halvings_as_the_image_allows_are_accepted(size, halvings):
+    encoder, decoder = conv.networks((1, *size), **{**SMALL, "channels": [16] * halvings})
+    assert encoder(torch.rand(2, 1, *size)).shape == (2, 12)
+    assert decoder(torch.randn(2, 3)).shape == (2, 2, *size)
+
+
+@pytest.mark.parametrize("channels", [[16], [32, 64, 128], pytest.param([8, 8, 8], marks=one_value_a_group)], ids=str)
+def test_a_batch_of_one_image_is_enough(channels):
+    encoder, decoder = conv.networks((1, 8, 8), **{**SMALL, "channels": channels})
+    decoder(encoder(torch.rand(1, 1, 8, 8))[:, :3]).sum().backward()
+    gradients = [parameter.grad.abs().max() for parameter in (*encoder.parameters(), *decoder.parameters())]
+    assert min(gradients) > 0

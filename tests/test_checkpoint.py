@@ -1,0 +1,312 @@
+"""A checkpoint survives a crash at any moment, damage is noticed, and nothing but plain values is loaded."""
+
+import errno
+import hashlib
+import io
+import itertools
+import logging
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fakes import Killed
+from vaelab.checkpoint import export_weights, load, save, write_text
+from vaelab.errors import UserError
+
+
+def state(number):
+    """Tensors of several types and plain values."""
+    tensors = {"weights": torch.full((3, 4), float(number)), "half": torch.tensor(number, dtype=torch.bfloat16)}
+    return {**tensors, "number": number, "none": None, "nested": {"list": [1, 2.5, "three"], "flag": True}}
+
+
+def number_of(loaded):
+    """Which state that is, all of it, or None for none."""
+    if loaded is None:
+        return None
+    expected = state(loaded["number"])
+    assert loaded.keys() == expected.keys()
+    for key in ("weights", "half"):
+        assert loaded[key].dtype == expected[key].dtype
+        assert torch.equal(loaded.pop(key), expected.pop(key))
+    assert loaded == expected
+    return loaded["number"]
+
+
+def save_states(path, count):
+    """Save the states 1 to `count`, one after the other."""
+    for number in range(1, count + 1):
+        save(path, state(number))
+
+
+def checksum_of(path):
+    return path.with_name(path.name + ".sha256")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoints" / "last.pt"
+
+
+@pytest.mark.parametrize("saves", [1, 2, 5])
+def test_the_last_state_that_was_saved_is_loaded(saves, path, caplog):
+    save_states(path, saves)
+    assert number_of(load(path)) == saves
+    assert not caplog.records
+    assert not list(path.parent.glob("*.tmp"))
+
+
+def test_where_nothing_was_saved_there_is_no_state(path, caplog):
+    assert load(path) is None
+    assert not caplog.records
+
+
+def test_the_checksum_is_the_one_that_sha256sum_prints(path):
+    save_states(path, 1)
+    assert checksum_of(path).read_text().split()[0] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_two_checkpoints_in_a_folder_do_not_meet(path):
+    save_states(path, 2)
+    save(path.with_name("best.pt"), state(7))
+    assert number_of(load(path)) == 2
+    assert number_of(load(path.with_name("best.pt"))) == 7
+
+
+# Damage
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def lose_checksum(path):
+    checksum_of(path).unlink()
+
+
+def garble_checksum(path):
+    checksum_of(path).write_bytes(b"\xff\xfe")
+
+
+not_text = pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="a checksum that is no text is not caught")
+damages = pytest.mark.parametrize(
+    "damage", [truncate, empty, flip_a_bit, lose_checksum, pytest.param(garble_checksum, marks=not_text)]
+)
+
+
+@damages
+def test_damage_to_the_last_state_gives_the_one_before_with_one_warning(damage, path, caplog):
+    save_states(path, 3)
+    damage(path)
+    assert number_of(load(path)) == 2
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert str(path) in caplog.text
+
+
+@damages
+def test_damage_to_both_states_is_one_sentence_and_both_stay(damage, path):
+    save_states(path, 3)
+    for candidate in (path, path.with_name("last.previous.pt")):
+        damage(candidate)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(UserError, match=r"every checkpoint of last\.pt .* is damaged") as raised:
+        load(path)
+    assert "\n" not in str(raised.value)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_damage_to_the_state_before_is_not_noticed_while_the_last_is_whole(path, caplog):
+    save_states(path, 3)
+    truncate(path.with_name("last.previous.pt"))
+    assert number_of(load(path)) == 3
+    assert not caplog.records
+
+
+# Crashes and full disks
+
+
+class FaultyFile(io.BufferedWriter):
+    """A file of which only a half is written when `fault` raises."""
+
+    fault = None
+
+    def write(self, content):
+        try:
+            self.fault()
+        except BaseException:
+            super().write(bytes(content[: len(content) // 2]))
+            raise
+        return super().write(content)
+
+
+def fail_at(monkeypatch, moment, error, everywhere=True):
+    """Raise `error` at the n-th write to a file or, with `everywhere`, the n-th step that touches the disk."""
+    steps = itertools.count(1)
+
+    def fault():
+        if next(steps) == moment:
+            raise error
+
+    def guarded(original):
+        def call(*args, **options):
+            if everywhere:
+                fault()
+            return original(*args, **options)
+
+        return call
+
+    def opened(path, mode="r", *args, **options):
+        if mode != "wb":
+            return original_open(path, mode, *args, **options)
+        file = FaultyFile(io.FileIO(path, "w"))
+        file.fault = fault
+        return file
+
+    original_open = Path.open
+    monkeypatch.setattr(Path, "open", guarded(opened))
+    for owner, name in ((Path, "replace"), (Path, "read_text"), (os, "fsync"), (os, "open"), (os, "close")):
+        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+
+
+def crash_at_every_step(monkeypatch, folder, prepare, then):
+    """Kill `save` at its first step, in another folder at its second, and so on until it completes."""
+    for moment in itertools.count(1):
+        path = folder / str(moment) / "last.pt"
+        prepare(path)
+        try:
+            with monkeypatch.context() as patch:
+                fail_at(patch, moment, Killed())
+                save(path, state(99))
+        except Killed:
+            then(path)
+        else:
+            assert moment > 10  # the faults were reached
+            return
+
+
+@pytest.mark.parametrize("saves", [0, 1, 2, 3])
+def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(saves, tmp_path, monkeypatch, caplog):
+    def old_or_new(path):
+        assert number_of(load(path)) in (saves or None, 99)
+        assert not caplog.records
+        save(path, state(100))
+        assert number_of(load(path)) == 100
+
+    crash_at_every_step(monkeypatch, tmp_path, lambda path: save_states(path, saves), old_or_new)
+
+
+def test_a_crash_at_any_step_of_a_save_after_a_crash_leaves_a_state(tmp_path, monkeypatch):
+    def cut(path):
+        """As a crash leaves it between the two renames."""
+        save_states(path, 2)
+        path.replace(path.with_name("last.previous.pt"))
+        checksum_of(path).replace(checksum_of(path.with_name("last.previous.pt")))
+
+    def old_or_new(path):
+        assert number_of(load(path)) in (2, 99)
+
+    crash_at_every_step(monkeypatch, tmp_path, cut, old_or_new)
+
+
+def test_a_crash_at_any_step_leaves_a_state_where_the_last_one_was_damaged(tmp_path, monkeypatch):
+    def damaged(path):
+        save_states(path, 2)
+        truncate(path)
+
+    def old_or_new(path):
+        assert number_of(load(path)) in (1, 99)
+
+    crash_at_every_step(monkeypatch, tmp_path, damaged, old_or_new)
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_a_full_disk_keeps_the_old_state_and_leaves_no_temporary_file(write, path, monkeypatch):
+    save_states(path, 2)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        fail_at(patch, write, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), everywhere=False)
+        save(path, state(99))
+    assert number_of(load(path)) == 2
+    assert not list(path.parent.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+def test_a_small_file_is_there_whole_or_not_at_all(error, tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    write_text(path, "old")
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        fail_at(patch, 1, error, everywhere=False)
+        write_text(path, "new and longer")
+    assert path.read_text() == "old"
+    write_text(path, "new and longer")
+    assert path.read_text() == "new and longer"
+
+
+# What a checkpoint may hold
+
+
+class RunsCode:
+    """Unpickled by `pickle`, it creates a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def torch_saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("dump", [partial(pickle.dumps, protocol=2), torch_saved], ids=["pickle", "torch"])
+def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(dump, path, tmp_path):
+    save_states(path, 2)
+    content = dump({"vae": RunsCode(tmp_path / "marker")})
+    path.write_bytes(content)
+    checksum_of(path).write_text(hashlib.sha256(content).hexdigest() + "\n")
+    with pytest.raises(UserError, match="must hold tensors and plain values only") as raised:
+        load(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.xfail(strict=True, raises=(EOFError, KeyError), reason="torch's other errors are not caught")
+@pytest.mark.parametrize("content", [b"", b"hello world"])
+def test_a_file_that_is_no_checkpoint_but_has_a_checksum_is_refused(content, path):
+    save_states(path, 1)
+    path.write_bytes(content)
+    checksum_of(path).write_text(hashlib.sha256(content).hexdigest() + "\n")
+    with pytest.raises(UserError):
+        load(path)
+
+
+def test_the_dangerous_pickle_is_one(tmp_path):
+    pickle.loads(pickle.dumps(RunsCode(tmp_path / "marker")))
+    assert (tmp_path / "marker").exists()
+
+
+def test_exported_weights_are_equal_and_may_lie_in_any_order(tmp_path):
+    weights = {"matrix": torch.arange(6.0).reshape(2, 3).T, "scalar": torch.tensor(3)}
+    export_weights(tmp_path / "model.safetensors", weights)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored.keys() == weights.keys()
+    assert all(torch.equal(stored[name], weights[name]) for name in weights)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]

@@ -1,0 +1,69 @@
+"""Errors for people."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest
+
+
+def test_a_user_error_carries_its_sentence_and_exit_code():
+    assert str(UserError("a sentence")) == "a sentence"
+    assert UserError("a sentence").exit_code == 1
+    assert UserError("a sentence", exit_code=2).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("mpl", "; did you mean 'mlp'?"), ("cnov", "; did you mean 'conv'?"), ("zzz", ""), ("", "")],
+)
+def test_nearest_names_what_is_near_and_nothing_else(name, hint):
+    assert nearest(name, ["mlp", "conv"]) == hint
+
+
+def test_nearest_offers_at_most_two():
+    assert nearest("d2", ["d20", "d21", "d22"]).count("'") == 4
+
+
+@pytest.mark.parametrize("value", [3, 4, np.int64(3)])
+def test_check_integer_accepts_integers_from_the_minimum_on(value):
+    check_integer("size", value, 3)
+
+
+@pytest.mark.parametrize("value", [2, -3, 3.0, "3", None, True, math.nan])
+def test_check_integer_refuses_the_rest_and_says_what_came(value):
+    with pytest.raises(ValueError, match="size must be an integer of at least 3, got") as caught:
+        check_integer("size", value, 3)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 1, 0.5, np.float32(2)])
+def test_check_number_accepts_finite_numbers_from_the_minimum_on(value):
+    check_number("weight", value, 0)
+
+
+@pytest.mark.parametrize("value", [-1, -1e-9, math.nan, math.inf, -math.inf, "1", None, True, 1j])
+def test_check_number_refuses_the_rest(value):
+    with pytest.raises(ValueError, match="weight must be a finite number of at least 0, got"):
+        check_number("weight", value, 0)
+
+
+def test_check_number_can_exclude_the_minimum():
+    check_number("sigma", 1e-9, 0, above=True)
+    with pytest.raises(ValueError, match="sigma must be a finite number above 0, got 0"):
+        check_number("sigma", 0, 0, above=True)
+
+
+def test_check_choice_lists_the_choices_and_the_nearest():
+    check_choice("mode", "auto", ("auto", "online"))
+    with pytest.raises(ValueError, match=r"mode must be one of auto, online, got 'onlin'; did you mean 'online'\?"):
+        check_choice("mode", "onlin", ("auto", "online"))
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_truth_value_is_no_number(value):
+    with pytest.raises(ValueError, match="size must be an integer"):
+        check_integer("size", value, 0)
+    with pytest.raises(ValueError, match="weight must be a finite number"):
+        check_number("weight", value, 0)

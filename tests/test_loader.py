@@ -1,0 +1,73 @@
+"""Batches of a resident tensor."""
+
+import pytest
+import torch
+
+from vaelab.loader import Loader
+
+COUNT = 23
+
+
+def loader(batch_size=5, seed=0, dynamic=False):
+    """Images of one pixel, each its own number."""
+    return Loader(torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1), batch_size, seed, dynamic)
+
+
+def order(epoch, start=0, **options):
+    return torch.cat(list(loader(**options).epoch(epoch, start))).flatten().tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
+def test_an_epoch_has_every_image_exactly_once(batch_size):
+    assert sorted(order(epoch=0, batch_size=batch_size)) == list(range(COUNT))
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5, 5, 5, 3]), (23, [23]), (100, [23])])
+def test_only_the_last_batch_is_smaller(batch_size, sizes):
+    batches = list(loader(batch_size).epoch(0, 0))
+    assert [len(batch) for batch in batches] == sizes
+    assert loader(batch_size).steps_per_epoch == len(batches)
+
+
+def test_batches_are_uint8():
+    assert {batch.dtype for batch in loader().epoch(0, 0)} == {torch.uint8}
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    first = order(epoch=2, seed=1)
+    torch.rand(3)
+    assert order(epoch=2, seed=1) == first
+    assert order(epoch=2, seed=1, batch_size=7) == first
+    assert order(epoch=3, seed=1) != first
+    assert order(epoch=2, seed=2) != first
+    assert first != list(range(COUNT))
+
+
+@pytest.mark.parametrize("start", [0, 5, 20, 7, COUNT])
+def test_a_start_within_an_epoch_gives_the_rest_of_its_order(start):
+    rest = [number for batch in loader().epoch(4, start) for number in batch.flatten().tolist()]
+    assert rest == order(epoch=4)[start:]
+
+
+def test_an_epoch_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    order(epoch=0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_noise_of_a_step_is_a_function_of_seed_and_step():
+    def draw(seed, step):
+        return torch.rand(8, generator=loader(seed=seed).noise(step)).tolist()
+
+    assert draw(0, 3) == draw(0, 3)
+    assert len({tuple(draw(seed, step)) for seed in range(3) for step in range(3)}) == 9
+
+
+def test_pixels_are_grey_values_or_drawn_anew_in_every_step():
+    batch = torch.full((1, 1, 20, 20), 127, dtype=torch.uint8)
+    grey, drawn = loader(dynamic=False), loader(dynamic=True)
+    assert grey.pixels(batch, grey.noise(0)).unique().tolist() == pytest.approx([127 / 255])
+    first = drawn.pixels(batch, drawn.noise(0))
+    assert first.unique().tolist() == [0.0, 1.0]
+    assert torch.equal(first, drawn.pixels(batch, drawn.noise(0)))
+    assert not torch.equal(first, drawn.pixels(batch, drawn.noise(1)))
