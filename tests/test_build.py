@@ -220,7 +220,7 @@ def test_a_target_that_is_no_class_and_no_function_is_refused(target):
     ("key", "value", "sentence"),
     [
         ("hidden", [], "model.hidden must be"),
-        ("hidden", [8, 0], "model: every size in hidden must be"),
+        ("hidden", [8, 0], "model.hidden must be"),
         ("activation", "rellu", "did you mean 'relu'"),
     ],
 )

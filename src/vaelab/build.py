@@ -111,8 +111,8 @@ class Builder:
         if not isinstance(node, Mapping) or "_target_" not in node:
             raise UserError(f"{name} must be one of the options of its group, with a _target_, got {node!r}")
         self._check_targets(name, node)
-        target = _locate(node["_target_"])
-        if target is None:
+        target = _locate(str(node["_target_"]))
+        if not callable(target):
             raise UserError(f"{name}._target_ must name a class or a function, but there is no {node['_target_']}")
         _check_keys(name, node, target, runtime)
         # Arguments given to `instantiate` itself would be turned into config nodes; those of the call stay objects.
@@ -122,6 +122,9 @@ class Builder:
     def _check_targets(self, name: str, node: Any) -> None:
         if self.trusted is None:
             return
+        if isinstance(node, str) and "${" in node:
+            # a saved config is resolved; a resolver that is called now could make a node of any target
+            raise UserError(f"{name} of a saved run must hold plain values, got {node!r}; write the value itself")
         if isinstance(node, Mapping):
             target = node.get("_target_")
             if target is not None and not self._is_trusted(name, str(target)):
@@ -169,7 +172,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, index = str(name).partition(":")
-    _translated("trainer", lambda: check_choice("device", kind, ("auto", *available)))
+    _translated("trainer", lambda: check_choice("device", "auto:" if kind == "auto" else kind, ("auto", *available)))
     if not available[kind] or (index and not (index.isdigit() and int(index) < torch.cuda.device_count())):
         there = ", ".join(kind for kind, there in available.items() if there)
         raise UserError(f"trainer.device={name} is not on this machine, which has {there}; use trainer.device=auto")
@@ -203,10 +206,10 @@ def _translated(node: str, call: Callable[[], Any]) -> Any:
         return call()
     except InstantiationException as error:
         cause = error.__cause__
-        if not isinstance(cause, ValueError | TypeError | UserError):
+        if not isinstance(cause, ValueError | TypeError | IndexError | UserError):
             raise
         raise _named(node, cause) from error
-    except ValueError as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise _named(node, error) from error
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from vaelab.errors import UserError
@@ -31,13 +31,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     temporary = path.with_suffix(".tmp")
-    _write(temporary, buffer.getbuffer())
-    if path.exists() and _checksum_path(path).exists():
-        previous = _previous(path)
-        write_text(_checksum_path(previous), _checksum_path(path).read_text())
-        path.replace(previous)
-    write_text(_checksum_path(path), hashlib.sha256(buffer.getbuffer()).hexdigest() + "\n")
-    temporary.replace(path)
+    try:
+        _write(temporary, buffer.getbuffer())
+        if path.exists() and _matches_checksum(path, path.read_bytes()):  # a damaged one must not replace a good one
+            previous = _previous(path)
+            write_text(_checksum_path(previous), _checksum_path(path).read_text())
+            path.replace(previous)
+        write_text(_checksum_path(path), hashlib.sha256(buffer.getbuffer()).hexdigest() + "\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk it only takes room
     _sync_directory(path.parent)
 
 
@@ -50,16 +53,15 @@ def load(path: Path) -> dict[str, Any] | None:
     candidates = [candidate for candidate in (path, _previous(path)) if candidate.exists()]
     for candidate in candidates:
         content = candidate.read_bytes()
-        checksum = _checksum_path(candidate)
-        if not checksum.exists() or checksum.read_text().strip() != hashlib.sha256(content).hexdigest():
+        if not _matches_checksum(candidate, content):
             log.warning("%s does not match its checksum and is passed over", candidate)
             continue
         try:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
             raise UserError(
-                f"{candidate} must hold tensors and plain values only, and was not loaded because it holds other "
-                f"objects, which could run code"
+                f"{candidate} must hold tensors and plain values only, and was not loaded because it holds something "
+                f"else, which could run code"
             ) from error
     if candidates:
         raise UserError(
@@ -71,27 +73,33 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights as safetensors, for other tools."""
-    temporary = path.with_suffix(".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
-    temporary.replace(path)
+    _write_whole(path, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all."""
+    _write_whole(path, text.encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    _write(temporary, text.encode())
-    temporary.replace(path)
+    try:
+        _write(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:
-    try:
-        with path.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        path.unlink(missing_ok=True)  # on a full disk half a file only takes room
-        raise
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _matches_checksum(path: Path, content: bytes) -> bool:
+    checksum = _checksum_path(path)
+    return checksum.exists() and checksum.read_bytes().strip() == hashlib.sha256(content).hexdigest().encode()
 
 
 def _sync_directory(path: Path) -> None:

@@ -20,7 +20,7 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
     """Tile images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
     count, _, height, width = images.shape
     factor = -(-MIN_TILE // min(height, width)) if min(height, width) < MIN_TILE else 1
-    tiles = images.detach().mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
+    tiles = images.detach().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
     tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
     rows = -(-count // columns)
     step_y, step_x = height * factor + GAP, width * factor + GAP
@@ -54,7 +54,12 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 
 def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Tensor:
-    """Rows of originals, each with the row of their reconstructions below: 2 x (N, C, H, W) -> (2N, C, H, W)."""
+    """Rows of originals, each with the row of their reconstructions below: 2 x (N, C, H, W) -> (2M, C, H, W).
+
+    M is N rounded up to whole rows; white images fill the last ones.
+    """
+    blank = originals.new_ones(-len(originals) % columns, *originals.shape[1:])  # fills the last row of each
+    originals, reconstructions = torch.cat([originals, blank]), torch.cat([reconstructions, blank])
     pairs = zip(originals.split(columns), reconstructions.split(columns), strict=True)
     return torch.cat([rows for pair in pairs for rows in pair])
 

@@ -160,5 +160,10 @@ def _prepare(path: Path, torchvision_name: str) -> None:
             f"torchvision's files there, or use dataset=digits, which needs no download"
         ) from error
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary)
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary)
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} could not be written ({error}); free some space or change dataset.root") from error
+    finally:
+        temporary.unlink(missing_ok=True)

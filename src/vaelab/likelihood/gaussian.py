@@ -9,19 +9,20 @@ from torch import Tensor, nn
 from vaelab.errors import check_number
 from vaelab.parts import DENSITY
 
-MIN_LOG_SIGMA = -6.0
+MIN_LOG_SIGMA = -6.0  # of a learned sigma
+MIN_SIGMA = 1e-6  # of a fixed one: far below the 1 / 255 between two levels, far above what overflows
 
 
 class GaussianLikelihood(nn.Module):
     """p(x|z) = N(x; mean, sigma²) for x in [0, 1].
 
     Args:
-        sigma: the standard deviation of a pixel, or `learned`: one parameter for all pixels, starting at 1
-            and kept above exp(-6) by a soft bound, for a density on 256 levels has no upper bound (sigma-VAE, Rybkin
+        sigma: the standard deviation of a pixel, or `learned`: one parameter for all pixels, starting near 1
+            and kept from exp(-6) up by a soft bound, for a density on 256 levels has no upper bound (sigma-VAE, Rybkin
             et al., 2021).
 
     Raises:
-        ValueError: if sigma is neither a positive number nor `learned`.
+        ValueError: if sigma is neither a number from 1e-6 up nor `learned`.
     """
 
     params_per_channel = 1
@@ -34,7 +35,7 @@ class GaussianLikelihood(nn.Module):
         else:
             if isinstance(sigma, str):
                 raise ValueError(f"sigma must be a positive number or 'learned', got {sigma!r}")
-            check_number("sigma", sigma, 0, above=True)
+            check_number("sigma", sigma, MIN_SIGMA)
             self.register_buffer("fixed_log_sigma", torch.tensor(math.log(sigma)))
 
     @property

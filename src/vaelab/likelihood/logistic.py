@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaelab.parts import MASS
 
 LEVELS = 256
-MIN_LOG_SCALE = -7.0
+MIN_LOG_SCALE, MAX_LOG_SCALE = -7.0, 20.0
 
 
 class LogisticLikelihood(nn.Module):
@@ -25,7 +25,7 @@ class LogisticLikelihood(nn.Module):
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """Log mass summed over pixels, (K, B, 2C, H, W) and (B, C, H, W) -> (K, B)."""
         mean, log_scale = params.chunk(2, dim=-3)  # (K, B, 2C, H, W) -> 2 x (K, B, C, H, W)
-        inverse_scale = torch.exp(-log_scale.clamp(min=MIN_LOG_SCALE))
+        inverse_scale = torch.exp(-log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE))
         half_bin = 1 / (LEVELS - 1)
         centred = 2 * x - 1 - mean
         upper = inverse_scale * (centred + half_bin)
@@ -46,5 +46,5 @@ class LogisticLikelihood(nn.Module):
         """One of the 256 levels k / 255, (N, C, H, W)."""
         mean, log_scale = params.chunk(2, dim=-3)
         uniform = torch.rand(mean.shape, generator=noise, device=mean.device).clamp(1e-6, 1 - 1e-6)
-        value = mean + log_scale.clamp(min=MIN_LOG_SCALE).exp() * torch.logit(uniform)
+        value = mean + log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE).exp() * torch.logit(uniform)
         return (value * 0.5 + 0.5).clamp(0, 1).mul(LEVELS - 1).round().div(LEVELS - 1)

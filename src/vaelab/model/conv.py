@@ -34,7 +34,7 @@ def networks(
     Raises:
         ValueError: if a size is not a positive integer, or the image is too small for that many halvings.
     """
-    check_widths("channels", channels)
+    check_widths("channels", channels, minimum=2)
     check_integer("features", features, 1)
     sizes = [tuple(image_shape[1:])]  # (H, W) after each halving
     for _ in channels:
@@ -99,4 +99,5 @@ class Decoder(nn.Module):
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+    # groups of at least four channels: where the image is down to 1 x 1, a group of one would always be 0
+    return nn.GroupNorm(math.gcd(8, channels // 4) if channels % 4 == 0 else 1, channels)

@@ -6,11 +6,11 @@ from vaelab.errors import check_integer, check_number
 
 
 class Cosine:
-    """Rises linearly over the warm-up, then falls along half a cosine to `final` at the last step.
+    """Rises linearly over the warm-up, then falls along half a cosine, to be at `final` when the run is over.
 
     Args:
         warmup_steps: steps until the full learning rate.
-        final: factor at the end, of the full learning rate.
+        final: factor of the full learning rate that would follow the last step.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -19,6 +19,8 @@ class Cosine:
     def __init__(self, warmup_steps: int, final: float) -> None:
         check_integer("warmup_steps", warmup_steps, 0)
         check_number("final", final, 0)
+        if final > 1:
+            raise ValueError(f"final must be a factor of at most 1, got {final!r}")
         self.warmup_steps = warmup_steps
         self.final = final
 
