@@ -18,7 +18,7 @@ dataset model posterior prior likelihood scheduler
 vae loader
 objective
 evaluate figures
-checkpoint signals progress
+checkpoint signals progress state
 logger pictures
 train
 build

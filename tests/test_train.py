@@ -9,7 +9,8 @@ from vaelab.build import Builder
 from vaelab.errors import UserError
 from vaelab.evaluate import evaluate
 from vaelab.signals import StopRequest
-from vaelab.train import Meter, Training
+from vaelab.state import Meter
+from vaelab.train import Training
 
 SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[32]")
 

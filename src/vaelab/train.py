@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.progress import ProgressBar
 from vaelab.signals import Interrupted, StopRequest
+from vaelab.state import Meter, Progress
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
@@ -73,24 +74,6 @@ class Trainer:
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
 
-@dataclass
-class Progress:
-    """Where a run stands: plain values, the part of its state that is not in a tensor."""
-
-    step: int = 0
-    epoch: int = 0  # whole epochs done
-    position: int = 0  # images of this epoch's order that were used
-    reported_step: int = 0  # the last step at which an epoch, or the run, was evaluated and reported
-    images: int = 0
-    seconds: float = 0.0  # in training steps, without evaluation and pictures
-    interval_seconds: float = 0.0  # of these, since the last report
-    epoch_sums: dict[str, float] = field(default_factory=dict)
-    epoch_images: int = 0
-    train: dict[str, float] = field(default_factory=dict)  # means over the last epoch
-    best: dict[str, float] = field(default_factory=dict)  # validation metrics of the best epoch
-    best_epoch: int = 0
-
-
 @dataclass(frozen=True)
 class Experiment:
     """The objects of a run.
@@ -112,30 +95,6 @@ class Experiment:
     schedule: Callable[[int, int], float]
     trainer: Trainer
     seed: int
-
-
-class Meter:
-    """Sums of a step's values over images, kept on the device until they are read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.names: list[str] = []
-        # MPS has no float64
-        self.sums = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
-        self.images = 0
-
-    def add(self, values: Mapping[str, Tensor], images: int) -> None:
-        """Add the means over a batch of that many images."""
-        self.names = list(values)
-        batch = torch.stack([value.detach() for value in values.values()])
-        self.sums = self.sums + batch.to(self.sums.dtype) * images
-        self.images += images
-
-    def read(self) -> tuple[dict[str, float], int]:
-        """The sums and the number of images since the last call; waits for the device."""
-        images = self.images
-        sums = dict(zip(self.names, self.sums.tolist(), strict=True)) if images else {}
-        self.sums, self.images = self.sums.new_zeros(()), 0
-        return sums, images
 
 
 class Training:
