@@ -187,3 +187,8 @@ def test_levels_survive_the_way_from_a_dataset_to_a_picture():
     images = small_split(4).images
     canvas = grid(unit_interval(images), 4)
     assert np.array_equal(tile(canvas, (1, 8, 8), 0, 3)[..., 0], images[3, 0].numpy())
+
+
+def test_images_of_two_channels_are_drawn_by_their_brightness():
+    images = torch.stack([torch.zeros(2, 8, 8), torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 8, 8)])
+    assert [int(tile(grid(images, 2), (1, 8, 8), 0, column).max()) for column in (0, 1)] == [0, 128]

@@ -173,7 +173,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, index = str(name).partition(":")
     _translated("trainer", lambda: check_choice("device", "auto:" if kind == "auto" else kind, ("auto", *available)))
-    if not available[kind] or (index and not (index.isdigit() and int(index) < torch.cuda.device_count())):
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if not available[kind] or (index and not (index.isdigit() and int(index) < count)):
         there = ", ".join(kind for kind, there in available.items() if there)
         raise UserError(f"trainer.device={name} is not on this machine, which has {there}; use trainer.device=auto")
     return torch.device(name)

@@ -18,7 +18,9 @@ MAX_CURVES = 20
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
     """Tile images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
+    if channels not in (1, 3):
+        images = images.mean(1, keepdim=True)  # neither grey nor colour: its brightness
     factor = -(-MIN_TILE // min(height, width)) if min(height, width) < MIN_TILE else 1
     tiles = images.detach().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
     tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
@@ -76,6 +78,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
             if points:
                 axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.2, label=label)
         axis.set(xlabel="epoch", ylabel="nats per image", title={"elbo": "ELBO", "kl": "KL"}.get(name, name))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend()
@@ -93,6 +96,7 @@ def save_comparison(path: Path, curves: Mapping[str, Sequence[tuple[float, float
     if len(curves) > MAX_CURVES:
         title += f", the best {MAX_CURVES} of {len(curves)}"
     axis.set(xlabel="epoch", ylabel="validation ELBO, nats per image")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small", frameon=False)
     _save_figure(figure, path, title)

@@ -143,10 +143,10 @@ def prepared(
 
 
 def _prepare(path: Path, torchvision_name: str) -> None:
-    from torchvision import datasets  # takes seconds to import; needed once
-
     tensors = {}
     try:
+        from torchvision import datasets  # takes seconds to import; needed once
+
         for part in ("train", "test"):
             source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=True)
             images = torch.as_tensor(source.data)

@@ -25,7 +25,7 @@ def sample(vae: VAE, count: int, seed: int, pixel_noise: bool = False) -> Tensor
     noise = generator(seed, "samples", device=device)
     z = vae.prior.sample(torch.randn(count, vae.latent_dim, generator=noise, device=device))
     params = vae.decode(z)
-    return vae.likelihood.sample(params, noise) if pixel_noise else vae.likelihood.mean(params)
+    return vae.likelihood.sample(params, noise).clamp(0, 1) if pixel_noise else vae.likelihood.mean(params)
 
 
 @torch.no_grad()
