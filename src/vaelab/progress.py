@@ -26,13 +26,15 @@ class ProgressBar:
         self._task = self._progress.add_task("", total=total_steps, epoch="", metrics="")
 
     def __enter__(self) -> "ProgressBar":
-        self._progress.start()
+        if self.visible:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self.visible:
+            self._progress.stop()
 
     def update(self, step: int, epoch: float, elbo: float, images_per_second: float) -> None:
         """Show where the run is, with the mean ELBO since the last call."""
