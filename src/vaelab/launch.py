@@ -111,6 +111,8 @@ def unique_run_dir(parent: str) -> str:
 
 def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
     """Those overrides of a job that differ between the jobs of its sweep."""
+    if not (sweep_dir / "multirun.yaml").exists():  # not every sweeper writes what it was asked for
+        return overrides
     whole = OmegaConf.load(sweep_dir / "multirun.yaml").hydra.overrides.task
     parsed = OverridesParser.create().parse_overrides(list(whole))
     keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
