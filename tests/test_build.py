@@ -1,5 +1,6 @@
 """A config becomes objects or one sentence; a stranger's config runs no code of its own."""
 
+import pickle
 import sys
 from types import SimpleNamespace
 
@@ -319,3 +320,9 @@ def test_the_device_is_checked_before_the_dataset_is_read(config, cpu_only):
     config["trainer"]["device"] = "cuda"
     config["dataset"] = {"_target_": "vaelab.dataset.mnist.load", "root": "/nowhere", "val_size": 0, "binarize": "none"}
     assert "trainer.device=cuda" in refusal(Builder(config, None).experiment)
+
+
+def test_an_error_that_comes_from_another_process_is_whole():
+    error = UnknownKeyError("model", "hiden", {"hidden", "activation"})
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.node, again.key) == (str(error), "model", "hiden")

@@ -33,6 +33,9 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("dataset.val_size=1500",), 1, ["dataset.val_size must be less than the 1,500 training images"]),
         (("trainer.device=cuda:7",), 1, ["trainer.device=cuda:7 is not on this machine", "trainer.device=auto"]),
         (("trainer.ema=2",), 1, ["trainer.ema must be null or a decay between 0 and 1"]),
+        (("trainer.compile=no",), 1, ["trainer.compile must be true or false, got 'no'"]),
+        (("scheduler.final=0",), 2, ["scheduler has no key 'final' in the option that was chosen"]),
+        (("trainer=null",), 2, ["a group takes the name of one of its options"]),
         (("seed=abc",), 2, ["seed=abc", "could not be converted to Integer"]),
         (("model.hidden=[1,",), 2, ["model.hidden=[1, must be of the form"]),
         (("hydra.run.dir=/dev/null/run",), 1, ["/dev/null/run could not be written", "hydra.run.dir"]),
@@ -143,3 +146,55 @@ def test_a_strangers_hydra_settings_are_refused(inline, tmp_path):
     assert code == 1
     assert "hydra" in err
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_directory_that_holds_a_run_is_not_used_for_another(inline, tmp_path):
+    inline(*QUICK, "hydra.run.dir=run")
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*.json*"))}
+    code, _, err = inline(*QUICK, "hydra.run.dir=run", "seed=1")
+    assert code == 1
+    assert "holds a run already; go on with" in err
+    assert {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*.json*"))} == before
+
+
+@pytest.mark.parametrize("prefix", ["+", "++"])
+def test_resume_is_understood_however_it_is_added(inline, tmp_path, prefix):
+    inline(*QUICK, "hydra.run.dir=run")
+    inline(f"{prefix}resume=run", "trainer.max_steps=3")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_of_resumed_runs_is_refused(inline, tmp_path):
+    inline(*QUICK, "hydra.run.dir=run")
+    code, _, err = inline("-m", "resume=run", "trainer.max_steps=3,4")
+    assert code == 1
+    assert "without -m" in err
+
+
+def test_an_override_of_a_whole_part_on_resume_is_explained(inline):
+    inline(*QUICK, "hydra.run.dir=run")
+    code, _, err = inline("resume=run", "optimizer=sgd")
+    assert code == 2
+    assert "a resumed run keeps its parts, got another optimizer" in err
+
+
+def test_a_strangers_interpolation_reads_nothing(inline, tmp_path):
+    inline(*QUICK, "hydra.run.dir=run")
+    config = tmp_path / "run/config.yaml"
+    config.write_text(config.read_text().replace("project: vaelab", 'project: "\\x24{oc.env:HOME}"'))
+    code, _, err = inline("resume=run")
+    assert code == 1
+    assert "must hold plain values" in err
+
+
+def test_brackets_in_a_path_are_no_markup(inline):
+    code, out, err = inline(*QUICK, "hydra.run.dir='run[/b]'")
+    assert code == 0, err
+    assert "run[/b]" in out
+
+
+def test_a_resumed_job_of_a_sweep_keeps_its_name_and_group(inline, tmp_path):
+    inline("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep")
+    inline("resume=sweep/1", "trainer.max_steps=3")
+    summary = json.loads((tmp_path / "sweep/1/summary.json").read_text())
+    assert (summary["name"], summary["group"], summary["step"]) == ("seed=1", "sweep", 3)

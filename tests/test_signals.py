@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT wait for a moment between two steps; a second SIGINT does not."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -112,3 +113,7 @@ def test_outside_the_main_thread_no_handler_is_touched(handlers):
     thread.start()
     thread.join()
     assert seen == [handlers]
+
+
+def test_an_interruption_that_comes_from_another_process_is_whole():
+    assert pickle.loads(pickle.dumps(Interrupted(15))).signum == 15

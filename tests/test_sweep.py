@@ -132,3 +132,18 @@ def test_jobs_run_side_by_side_with_joblib_and_share_the_threads(run_py, tmp_pat
     assert [row["status"] for row in results(sweep_dir)] == ["finished", "finished"]
     divided = max(1, os.cpu_count() // 2)
     assert (tmp_path / "threads.txt").read_text().split() == [str(divided)] * 2
+
+
+def test_a_job_whose_config_cannot_be_resolved_is_one_failed_row(inline, tmp_path):
+    settings = ("logger=local", "logger.project=${oc.env:NOT_SET},x", "hydra.sweep.dir=sweep")
+    code, _, _ = inline("-m", *QUICK, *settings)
+    assert code != 0
+    assert [row["status"] for row in results(tmp_path / "sweep")] == ["failed", "finished"]
+
+
+@pytest.mark.slow
+def test_a_misspelt_key_in_a_joblib_sweep_is_one_sentence(run_py):
+    process = run_py("-m", *QUICK, "logger=local", "seed=0,1", "hydra/launcher=joblib", "+model.hiden=1")
+    assert process.returncode == 1
+    assert "model has no key 'hiden'; did you mean 'hidden'?" in process.stderr
+    assert "Traceback" not in process.stderr

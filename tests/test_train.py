@@ -74,6 +74,35 @@ def test_the_elbo_is_reported_without_weight_and_warm_up(train):
     )
 
 
+def test_a_gradient_that_is_not_finite_is_never_saved(train):
+    training = train("dataset.val_size=0", "trainer.max_steps=60")
+    weight = training.vae.posterior.heads.weight
+    weight.register_hook(lambda grad: grad * (torch.nan if training.progress.step == 59 else 1))
+    with pytest.raises(UserError, match="a weight is not finite at step 60"):
+        training.run()
+    kept = torch.load(training.run_dir / "checkpoints/last.pt", weights_only=True)
+    assert kept["progress"]["step"] < 60
+    assert all(value.isfinite().all() for value in kept["vae"].values())
+
+
+def test_layers_that_differ_in_evaluation_are_evaluated_as_such(train):
+    training = train("trainer.epochs=1")
+    norm = torch.nn.BatchNorm1d(64)
+    training.vae.encoder.layers.insert(1, norm)
+    batches = []
+    norm.register_forward_hook(lambda module, inputs, _: batches.append((module.training, len(inputs[0]))))
+    training.run()
+    assert {size for mode, size in batches if mode} == {32, 20}
+    assert {size for mode, size in batches if not mode} == {200}
+
+
+def test_the_learning_rate_of_a_row_is_that_of_its_step(train):
+    training = train("scheduler=cosine", "scheduler.warmup_steps=0", "trainer.epochs=2", "trainer.log_every=41")
+    training.run()
+    rates = {row["step"]: row["train/lr"] for row in rows(training) if "train/lr" in row}
+    assert rates[41] == pytest.approx(0.001 * training.schedule(40, 82))
+
+
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_a_loss_that_is_not_finite_stops_before_the_step(train, part):
     training = train("trainer.epochs=2")

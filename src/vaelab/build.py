@@ -42,6 +42,11 @@ class UnknownKeyError(UserError):
         super().__init__(f"{node} has no key {key!r}{near}")
         self.node = node
         self.key = key
+        self.known = known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an error of a job that ran in another process has to travel
+        return UnknownKeyError, (self.node, self.key, self.known)
 
 
 class Builder:

@@ -1,6 +1,7 @@
 """The `vaelab` command: generate from runs, evaluate them, list them."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _generate(options: argparse.Namespace) -> None:
     from vaelab.runs import load_run
 
     images = load_run(options.run, options.trust).sample(options.num_samples, options.seed, options.pixel_noise)
-    columns = -(-int(options.num_samples**0.5 * 1000) // 1000) if options.grid else options.num_samples
+    columns = math.isqrt(options.num_samples - 1) + 1 if options.grid else options.num_samples
     save_grid(options.output, images, columns)
     print(f"{options.num_samples} samples in {options.output}")
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import platform
 import subprocess
 import time
@@ -23,6 +24,8 @@ from vaelab.train import Experiment, Training
 
 log = logging.getLogger(__name__)
 
+# Keys that change what a validation loss means.
+SCORING = ("objective", "likelihood", "dataset.", "trainer.eval_batch_size")
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "wandb", "numpy")
 
 
@@ -54,16 +57,22 @@ def run_experiment(
         Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
     """
     started = time.perf_counter()
+    if not resumed and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
+        raise UserError(
+            f"{run_dir} holds a run already; go on with it by resume={run_dir}, or choose another directory"
+        )
     before = read_summary(run_dir) if resumed else {}
     summary: dict[str, Any] = {
         "status": "running",
         "overrides": [*before.get("overrides", ()), *(given for given in overrides if not given.startswith("resume="))],
         "git_commit": _git_commit(),
+        "name": before.get("name", name),
+        "group": before.get("group", group),
     }
 
     def begin() -> None:
         checkpoint.write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
-        _write_summary(run_dir, summary)
+        write_summary(run_dir, summary)
 
     begun = not resumed  # what a finished run left is not touched until its checkpoint was found to fit
     if begun:
@@ -73,11 +82,13 @@ def run_experiment(
         try:
             builder = Builder(config, trusted)
             logger = builder.logger(run_dir)
-            logger.start({**config, "git_commit": summary["git_commit"]}, name, group)
+            logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
             experiment = builder.experiment()
             training = Training(experiment, logger, run_dir, stop)
             if resumed:
                 training.restore()
+                if any(override.startswith(SCORING) for override in overrides):
+                    training.progress.best = {}  # a loss of another kind is no better or worse
                 begun = True
                 begin()
             training.run()
@@ -86,7 +97,7 @@ def run_experiment(
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": _one_line(error)}
             if begun:
-                _write_summary(run_dir, summary, tolerant=True)
+                write_summary(run_dir, summary, tolerant=True)
             if logger is not None:
                 logger.finish(summary["status"], {})
             raise
@@ -104,16 +115,19 @@ def run_experiment(
             "versions": _versions(),
         }
         logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
-        _write_summary(run_dir, summary)
+        write_summary(run_dir, summary)
         logger.finish("finished", {**metrics, "best_epoch": best_epoch})
     _print_table(run_dir, summary)
     return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
-    """`summary.json` of a run directory, or nothing where there is none."""
+    """`summary.json` of a run directory, nothing where there is none, its status alone where it is damaged."""
     path = run_dir / "summary.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        return {"status": "damaged"}
 
 
 def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> tuple[dict[str, float], int]:
@@ -123,10 +137,13 @@ def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest
         raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
     model = training.model
     model.load_state_dict(best["vae"])
+    model.eval()
     images = experiment.dataset.test().images.to(training.device)
     test = evaluate(
         model, experiment.objective, experiment.dataset, images, experiment.trainer.eval_batch_size, stop.check
     )
+    if not math.isfinite(test["loss"]):
+        raise UserError(f"the test loss of the best epoch is not finite ({test}); try a smaller optimizer.lr")
     by_split = {"train": training.progress.train, "val": best["val"], "test": test}
     metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
     return metrics, best["epoch"]
@@ -170,9 +187,10 @@ def _git_commit() -> str | None:
         return None
 
 
-def _write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
+def write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
+    """Write `summary.json`; with `tolerant` a disk that is full is passed over."""
     try:
-        checkpoint.write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        checkpoint.write_text(run_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     except OSError:
         if not tolerant:  # on a full disk the first error is the one to show
             raise
@@ -197,11 +215,12 @@ def _print_table(run_dir: Path, summary: Mapping[str, Any]) -> None:
             digits = 4 if key == "bits_per_dim" else 2
             made.add_row(label, *("" if value is None else f"{value:.{digits}f}" for value in values))
     speed = summary["images_per_second"]
+    pictures = [name for name in ("samples.png", "reconstructions.png", "curves.png") if (run_dir / name).exists()]
     show(
         made,
         f"{summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""),
         f"run directory  {run_dir}",
-        f"pictures       {run_dir}/samples.png, reconstructions.png, curves.png",
+        f"pictures       {run_dir}/{', '.join(pictures)}",
     )
 
 

@@ -1,5 +1,6 @@
 """The command line of `run.py`: Hydra composes, a job runs, a mistake becomes one sentence and an exit code."""
 
+import json
 import logging
 import os
 import secrets
@@ -8,7 +9,9 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 from datetime import datetime
+from multiprocessing import current_process
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -16,9 +19,11 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from vaelab.errors import UserError
+from vaelab.signals import Interrupted
 from vaelab.sweep import SweepReport
 
 log = logging.getLogger(__name__)
@@ -54,6 +59,7 @@ def main(conf: Path) -> None:
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
     register()
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         config_name = _config_name(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
@@ -62,6 +68,8 @@ def main(conf: Path) -> None:
         if stack_wanted and not isinstance(error, SystemExit):
             raise
         code = _explain(error, conf)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     SweepReport.finish()
     sys.exit(code)
 
@@ -74,34 +82,44 @@ def register() -> None:
 
 def job(config: DictConfig) -> float:
     """One run, alone or in a sweep; returns the validation loss, which is finite, or raises."""
-    from vaelab.experiment import run_experiment  # imports torch, which `--help` must not wait for
-    from vaelab.signals import Interrupted
+    from vaelab.experiment import run_experiment, write_summary  # imports torch, which `--help` must not wait for
 
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
-    name, group, resumed = run_dir.name, None, config.resume is not None
+    sweep_dir = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
+    overrides = list(hydra_config.overrides.task)
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
+        resumed = plain["resume"] is not None
+        if resumed and (sweep_dir is not None or Path(plain["resume"]).resolve() != run_dir.resolve()):
+            raise UserError("resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m")
         trusted = plain.pop("trust") if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
-        overrides = list(hydra_config.overrides.task)
-        if hydra_config.mode is not None and hydra_config.mode.name == "MULTIRUN":
-            sweep_dir = Path(hydra_config.sweep.dir)
-            name, group = ",".join(varied(sweep_dir, overrides)) or f"job {run_dir.name}", sweep_dir.name
+        name = run_dir.name if sweep_dir is None else ",".join(varied(sweep_dir, overrides)) or f"job {run_dir.name}"
+        group = None if sweep_dir is None else sweep_dir.name
         return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed)
     except Interrupted as error:
         log.info("%s; go on with: python run.py resume=%s", error, run_dir)
+        if current_process().name != "MainProcess":  # the worker was asked to stop, not the sweep
+            raise UserError(f"{error}; go on with: python run.py resume={run_dir}") from error
         raise
     except (Exception, SystemExit) as error:
         log.debug("%s", "".join(traceback.format_exception(error)))
         if isinstance(error, SystemExit):  # code of a part that exits must not end the other jobs of a sweep
             error = UserError(f"the run called sys.exit({error.code!r}); its run.log says where")
-        if group is None:
+        if not (run_dir / "summary.json").exists():
+            write_summary(run_dir, {"status": "failed", "overrides": overrides, "error": str(error)})
+        if sweep_dir is None:
             raise SingleRunError(error) from error
-        log.error("%s failed: %s", name, error)
+        log.error("job %s failed: %s", run_dir.name, error)
         raise error
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """Outside a run, which answers signals itself, SIGTERM ends the process as an error does: with its report."""
+    raise Interrupted(signum)
 
 
 def unique_run_dir(parent: str) -> str:
@@ -113,24 +131,23 @@ def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
     """Those overrides of a job that differ between the jobs of its sweep."""
     if not (sweep_dir / "multirun.yaml").exists():  # not every sweeper writes what it was asked for
         return overrides
-    whole = OmegaConf.load(sweep_dir / "multirun.yaml").hydra.overrides.task
-    parsed = OverridesParser.create().parse_overrides(list(whole))
+    whole = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+    parsed = OverridesParser.create().parse_overrides(whole)
     keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
     return [override for override in overrides if override.split("=")[0] in keys]
 
 
 def _config_name(arguments: list[str]) -> str:
     """The config to compose: `conf/config.yaml`, or that of the run named by `resume=`."""
-    resumes = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    resumes = [argument.split("=", 1)[1] for argument in arguments if argument.lstrip("+").startswith("resume=")]
     if not resumes or resumes[-1] in ("", "null"):
         return "config"
     run_dir = Path(resumes[-1])
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    text = (run_dir / "config.yaml").read_text()
-    if "${" in text:
+    saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
         raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
-    saved = yaml.safe_load(text)
     known = Root.__dataclass_fields__.keys()
     unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
     if unknown:
@@ -158,7 +175,7 @@ def _explain(error: BaseException, conf: Path) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
-    if hasattr(error, "signum"):
+    if isinstance(error, Interrupted):
         return 128 + error.signum
     text, code = sentence(error, conf)
     if text is None:

@@ -17,6 +17,7 @@ from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.experiment import read_summary
 from vaelab.logger import read_metrics
 from vaelab.ops import unit_interval
+from vaelab.parts import CROSS_ENTROPY
 from vaelab.train import Trainer
 from vaelab.vae import VAE
 
@@ -80,6 +81,12 @@ class Run:
         if not len(images):
             raise UserError(f"the run kept no {split} images (dataset.val_size=0); evaluate another split")
         metrics = evaluate(self.model, builder.objective(), dataset, images, trainer.eval_batch_size)
+        if importance_samples and self.model.likelihood.supports[dataset.support] == CROSS_ENTROPY:
+            raise UserError(
+                "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
+                "none; "
+                "evaluate it without importance samples"
+            )
         if importance_samples:
             batch = max(1, trainer.eval_batch_size // 10)
             metrics["log_likelihood"] = log_likelihood(self.model, dataset, images, importance_samples, batch)
@@ -113,13 +120,19 @@ def load_run(path: str | Path, trust: Iterable[str] = ()) -> Run:
         config = yaml.safe_load((path / "config.yaml").read_text())
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} must be the directory of a run, with a readable config.yaml") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}/config.yaml must hold the keys of a config, got {config!r}")
     best = checkpoint.load(path / "checkpoints" / "best.pt")
     if best is None:
         raise UserError(f"{path} has no weights yet; go on with: python run.py resume={path}")
     trusted = tuple(trust)
-    image_shape = tuple(best["image_shape"])
-    model = Builder(config, trusted).vae(image_shape).eval()
-    model.load_state_dict(best["vae"])
+    try:
+        image_shape = tuple(best["image_shape"])
+        model = Builder(config, trusted).vae(image_shape).eval()
+        model.load_state_dict(best["vae"])
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
     return Run(path, config, model, image_shape, trusted)
 
 

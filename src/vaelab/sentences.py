@@ -34,6 +34,10 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         yield _missing_option(error, conf), COMMAND_LINE
     if isinstance(error, HydraException | OmegaConfBaseException):
         yield _composition(error, conf), COMMAND_LINE
+    if "Config group override must be a string or a list" in str(error):
+        yield "a group takes the name of one of its options, got null; python run.py --help lists them", COMMAND_LINE
+    if type(error).__name__ in ("BrokenProcessPool", "TerminatedWorkerError"):
+        yield "a worker of the sweep was killed, and the jobs that had not ended with it; resume them one by one", 1
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
         yield "out of memory; choose a smaller trainer.batch_size, trainer.eval_batch_size or model", 1
     if isinstance(error, OSError) and error.errno is not None:
@@ -42,7 +46,7 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
             yield f"the disk is full ({path}); the last good checkpoint is kept; free some space and resume the run", 1
         else:
             yield (
-                f"{path} could not be written or read: {error.strerror}; choose another folder with hydra.run.dir=DIR",
+                f"{path} could not be written or read: {error.strerror}; choose another folder with hydra.run.dir or dataset.root",
                 1,
             )
 
@@ -59,9 +63,13 @@ def _missing_option(error: MissingConfigException, conf: Path) -> str:
 
 def _composition(error: BaseException, conf: Path) -> str:
     text = str(error)
+    if match := re.search(r"Missing mandatory value: (\w+)", text):
+        return f"{match[1]} is missing; choose one of its options, such as python run.py {match[1]}=OPTION"
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
         groups = [path.name for path in conf.iterdir() if path.is_dir()]
         known = ", ".join(sorted(groups))
+        if match[1] in groups:
+            return f"a resumed run keeps its parts, got another {match[1]}; change single keys, {match[1]}.KEY=VALUE"
         return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {known}"
     if match := re.search(r"Could not (?:override|append|delete) [^']*'([^']+)'", text):
         cause = error.__cause__
@@ -69,6 +77,8 @@ def _composition(error: BaseException, conf: Path) -> str:
         if "is not in struct" in detail or "not in 'Root'" in detail or "not in struct" in text:
             parent, _, key = match[1].rpartition(".")
             where = parent or "the config"
+            if key in _keys(conf, parent):
+                return f"{where} has no key {key!r} in the option that was chosen; another option of the group has it"
             return f"{where} has no key {key!r}{nearest(key, _keys(conf, parent))}"
         return f"{match[1]}: {detail or text}"
     if match := re.search(r"In '([^']+)': (?:\w+) raised while composing config:\s*(.*)", text, re.DOTALL):
@@ -78,7 +88,7 @@ def _composition(error: BaseException, conf: Path) -> str:
         return f"conf/{file}.yaml: {detail}"
     detail = error.__cause__ if text.startswith("Error merging override") else None
     if isinstance(error, OverrideParseException):
-        return f"{error.override} must be of the form group=option or key=value ({text.splitlines()[-1]})"
+        return f"{error.override} must be of the form group=option or key=value, with brackets and quotes closed"
     return f"{text}: {str(detail).splitlines()[0]}" if detail is not None else text
 
 

@@ -18,6 +18,9 @@ class Interrupted(BaseException):
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int]]:
+        return Interrupted, (self.signum,)
+
 
 class StopRequest:
     """While entered, holds the first SIGTERM or SIGINT back until `check` is called; a second SIGINT ends all."""

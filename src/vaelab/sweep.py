@@ -49,7 +49,7 @@ def report(directory: Path) -> None:
         from vaelab.figures import save_comparison  # imports torch, which `--help` must not wait for
 
         save_comparison(directory / "comparison.png", curves, f"sweep {directory.name}: validation ELBO")
-    _print_table(directory, jobs)
+    _print_table(directory, jobs, "results.csv, comparison.png" if curves else "results.csv")
 
 
 def _job(run_dir: Path) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _write_csv(path: Path, jobs: list[dict[str, Any]]) -> None:
     temporary.replace(path)
 
 
-def _print_table(directory: Path, jobs: list[dict[str, Any]]) -> None:
+def _print_table(directory: Path, jobs: list[dict[str, Any]], files: str) -> None:
     from vaelab.terminal import show, table  # imports rich, which `--help` must not wait for
 
     made = table("job", "what differs", numbers=("val ELBO", "val loss", "test ELBO"), last=("status",))
@@ -97,5 +97,5 @@ def _print_table(directory: Path, jobs: list[dict[str, Any]]) -> None:
     show(
         made,
         f"{len(jobs) - bad} of {len(jobs)} jobs finished; nats per image, best first",
-        f"{directory}/results.csv, comparison.png",
+        f"{directory}/{files}",
     )

@@ -24,7 +24,7 @@ def table(*columns: str, numbers: tuple[str, ...] = (), last: tuple[str, ...] = 
 def show(made: Table, *lines: str) -> None:
     """Print a table and lines below it to standard output."""
     width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
+    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True, width=width)
     console.print(made)
     for line in lines:
         console.print(f"  {line}")

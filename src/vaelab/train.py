@@ -61,6 +61,8 @@ class Trainer:
             check_integer(name, getattr(self, name), 1)
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("precision", self.precision, ("float32", "bfloat16"))
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be true or false, got {self.compile!r}")
         if self.max_steps is not None:
             check_integer("max_steps", self.max_steps, 1)
         if self.grad_clip is not None:
@@ -120,7 +122,7 @@ class Training:
         self.device = next(vae.parameters()).device
         self.average = None
         if trainer.ema is not None:
-            self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema))
+            self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema), use_buffers=True)
         self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, experiment.seed, dataset.dynamic)
         self.total_steps = trainer.total_steps(self.loader.steps_per_epoch)
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
@@ -140,6 +142,7 @@ class Training:
         with ProgressBar(self.total_steps, self.trainer.epochs) as bar:
             try:
                 while progress.reported_step < self.total_steps:
+                    self.vae.train()
                     self._start_clock()
                     for batch in self.loader.epoch(progress.epoch, progress.position):
                         if progress.step >= self.total_steps:
@@ -185,7 +188,8 @@ class Training:
         return grad_norm
 
     def save(self) -> None:
-        """Write `checkpoints/last.pt`."""
+        """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight is not finite."""
+        self._require_finite_weights()
         checkpoint.save(
             self.run_dir / "checkpoints" / "last.pt",
             {
@@ -214,8 +218,8 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
                 # a moving average that is switched on later starts from the weights
-                self.average.load_state_dict(state["average"] or AveragedModel(self.vae).state_dict())
-        except (KeyError, RuntimeError, ValueError) as error:
+                self.average.load_state_dict(state["average"] or AveragedModel(self.vae, use_buffers=True).state_dict())
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({_one_line(error)}); "
                 f"resume with the model, latent size and optimizer of that run"
@@ -239,8 +243,16 @@ class Training:
         if not math.isfinite(values["loss"].item()):
             terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
             raise UserError(
-                f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint is "
-                f"kept; try a smaller optimizer.lr, or set trainer.grad_clip"
+                f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint, "
+                f"if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
+            )
+
+    def _require_finite_weights(self) -> None:
+        # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
+        if not all(parameter.isfinite().all() for parameter in self.vae.parameters()):
+            raise UserError(
+                f"a weight is not finite at step {self.progress.step}, though the loss was; the last good checkpoint, "
+                f"if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
             )
 
     def _start_clock(self) -> None:
@@ -268,7 +280,7 @@ class Training:
         progress.images += images
         row = {"step": progress.step, "epoch": self._epochs_done()}
         row |= {f"train/{name}": total / images for name, total in sums.items()}
-        row["train/lr"] = self.optimizer.param_groups[0]["lr"]
+        row["train/lr"] = self.base_lr[0] * self.schedule(progress.step - 1, self.total_steps)
         if grad_norm is not None:
             row["train/grad_norm"] = grad_norm.item()
         row["images_per_second"] = images / progress.interval_seconds
@@ -287,6 +299,8 @@ class Training:
         def due(every: int) -> bool:
             return last or number % every == 0
 
+        self._require_finite_weights()
+        self.model.eval()
         val: dict[str, float] = {}
         if due(trainer.evaluate_every) and len(self.dataset.val.images):
             val = self._evaluate(self.dataset.val.images)
@@ -310,9 +324,9 @@ class Training:
             progress.epoch_sums, progress.epoch_images = {}, 0
         if is_best:
             self._save_best(number)
-        if due(trainer.checkpoint_every):
+        if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
-        if trainer.pictures_every and due(trainer.pictures_every):
+        if last or (trainer.pictures_every and due(trainer.pictures_every)):
             save_curves(self.run_dir / "curves.png", read_metrics(self.run_dir), self.dataset.name)
         self.stop.check()
 
@@ -328,7 +342,7 @@ class Training:
         if not math.isfinite(metrics["loss"]):
             raise UserError(
                 f"the validation loss is not finite after step {self.progress.step} ({metrics}); the last good "
-                f"checkpoint is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
+                f"checkpoint, if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
             )
         return metrics
 
