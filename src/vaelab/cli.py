@@ -82,6 +82,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = load_run(options.run, options.trust)
     for name, value in run.evaluate(options.split, options.importance_samples).items():
         unit = "bits" if name == "bits_per_dim" else "nats per image"
+        if name == "log_likelihood":
+            unit += f", a lower bound of log p(x) with {options.importance_samples} samples of z"
         print(f"{options.split}/{name:<16} {value:12.4f}  {unit}")
 
 
@@ -94,11 +96,11 @@ def _runs(options: argparse.Namespace) -> None:
     numbers = ("val loss", "test ELBO", "bits/dim", "images/s")
     made = table("dataset", "model", "latent", "epochs", numbers=numbers, last=("status", "directory"))
     for path, summary in find_runs(options.folder):
-        metrics, setting = summary.get("metrics", {}), summary.get("setting", {})
+        metrics, setting, choices = (summary.get(key, {}) for key in ("metrics", "setting", "choices"))
         made.add_row(
-            setting.get("dataset", "?"),
-            setting.get("choices", {}).get("model", "?"),
-            str(setting.get("latent_dim", "?")),
+            choices.get("dataset", "?"),
+            choices.get("model", "?"),
+            str(setting.get("latent_dim", "")),
             f"{summary['epochs']:g}" if "epochs" in summary else "",
             _number(metrics.get("val/loss"), 2),
             _number(metrics.get("test/elbo"), 2),

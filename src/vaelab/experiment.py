@@ -68,6 +68,7 @@ def run_experiment(
         "git_commit": _git_commit(),
         "name": before.get("name", name),
         "group": before.get("group", group),
+        "choices": config["choices"],
     }
 
     def begin() -> None:
@@ -96,6 +97,7 @@ def run_experiment(
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": _one_line(error)}
+            summary["seconds"] = before.get("seconds", 0) + round(time.perf_counter() - started, 2)
             if begun:
                 write_summary(run_dir, summary, tolerant=True)
             if logger is not None:
@@ -110,7 +112,7 @@ def run_experiment(
             "epochs": round(progress.epoch + progress.position / len(training.loader.images), 4),
             "step": progress.step,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
-            "seconds": round(time.perf_counter() - started, 2),
+            "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
             "training_seconds": round(progress.seconds, 2),
             "versions": _versions(),
         }
@@ -160,7 +162,6 @@ def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any
         "val_size": len(dataset.val.images),
         "latent_dim": vae.latent_dim,
         "parameters": sum(parameter.numel() for parameter in vae.parameters()),
-        "choices": dict(config.get("choices", {})),
         "unit": "nats per image, a mean over the split's images; bits_per_dim in bits",
     }
 

@@ -35,7 +35,13 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
     if isinstance(error, HydraException | OmegaConfBaseException):
         yield _composition(error, conf), COMMAND_LINE
     if "Config group override must be a string or a list" in str(error):
-        yield "a group takes the name of one of its options, got null; python run.py --help lists them", COMMAND_LINE
+        yield (
+            (
+                "a group takes the name of one of its options, and a number goes to a key, such as latent.dim=37; "
+                "python run.py --help lists the options"
+            ),
+            COMMAND_LINE,
+        )
     if type(error).__name__ in ("BrokenProcessPool", "TerminatedWorkerError"):
         yield "a worker of the sweep was killed, and the jobs that had not ended with it; resume them one by one", 1
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
@@ -45,10 +51,8 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             yield f"the disk is full ({path}); the last good checkpoint is kept; free some space and resume the run", 1
         else:
-            yield (
-                f"{path} could not be written or read: {error.strerror}; choose another folder with hydra.run.dir or dataset.root",
-                1,
-            )
+            advice = "choose another folder with hydra.run.dir or dataset.root"
+            yield f"{path} could not be written or read: {error.strerror}; {advice}", 1
 
 
 def _missing_option(error: MissingConfigException, conf: Path) -> str:

@@ -20,6 +20,7 @@ class Progress:
     interval_seconds: float = 0.0  # of these, since the last report
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_images: int = 0
+    epoch_seconds: float = 0.0
     train: dict[str, float] = field(default_factory=dict)  # means over the last epoch
     best: dict[str, float] = field(default_factory=dict)  # validation metrics of the best epoch
     best_epoch: int = 0

@@ -40,9 +40,6 @@ def report(directory: Path) -> None:
     """Write `results.csv` and `comparison.png` into the sweep's directory and print the table."""
     jobs = [_job(path.parent) for path in directory.glob("*/summary.json")]
     jobs.sort(key=lambda job: int(job["job"]) if job["job"].isdigit() else 0)
-    shared = set.intersection(*(set(job["overrides"]) for job in jobs))
-    for job in jobs:
-        job["name"] = ",".join(o for o in job["overrides"] if o not in shared) or f"job {job['job']}"
     _write_csv(directory / "results.csv", jobs)
     curves = {job["name"]: job["curve"] for job in jobs if job["curve"]}
     if curves:
@@ -61,6 +58,7 @@ def _job(run_dir: Path) -> dict[str, Any]:
         "job": run_dir.name,
         # a job that was killed with -9 could not write how it ended
         "status": {"running": "killed"}.get(summary["status"], summary["status"]),
+        "name": summary.get("name") or ",".join(summary["overrides"]),
         "overrides": summary["overrides"],
         "metrics": summary.get("metrics", {}),
         "error": summary.get("error", ""),

@@ -231,7 +231,10 @@ class Training:
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.logger.rewind(state["metrics_position"])
-        log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
+        if self.progress.reported_step >= self.total_steps:
+            log.info("nothing is left to train; ask for more with trainer.epochs or trainer.max_steps")
+        else:
+            log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
     def _eager_values(self, x: Tensor, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
         loss, terms = self.objective(self.vae(x, eps), step)
@@ -263,6 +266,7 @@ class Training:
         if self._clock is not None:
             elapsed = time.perf_counter() - self._clock
             self.progress.seconds += elapsed
+            self.progress.epoch_seconds += elapsed
             self.progress.interval_seconds += elapsed
         self._clock = None
 
@@ -314,20 +318,23 @@ class Training:
             self.logger.log(
                 {"step": progress.step, "epoch": self._epochs_done(), **{f"val/{k}": v for k, v in val.items()}}
             )
-        log.log(logging.DEBUG if bar.visible else logging.INFO, self._epoch_line(number, val))
+        speed = f"{progress.epoch_images / progress.epoch_seconds:,.0f} images/s"
+        log.log(logging.DEBUG if bar.visible else logging.INFO, self._epoch_line(number, val, speed))
         is_best = (val and val["loss"] < progress.best.get("loss", math.inf)) or not len(self.dataset.val.images)
         if is_best:
             progress.best, progress.best_epoch = val, number
         progress.reported_step = progress.step
         if progress.position >= len(self.loader.images):
             progress.epoch, progress.position = number, 0
-            progress.epoch_sums, progress.epoch_images = {}, 0
+            progress.epoch_sums, progress.epoch_images, progress.epoch_seconds = {}, 0, 0.0
         if is_best:
             self._save_best(number)
         if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
         if last or (trainer.pictures_every and due(trainer.pictures_every)):
-            save_curves(self.run_dir / "curves.png", read_metrics(self.run_dir), self.dataset.name)
+            save_curves(
+                self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
+            )
         self.stop.check()
 
     def _evaluate(self, images: Tensor) -> dict[str, float]:
@@ -361,13 +368,12 @@ class Training:
     def _epochs_done(self) -> float:
         return round(self.progress.epoch + self.progress.position / len(self.loader.images), 4)
 
-    def _epoch_line(self, number: int, val: Mapping[str, float]) -> str:
-        train, progress = self.progress.train, self.progress
+    def _epoch_line(self, number: int, val: Mapping[str, float], speed: str) -> str:
+        train = self.progress.train
         parts = [f"epoch {number}/{self.trainer.epochs}", f"train ELBO {train['elbo']:.2f}"]
         if val:
             parts.append(f"val ELBO {val['elbo']:.2f} (reconstruction {val['reconstruction']:.2f}, KL {val['kl']:.2f})")
-        if progress.seconds:
-            parts.append(f"{progress.images / progress.seconds:,.0f} images/s")
+        parts.append(speed)
         return "  ".join(parts)
 
 
