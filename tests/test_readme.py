@@ -50,7 +50,7 @@ def test_every_command_runs(line, inline, command, trained, data_root, monkeypat
         return
     program, *arguments = shlex.split(line.replace("RUN_DIR", "outputs/run"))
     if program == "make":
-        planned = command("make", "-n", *arguments, cwd=ROOT)
+        planned = command("make", "-n", "--no-print-directory", *arguments, cwd=ROOT)
         assert planned.returncode == 0
         arguments = shlex.split(planned.stdout.splitlines()[-1])[2:]
         program = "python"
