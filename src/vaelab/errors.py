@@ -25,6 +25,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def one_line(text: object, limit: int | None = None) -> str:
+    """What `text` says, such as an error, on one line, cut after `limit` characters."""
+    line = " ".join(str(text).split())
+    return line if limit is None or len(line) < limit else line[:limit] + " ..."
+
+
 def check_integer(name: str, value: object, minimum: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:

@@ -16,7 +16,7 @@ import yaml
 
 from vaelab import checkpoint
 from vaelab.build import Builder
-from vaelab.errors import UserError
+from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
@@ -96,7 +96,7 @@ def run_experiment(
             metrics, best_epoch = _final_metrics(training, experiment, stop)
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
-            summary |= {"status": "killed" if killed else "failed", "error": _one_line(error)}
+            summary |= {"status": "killed" if killed else "failed", "error": one_line(error) or type(error).__name__}
             summary["seconds"] = before.get("seconds", 0) + round(time.perf_counter() - started, 2)
             if begun:
                 write_summary(run_dir, summary, tolerant=True)
@@ -109,7 +109,7 @@ def run_experiment(
             "metrics": metrics,
             "setting": _setting(config, experiment),
             "best_epoch": best_epoch,
-            "epochs": round(progress.epoch + progress.position / len(training.loader.images), 4),
+            "epochs": training.epochs_done,
             "step": progress.step,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
             "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
@@ -223,7 +223,3 @@ def _print_table(run_dir: Path, summary: Mapping[str, Any]) -> None:
         f"run directory  {run_dir}",
         f"pictures       {run_dir}/{', '.join(pictures)}",
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{error}".split()) or type(error).__name__

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.checkpoint import write_text
-from vaelab.errors import check_choice
+from vaelab.errors import check_choice, one_line
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,9 @@ class Logger:
         except wandb.Error as error:
             if mode != "online":
                 raise
-            log.warning("W&B cannot be reached (%s); the run is logged offline", _one_line(error))
+            log.warning(
+                "W&B cannot be reached (%s); the run is logged offline", one_line(f"{type(error).__name__}: {error}")
+            )
             mode, self._wandb_run = "offline", wandb.init(mode="offline", **options)
         write_text(id_file, self._wandb_run.id)
         for axis, names in (("step", ("train/*", "images_per_second")), ("epoch", ("val/*", "test/*", "pictures/*"))):
@@ -133,7 +135,11 @@ class Logger:
             call()
         except Exception as error:
             # Whatever goes wrong between here and a server, hours of training are worth more.
-            log.warning("W&B failed to %s (%s); the run goes on without it", action, _one_line(error))
+            log.warning(
+                "W&B failed to %s (%s); the run goes on without it",
+                action,
+                one_line(f"{type(error).__name__}: {error}"),
+            )
             self._wandb_run = None
 
 
@@ -153,9 +159,5 @@ def _has_key() -> bool:
     try:
         return bool(wandb.login(prompt=False))
     except Exception as error:
-        log.warning("W&B cannot be asked for a key (%s)", _one_line(error))
+        log.warning("W&B cannot be asked for a key (%s)", one_line(f"{type(error).__name__}: {error}"))
         return False
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaelab import checkpoint, pictures
 from vaelab.build import Builder
-from vaelab.errors import UserError
+from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.experiment import read_summary
 from vaelab.logger import read_metrics
@@ -131,7 +131,7 @@ def load_run(path: str | Path, trust: Iterable[str] = ()) -> Run:
         model = Builder(config, trusted).vae(image_shape).eval()
         model.load_state_dict(best["vae"])
     except (KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
     return Run(path, config, model, image_shape, trusted)
 

@@ -10,7 +10,7 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from vaelab.errors import UserError, nearest
+from vaelab.errors import UserError, nearest, one_line
 
 COMMAND_LINE = 2
 
@@ -23,7 +23,7 @@ def sentence(error: BaseException, conf: Path) -> tuple[str | None, int]:
         conf: the config folder, in which names near a misspelt one are looked for.
     """
     for text, code in _known(error, conf):
-        return " ".join(text.split()), code
+        return one_line(text), code
     return None, 1
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaelab import checkpoint
-from vaelab.errors import UserError, check_choice, check_integer, check_number
+from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
 from vaelab.evaluate import evaluate
 from vaelab.figures import save_curves
 from vaelab.images import Dataset
@@ -221,7 +221,7 @@ class Training:
                 self.average.load_state_dict(state["average"] or AveragedModel(self.vae, use_buffers=True).state_dict())
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
-                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({_one_line(error)}); "
+                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({one_line(error, 200)}); "
                 f"resume with the model, latent size and optimizer of that run"
             ) from error
         for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
@@ -282,7 +282,7 @@ class Training:
             progress.epoch_sums[name] = progress.epoch_sums.get(name, 0.0) + total
         progress.epoch_images += images
         progress.images += images
-        row = {"step": progress.step, "epoch": self._epochs_done()}
+        row = {"step": progress.step, "epoch": self.epochs_done}
         row |= {f"train/{name}": total / images for name, total in sums.items()}
         row["train/lr"] = self.base_lr[0] * self.schedule(progress.step - 1, self.total_steps)
         if grad_norm is not None:
@@ -310,13 +310,13 @@ class Training:
             val = self._evaluate(self.dataset.val.images)
         if trainer.pictures_every and due(trainer.pictures_every):
             pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.stop.check)
-            self.logger.log_pictures(pictures, progress.step, self._epochs_done())
+            self.logger.log_pictures(pictures, progress.step, self.epochs_done)
 
         # From here to the checkpoint no signal is answered: what is logged and what is saved belong together.
         progress.train = {name: total / progress.epoch_images for name, total in progress.epoch_sums.items()}
         if val:
             self.logger.log(
-                {"step": progress.step, "epoch": self._epochs_done(), **{f"val/{k}": v for k, v in val.items()}}
+                {"step": progress.step, "epoch": self.epochs_done, **{f"val/{k}": v for k, v in val.items()}}
             )
         speed = f"{progress.epoch_images / progress.epoch_seconds:,.0f} images/s"
         log.log(logging.DEBUG if bar.visible else logging.INFO, self._epoch_line(number, val, speed))
@@ -365,7 +365,9 @@ class Training:
         checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
         checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
 
-    def _epochs_done(self) -> float:
+    @property
+    def epochs_done(self) -> float:
+        """Epochs trained, the fraction of an unfinished one counted."""
         return round(self.progress.epoch + self.progress.position / len(self.loader.images), 4)
 
     def _epoch_line(self, number: int, val: Mapping[str, float], speed: str) -> str:
@@ -375,8 +377,3 @@ class Training:
             parts.append(f"val ELBO {val['elbo']:.2f} (reconstruction {val['reconstruction']:.2f}, KL {val['kl']:.2f})")
         parts.append(speed)
         return "  ".join(parts)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 200 else text[:200] + " ..."
