@@ -17,7 +17,7 @@ images layers parts terminal
 dataset model posterior prior likelihood scheduler
 vae loader
 objective
-evaluate figures
+compiled evaluate figures
 checkpoint signals progress state
 logger pictures
 train

@@ -66,8 +66,12 @@ def test_the_noise_of_a_step_is_a_function_of_seed_and_step():
 def test_pixels_are_grey_values_or_drawn_anew_in_every_step():
     batch = torch.full((1, 1, 20, 20), 127, dtype=torch.uint8)
     grey, drawn = loader(dynamic=False), loader(dynamic=True)
-    assert grey.pixels(batch, grey.noise(0)).unique().tolist() == pytest.approx([127 / 255])
-    first = drawn.pixels(batch, drawn.noise(0))
+
+    def pixels(loader, step):
+        return loader.pixels(batch, loader.uniform(batch, loader.noise(step)))
+
+    assert pixels(grey, 0).unique().tolist() == pytest.approx([127 / 255])
+    first = pixels(drawn, 0)
     assert first.unique().tolist() == [0.0, 1.0]
-    assert torch.equal(first, drawn.pixels(batch, drawn.noise(0)))
-    assert not torch.equal(first, drawn.pixels(batch, drawn.noise(1)))
+    assert torch.equal(first, pixels(drawn, 0))
+    assert not torch.equal(first, pixels(drawn, 1))

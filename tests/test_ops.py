@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from combinations import normals
-from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, unit_interval
+from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, uniform_like, unit_interval
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
@@ -63,16 +63,19 @@ def test_the_unit_interval_is_k_of_255_and_a_copy():
 
 def test_binarize_gives_a_one_with_probability_x():
     x = torch.linspace(0, 1, 11)
-    drawn = binarize(x.expand(20_000, -1), generator(0, "test"))
+    drawn = binarize(x, uniform_like(x.expand(20_000, -1), generator(0, "test")))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     spread = (x * (1 - x) / len(drawn)).sqrt()
     assert ((drawn.mean(0) - x).abs() <= 5 * spread).all()  # with no spread at 0 and at 1
 
 
-def test_binarize_is_a_function_of_x_and_the_generator():
+def test_uniform_numbers_are_a_function_of_the_shape_and_the_generator():
     x = torch.full((100,), 0.5)
-    assert torch.equal(binarize(x, generator(1, "test")), binarize(x, generator(1, "test")))
-    assert not torch.equal(binarize(x, generator(1, "test")), binarize(x, generator(2, "test")))
+    first = uniform_like(x, generator(1, "test"))
+    assert torch.equal(first, uniform_like(x, generator(1, "test")))
+    assert not torch.equal(first, uniform_like(x, generator(2, "test")))
+    assert (first >= 0).all()
+    assert (first < 1).all()
 
 
 def test_the_parts_of_a_generators_place_do_not_run_into_each_other():

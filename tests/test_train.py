@@ -199,7 +199,7 @@ def test_without_validation_images_the_last_epoch_is_kept(train):
 
 
 def test_a_meter_adds_in_double_precision():
-    meter = Meter(torch.device("cpu"))
+    meter = Meter()
     for _ in range(3):
         meter.add({"a": torch.tensor(1e8), "b": torch.tensor(0.1)}, 3)
     sums, images = meter.read()

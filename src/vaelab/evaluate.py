@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaelab.images import Dataset
 from vaelab.objective.elbo import ELBO
-from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, unit_interval
+from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, uniform_like, unit_interval
 from vaelab.parts import MASS
 from vaelab.vae import VAE
 
@@ -77,4 +77,4 @@ def _batches(
         between_batches()
         noise = generator(0, "evaluate", index, batch.device)
         x = unit_interval(batch)
-        yield binarize(x, noise) if dataset.dynamic else x, noise
+        yield binarize(x, uniform_like(x, noise)) if dataset.dynamic else x, noise

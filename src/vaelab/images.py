@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vaelab.errors import UserError, check_choice, check_integer
-from vaelab.ops import binarize, generator, unit_interval
+from vaelab.ops import binarize, generator, uniform_like, unit_interval
 
 BINARIZE = ("none", "dynamic", "static")
 
@@ -94,7 +94,8 @@ class Dataset:
         split = self.read(part)
         if self.binarize != "static":
             return split
-        drawn = binarize(unit_interval(split.images), generator(0, f"static binarisation of {part}"))
+        x = unit_interval(split.images)
+        drawn = binarize(x, uniform_like(x, generator(0, f"static binarisation of {part}")))
         return Split(drawn.mul_(255).to(torch.uint8), split.labels)
 
 

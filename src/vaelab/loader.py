@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaelab.ops import binarize, generator, unit_interval
+from vaelab.ops import binarize, generator, uniform_like, unit_interval
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,17 @@ class Loader:
         order = torch.randperm(len(self.images), generator=generator(self.seed, "order", epoch))
         order = order.to(self.images.device)
         for first in range(start, len(order), self.batch_size):
-            yield self.images[order[first : first + self.batch_size]]
+            yield self.images.index_select(0, order[first : first + self.batch_size])  # advanced indexing: 4x slower
 
     def noise(self, step: int) -> torch.Generator:
         """The generator of all that is random in a training step."""
         return generator(self.seed, "train", step, self.images.device)
 
-    def pixels(self, batch: Tensor, noise: torch.Generator) -> Tensor:
-        """A uint8 batch as the model sees it: float in [0, 1], binarised where that was asked for."""
+    def uniform(self, batch: Tensor, noise: torch.Generator) -> Tensor | None:
+        """Numbers in [0, 1) in the shape of the batch where it is to be binarised, else None."""
+        return uniform_like(batch, noise) if self.dynamic else None
+
+    def pixels(self, batch: Tensor, uniform: Tensor | None) -> Tensor:
+        """A uint8 batch as the model sees it: float in [0, 1], binarised with `uniform` where that was asked for."""
         x = unit_interval(batch)
-        return binarize(x, noise) if self.dynamic else x
+        return x if uniform is None else binarize(x, uniform)

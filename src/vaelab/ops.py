@@ -35,6 +35,11 @@ def unit_interval(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def binarize(x: Tensor, noise: torch.Generator) -> Tensor:
-    """Draw each pixel of x in [0, 1] as 0 or 1 with probability x of a 1 (Salakhutdinov & Murray, 2008)."""
-    return torch.rand(x.shape, generator=noise, device=x.device).lt(x).to(x.dtype)
+def uniform_like(x: Tensor, noise: torch.Generator) -> Tensor:
+    """Numbers in [0, 1) in the shape of x."""
+    return torch.rand(x.shape, generator=noise, device=x.device)
+
+
+def binarize(x: Tensor, uniform: Tensor) -> Tensor:
+    """Make each pixel of x in [0, 1] a 1 with probability x, given `uniform` in [0, 1) (Salakhutdinov & Murray, 2008)."""
+    return uniform.lt(x).to(x.dtype)

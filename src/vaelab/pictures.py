@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaelab.figures import save_grid, save_posterior_means, side_by_side
 from vaelab.images import Dataset
-from vaelab.ops import binarize, generator, unit_interval
+from vaelab.ops import binarize, generator, uniform_like, unit_interval
 from vaelab.vae import VAE
 
 SAMPLES = 64
@@ -78,7 +78,7 @@ def draw_pictures(
 
 def _as_seen(dataset: Dataset, images: Tensor) -> Tensor:
     x = unit_interval(images)
-    return binarize(x, generator(0, "pictures", device=x.device)) if dataset.dynamic else x
+    return binarize(x, uniform_like(x, generator(0, "pictures", device=x.device))) if dataset.dynamic else x
 
 
 def _plane() -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,24 +28,40 @@ class Progress:
 
 
 class Meter:
-    """Sums of a step's values over images, kept on the device until they are read."""
+    """Sums of a step's values over images; the values stay on the device until they are read."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.names: list[str] = []
-        # MPS has no float64
-        self.sums = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
-        self.images = 0
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._images = 0
+        self._unread: list[tuple[Mapping[str, Tensor], int]] = []
 
     def add(self, values: Mapping[str, Tensor], images: int) -> None:
         """Add the means over a batch of that many images."""
-        self.names = list(values)
-        batch = torch.stack([value.detach() for value in values.values()])
-        self.sums = self.sums + batch.to(self.sums.dtype) * images
-        self.images += images
+        self._unread.append((values, images))
 
     def read(self) -> tuple[dict[str, float], int]:
         """The sums and the number of images since the last call; waits for the device."""
-        images = self.images
-        sums = dict(zip(self.names, self.sums.tolist(), strict=True)) if images else {}
-        self.sums, self.images = self.sums.new_zeros(()), 0
-        return sums, images
+        self._sum_up()
+        read = self._sums, self._images
+        self._sums, self._images = {}, 0
+        return read
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        self._sum_up()
+        return {"sums": dict(self._sums), "images": self._images}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._sums, self._images, self._unread = dict(state["sums"]), state["images"], []
+
+    def _sum_up(self) -> None:
+        """Add in double precision and one by one, so that a save in between does not change the sum."""
+        if not self._unread:
+            return
+        table = torch.stack([value.detach() for values, _ in self._unread for value in values.values()])
+        for (values, images), row in zip(self._unread, table.view(len(self._unread), -1).tolist(), strict=True):
+            for name, value in zip(values, row, strict=True):
+                self._sums[name] = self._sums.get(name, 0.0) + value * images
+            self._images += images
+        self._unread = []

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaelab import checkpoint
+from vaelab.compiled import CompiledStep, is_adam, pays
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
 from vaelab.evaluate import evaluate
 from vaelab.figures import save_curves
@@ -48,7 +49,7 @@ class Trainer:
     eval_batch_size: int
     device: str
     precision: str
-    compile: bool
+    compile: bool | str
     grad_clip: float | None
     ema: float | None
     log_every: int
@@ -61,8 +62,8 @@ class Trainer:
             check_integer(name, getattr(self, name), 1)
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("precision", self.precision, ("float32", "bfloat16"))
-        if not isinstance(self.compile, bool):
-            raise ValueError(f"compile must be true or false, got {self.compile!r}")
+        if self.compile != "auto" and not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be auto, true or false, got {self.compile!r}")
         if self.max_steps is not None:
             check_integer("max_steps", self.max_steps, 1)
         if self.grad_clip is not None:
@@ -126,10 +127,11 @@ class Training:
         self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, experiment.seed, dataset.dynamic)
         self.total_steps = trainer.total_steps(self.loader.steps_per_epoch)
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
-        self.meter = Meter(self.device)
+        self.meter = Meter()
         self.progress = Progress()
         self._clock: float | None = None
-        self._values = torch.compile(self._eager_values, dynamic=False) if trainer.compile else self._eager_values
+        self._compile = self._wants_compiling()
+        self._compiled: CompiledStep | None = None
 
     @property
     def model(self) -> VAE:
@@ -166,25 +168,23 @@ class Training:
         Raises:
             UserError: if the loss is not finite; the parameters are then those of the step before.
         """
-        progress, trainer = self.progress, self.trainer
+        progress = self.progress
         for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = lr * self.schedule(progress.step, self.total_steps)
         noise = self.loader.noise(progress.step)
-        x = self.loader.pixels(batch, noise)
-        eps = torch.randn(self.objective.samples, len(x), self.vae.latent_dim, generator=noise, device=self.device)
-        values = self._values(x, eps, torch.tensor(float(progress.step), device=self.device))
-        self.optimizer.zero_grad()
-        values["loss"].backward()
+        uniform = self.loader.uniform(batch, noise)
+        eps = torch.randn(self.objective.samples, len(batch), self.vae.latent_dim, generator=noise, device=self.device)
+        # The first step makes Adam's moments; a smaller last batch, and the norm, would each need a graph of their own.
         grad_norm = None
-        if want_grad_norm or trainer.grad_clip is not None:
-            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), trainer.grad_clip or math.inf)
-        self._require_finite(values)
-        self.optimizer.step()
+        if self._compile and progress.step > 0 and len(batch) == self.trainer.batch_size and not want_grad_norm:
+            values = self._compiled_step(batch, uniform, eps)
+        else:
+            values, grad_norm = self._eager_step(batch, uniform, eps, want_grad_norm)
         if self.average is not None:
             self.average.update_parameters(self.vae)
-        self.meter.add(values, len(x))
+        self.meter.add(values, len(batch))
         progress.step += 1
-        progress.position += len(x)
+        progress.position += len(batch)
         return grad_norm
 
     def save(self) -> None:
@@ -196,7 +196,7 @@ class Training:
                 "vae": self.vae.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "meter": {"names": self.meter.names, "sums": self.meter.sums, "images": self.meter.images},
+                "meter": self.meter.state(),
                 "progress": asdict(self.progress),
                 "metrics_position": self.logger.position,
             },
@@ -226,8 +226,7 @@ class Training:
             ) from error
         for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(setting)  # what the command line asks for, such as a new learning rate
-        self.meter.names, self.meter.images = state["meter"]["names"], state["meter"]["images"]
-        self.meter.sums = state["meter"]["sums"].to(self.meter.sums)
+        self.meter.restore(state["meter"])
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.logger.rewind(state["metrics_position"])
@@ -236,13 +235,62 @@ class Training:
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
-    def _eager_values(self, x: Tensor, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
+    def _eager_step(
+        self, batch: Tensor, uniform: Tensor | None, eps: Tensor, want_grad_norm: bool
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Forward, backward and update; what a compiled step is held to."""
+        x = self.loader.pixels(batch, uniform)
+        step = torch.tensor(float(self.progress.step), device=self.device)
         loss, terms = self.objective(self.vae(x, eps), step)
-        return {"loss": loss, **terms}
+        self.optimizer.zero_grad()
+        loss.backward()
+        grad_norm = None
+        if want_grad_norm or self.trainer.grad_clip is not None:
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), self.trainer.grad_clip or math.inf)
+        values = {"loss": loss, **terms}
+        self._require_finite(values)  # on a GPU this waits for the forward pass
+        self.optimizer.step()
+        return values, grad_norm
+
+    def _compiled_step(self, batch: Tensor, uniform: Tensor | None, eps: Tensor) -> dict[str, Tensor]:
+        """The same as one graph, compiled at its first use; eager where that fails and was not asked for."""
+        step = self.progress.step
+        if self._compiled is not None:
+            values = self._compiled(batch, uniform, eps, step)
+        else:
+            self._stop_clock()
+            started = time.perf_counter()
+            compiled = CompiledStep(
+                self.vae, self.objective, self.optimizer, self.loader.pixels, self.trainer.grad_clip
+            )
+            try:
+                values = compiled(batch, uniform, eps, step)
+            except Exception as error:  # what a compiler raises has no common class
+                if self.trainer.compile is True:
+                    raise UserError(
+                        f"the step could not be compiled ({one_line(error, 200)}); use trainer.compile=false"
+                    ) from error
+                log.warning("the step could not be compiled, and runs without (%s)", one_line(error, 200))
+                self._compile = False
+                return self._eager_step(batch, uniform, eps, want_grad_norm=False)[0]
+            self._compiled = compiled
+            log.info("compiled the training step in %.1f s", time.perf_counter() - started)
+            self._start_clock()
+        if self.device.type == "cpu":  # elsewhere the next report reads it, for a graph that went wrong changed nothing
+            self._require_finite(values)
+        return values
+
+    def _wants_compiling(self) -> bool:
+        if self.trainer.compile == "auto":
+            return pays(self.vae, self.optimizer, self.total_steps, self.device)
+        if self.trainer.compile and not is_adam(self.optimizer):
+            raise UserError(
+                f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
+                f"{type(self.optimizer).__name__}; choose one of them, or trainer.compile=auto"
+            )
+        return bool(self.trainer.compile)
 
     def _require_finite(self, values: Mapping[str, Tensor]) -> None:
-        # On the CPU reading a value costs under a microsecond. On a GPU it waits for the backward pass, which keeps
-        # the promise that no parameter is touched by a step that went wrong.
         if not math.isfinite(values["loss"].item()):
             terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
             raise UserError(

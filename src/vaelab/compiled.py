@@ -1,0 +1,136 @@
+"""A training step as one compiled graph: forward, backward and Adam's update, with no return to Python in between.
+
+A small network spends as long in Python and in autograd's bookkeeping as in its matrix products. `torch.optim` breaks a
+graph around its own step, so Adam's update is written out here; it works on the moments that torch.optim's Adam keeps,
+so that compiled and eager steps can follow each other and a checkpoint does not tell them apart.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from vaelab.objective.elbo import ELBO
+from vaelab.vae import VAE
+
+# Measured on two cores with a 784-400-20 network: compiling takes 6 s, 2 s where it was done before, and saves 0.8 ms
+# of each step.
+PAYS_FROM_STEPS = 8_000
+
+
+def is_adam(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer's update is the one that a compiled step makes."""
+    known = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+    return known and not any(group["amsgrad"] or group["maximize"] for group in optimizer.param_groups)
+
+
+def pays(vae: VAE, optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> bool:
+    """Whether compiling is expected to save more time than it takes."""
+    if device.type == "cpu" and any(isinstance(module, nn.Conv2d) for module in vae.modules()):
+        return False  # convolutions stay the same library's, and take nearly all of the step: measured no gain
+    return device.type in ("cpu", "cuda") and is_adam(optimizer) and steps >= PAYS_FROM_STEPS
+
+
+class CompiledStep:
+    """Forward, backward and update of a training step; a loss that is not finite leaves weights and moments as they are.
+
+    Args:
+        vae: the model, whose weights are changed in place.
+        objective: what to minimise.
+        optimizer: Adam or AdamW that has made a step, so that its moments are there.
+        pixels: from a uint8 batch, and the uniform numbers that binarise it, to what the model sees.
+        grad_clip: largest norm of the gradient, or None.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        objective: ELBO,
+        optimizer: torch.optim.Optimizer,
+        pixels: Callable[[Tensor, Tensor | None], Tensor],
+        grad_clip: float | None,
+    ) -> None:
+        (self.group,) = optimizer.param_groups
+        weights = {name: parameter.detach() for name, parameter in vae.named_parameters()}  # the same memory
+        states = [optimizer.state[parameter] for parameter in vae.parameters()]
+        adam = _Adam(self.group, decoupled=isinstance(optimizer, torch.optim.AdamW))
+
+        def loss_and_terms(weights: dict[str, Tensor], x: Tensor, eps: Tensor, step: Tensor) -> tuple[Tensor, dict]:
+            return objective(functional_call(vae, weights, (x, eps)), step)
+
+        def whole_step(
+            batch: Tensor, uniform: Tensor | None, eps: Tensor, step: Tensor, lr: Tensor, corrections: tuple[Tensor, Tensor]
+        ) -> dict[str, Tensor]:
+            gradients, (loss, terms) = grad_and_value(loss_and_terms, has_aux=True)(
+                weights, pixels(batch, uniform), eps, step
+            )
+            if grad_clip is not None:
+                norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+                scale = (grad_clip / (norm + 1e-6)).clamp(max=1)
+                gradients = {name: gradient * scale for name, gradient in gradients.items()}
+            finite = loss.isfinite()
+            for (name, weight), state in zip(weights.items(), states, strict=True):
+                adam.update(weight, gradients[name], state, lr, corrections, finite)
+            return {"loss": loss, **terms}
+
+        self._whole_step = torch.compile(whole_step, dynamic=False, fullgraph=True, options={"size_asserts": False})
+        self._is_compiled = False
+
+    def __call__(
+        self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        """The loss with its terms; the first call compiles.
+
+        Args:
+            batch: uint8 (B, C, H, W), B the same in every call.
+            uniform: numbers in [0, 1) in the shape of the batch, or None.
+            eps: standard normal noise (K, B, D).
+            step: steps made before this one.
+        """
+
+        def scalar(value: float) -> Tensor:  # a number of the graph's own would be compiled into it
+            return torch.tensor(value, device=batch.device)
+
+        beta1, beta2 = self.group["betas"]
+        corrections = scalar(1 / (1 - beta1 ** (step + 1))), scalar(1 / math.sqrt(1 - beta2 ** (step + 1)))
+        # What the graph was made for does not change after the first call, and to check that takes 0.2 ms a step.
+        with torch.compiler.set_stance(skip_guard_eval_unsafe=self._is_compiled):
+            values = self._whole_step(batch, uniform, eps, scalar(float(step)), scalar(self.group["lr"]), corrections)
+        self._is_compiled = True
+        return values
+
+
+class _Adam:
+    """Adam's update (Kingma & Ba, 2015), or AdamW's (Loshchilov & Hutter, 2019), with the settings of a group."""
+
+    def __init__(self, group: dict, decoupled: bool) -> None:
+        self.beta1, self.beta2 = group["betas"]
+        self.eps = group["eps"]
+        self.weight_decay = group["weight_decay"]
+        self.decoupled = decoupled
+
+    def update(
+        self,
+        weight: Tensor,
+        gradient: Tensor,
+        state: dict[str, Tensor],
+        lr: Tensor,
+        corrections: tuple[Tensor, Tensor],
+        wanted: Tensor,
+    ) -> None:
+        """Change weight and state in place where `wanted` is true; corrections 1 / (1 - b1^t), 1 / sqrt(1 - b2^t)."""
+        decayed = weight
+        if self.weight_decay and self.decoupled:
+            decayed = weight - lr * self.weight_decay * weight
+        elif self.weight_decay:
+            gradient = gradient + self.weight_decay * weight
+        mean = torch.lerp(state["exp_avg"], gradient, 1 - self.beta1)
+        square = self.beta2 * state["exp_avg_sq"] + (1 - self.beta2) * gradient * gradient
+        step = lr * corrections[0] * mean / (square.sqrt() * corrections[1] + self.eps)
+        weight.copy_(torch.where(wanted, decayed - step, weight))
+        state["exp_avg"].copy_(torch.where(wanted, mean, state["exp_avg"]))
+        state["exp_avg_sq"].copy_(torch.where(wanted, square, state["exp_avg_sq"]))
+        state["step"].add_(wanted)
