@@ -18,7 +18,7 @@ dataset model posterior prior likelihood scheduler
 vae loader
 objective
 compiled evaluate figures
-checkpoint signals progress state
+checkpoint signals progress state update profiling
 logger pictures
 train
 build

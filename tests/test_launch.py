@@ -33,7 +33,7 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("dataset.val_size=1500",), 1, ["dataset.val_size must be less than the 1,500 training images"]),
         (("trainer.device=cuda:7",), 1, ["trainer.device=cuda:7 is not on this machine", "trainer.device=auto"]),
         (("trainer.ema=2",), 1, ["trainer.ema must be null or a decay between 0 and 1"]),
-        (("trainer.compile=no",), 1, ["trainer.compile must be true or false, got 'no'"]),
+        (("trainer.compile=no",), 1, ["trainer.compile must be auto, true or false, got 'no'"]),
         (("scheduler.final=0",), 2, ["scheduler has no key 'final' in the option that was chosen"]),
         (("trainer=null",), 2, ["a group takes the name of one of its options"]),
         (("seed=abc",), 2, ["seed=abc", "could not be converted to Integer"]),

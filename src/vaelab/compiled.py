@@ -35,7 +35,7 @@ def pays(vae: VAE, optimizer: torch.optim.Optimizer, steps: int, device: torch.d
 
 
 class CompiledStep:
-    """Forward, backward and update of a training step; a loss that is not finite leaves weights and moments as they are.
+    """Forward, backward and update of a training step; a loss that is not finite changes no weight.
 
     Args:
         vae: the model, whose weights are changed in place.
@@ -62,7 +62,12 @@ class CompiledStep:
             return objective(functional_call(vae, weights, (x, eps)), step)
 
         def whole_step(
-            batch: Tensor, uniform: Tensor | None, eps: Tensor, step: Tensor, lr: Tensor, corrections: tuple[Tensor, Tensor]
+            batch: Tensor,
+            uniform: Tensor | None,
+            eps: Tensor,
+            step: Tensor,
+            lr: Tensor,
+            corrections: tuple[Tensor, Tensor],
         ) -> dict[str, Tensor]:
             gradients, (loss, terms) = grad_and_value(loss_and_terms, has_aux=True)(
                 weights, pixels(batch, uniform), eps, step
@@ -76,12 +81,12 @@ class CompiledStep:
                 adam.update(weight, gradients[name], state, lr, corrections, finite)
             return {"loss": loss, **terms}
 
+        # Torch's C++ compiler looks for CUDA's too and warns of its absence.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self._whole_step = torch.compile(whole_step, dynamic=False, fullgraph=True, options={"size_asserts": False})
         self._is_compiled = False
 
-    def __call__(
-        self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int
-    ) -> dict[str, Tensor]:
+    def __call__(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
         """The loss with its terms; the first call compiles.
 
         Args:

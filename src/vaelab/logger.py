@@ -106,7 +106,11 @@ class Logger:
             "resume": "allow",
             # a killed process loses at most the last second of an offline run
             "settings": wandb.Settings(
-                silent=True, init_timeout=30, reinit="finish_previous", x_transaction_log_flush_interval=1.0
+                silent=True,
+                init_timeout=30,
+                reinit="finish_previous",
+                x_transaction_log_flush_interval=1.0,
+                disable_job_creation=True,  # W&B Launch's; takes half a second
             ),
         }
         try:

@@ -41,5 +41,5 @@ def uniform_like(x: Tensor, noise: torch.Generator) -> Tensor:
 
 
 def binarize(x: Tensor, uniform: Tensor) -> Tensor:
-    """Make each pixel of x in [0, 1] a 1 with probability x, given `uniform` in [0, 1) (Salakhutdinov & Murray, 2008)."""
+    """Make each pixel of x in [0, 1] a 1 with probability x, by `uniform` in [0, 1) (Salakhutdinov & Murray, 2008)."""
     return uniform.lt(x).to(x.dtype)

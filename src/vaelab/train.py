@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaelab import checkpoint
-from vaelab.compiled import CompiledStep, is_adam, pays
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
 from vaelab.evaluate import evaluate
 from vaelab.figures import save_curves
@@ -27,12 +26,16 @@ from vaelab.loader import Loader
 from vaelab.logger import Logger, read_metrics
 from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
+from vaelab.profiling import StepProfiler
 from vaelab.progress import ProgressBar
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
+from vaelab.update import ADVICE, Update
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
+
+CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class Trainer:
     evaluate_every: int
     pictures_every: int
     checkpoint_every: int
+    profile: bool
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             check_integer(name, getattr(self, name), 1)
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("precision", self.precision, ("float32", "bfloat16"))
+        if not isinstance(self.profile, bool):
+            raise ValueError(f"profile must be true or false, got {self.profile!r}")
         if self.compile != "auto" and not isinstance(self.compile, bool):
             raise ValueError(f"compile must be auto, true or false, got {self.compile!r}")
         if self.max_steps is not None:
@@ -130,8 +136,17 @@ class Training:
         self.meter = Meter()
         self.progress = Progress()
         self._clock: float | None = None
-        self._compile = self._wants_compiling()
-        self._compiled: CompiledStep | None = None
+        self._curves_drawn = -math.inf
+        self.update = Update(
+            vae,
+            experiment.objective,
+            optimizer,
+            self.loader.pixels,
+            trainer.grad_clip,
+            trainer.compile,
+            trainer.batch_size,
+            self.total_steps,
+        )
 
     @property
     def model(self) -> VAE:
@@ -141,7 +156,8 @@ class Training:
     def run(self) -> None:
         """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
         progress = self.progress
-        with ProgressBar(self.total_steps, self.trainer.epochs) as bar:
+        profiler = StepProfiler(self.run_dir, self.trainer.profile)
+        with ProgressBar(self.total_steps, self.trainer.epochs) as bar, profiler:
             try:
                 while progress.reported_step < self.total_steps:
                     self.vae.train()
@@ -153,6 +169,7 @@ class Training:
                         grad_norm = self.step(batch, want_grad_norm=due)
                         if due:
                             self._report_interval(grad_norm, bar)
+                        profiler.step()
                         self.stop.check()
                     self._stop_clock()
                     self._report_interval(None, bar)
@@ -174,12 +191,7 @@ class Training:
         noise = self.loader.noise(progress.step)
         uniform = self.loader.uniform(batch, noise)
         eps = torch.randn(self.objective.samples, len(batch), self.vae.latent_dim, generator=noise, device=self.device)
-        # The first step makes Adam's moments; a smaller last batch, and the norm, would each need a graph of their own.
-        grad_norm = None
-        if self._compile and progress.step > 0 and len(batch) == self.trainer.batch_size and not want_grad_norm:
-            values = self._compiled_step(batch, uniform, eps)
-        else:
-            values, grad_norm = self._eager_step(batch, uniform, eps, want_grad_norm)
+        values, grad_norm = self.update(batch, uniform, eps, progress.step, want_grad_norm)
         if self.average is not None:
             self.average.update_parameters(self.vae)
         self.meter.add(values, len(batch))
@@ -235,84 +247,19 @@ class Training:
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
-    def _eager_step(
-        self, batch: Tensor, uniform: Tensor | None, eps: Tensor, want_grad_norm: bool
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Forward, backward and update; what a compiled step is held to."""
-        x = self.loader.pixels(batch, uniform)
-        step = torch.tensor(float(self.progress.step), device=self.device)
-        loss, terms = self.objective(self.vae(x, eps), step)
-        self.optimizer.zero_grad()
-        loss.backward()
-        grad_norm = None
-        if want_grad_norm or self.trainer.grad_clip is not None:
-            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), self.trainer.grad_clip or math.inf)
-        values = {"loss": loss, **terms}
-        self._require_finite(values)  # on a GPU this waits for the forward pass
-        self.optimizer.step()
-        return values, grad_norm
-
-    def _compiled_step(self, batch: Tensor, uniform: Tensor | None, eps: Tensor) -> dict[str, Tensor]:
-        """The same as one graph, compiled at its first use; eager where that fails and was not asked for."""
-        step = self.progress.step
-        if self._compiled is not None:
-            values = self._compiled(batch, uniform, eps, step)
-        else:
-            self._stop_clock()
-            started = time.perf_counter()
-            compiled = CompiledStep(
-                self.vae, self.objective, self.optimizer, self.loader.pixels, self.trainer.grad_clip
-            )
-            try:
-                values = compiled(batch, uniform, eps, step)
-            except Exception as error:  # what a compiler raises has no common class
-                if self.trainer.compile is True:
-                    raise UserError(
-                        f"the step could not be compiled ({one_line(error, 200)}); use trainer.compile=false"
-                    ) from error
-                log.warning("the step could not be compiled, and runs without (%s)", one_line(error, 200))
-                self._compile = False
-                return self._eager_step(batch, uniform, eps, want_grad_norm=False)[0]
-            self._compiled = compiled
-            log.info("compiled the training step in %.1f s", time.perf_counter() - started)
-            self._start_clock()
-        if self.device.type == "cpu":  # elsewhere the next report reads it, for a graph that went wrong changed nothing
-            self._require_finite(values)
-        return values
-
-    def _wants_compiling(self) -> bool:
-        if self.trainer.compile == "auto":
-            return pays(self.vae, self.optimizer, self.total_steps, self.device)
-        if self.trainer.compile and not is_adam(self.optimizer):
-            raise UserError(
-                f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
-                f"{type(self.optimizer).__name__}; choose one of them, or trainer.compile=auto"
-            )
-        return bool(self.trainer.compile)
-
-    def _require_finite(self, values: Mapping[str, Tensor]) -> None:
-        if not math.isfinite(values["loss"].item()):
-            terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
-            raise UserError(
-                f"the loss is not finite at step {self.progress.step + 1} ({terms}); the last good checkpoint, "
-                f"if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
-            )
-
     def _require_finite_weights(self) -> None:
         # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
         if not all(parameter.isfinite().all() for parameter in self.vae.parameters()):
-            raise UserError(
-                f"a weight is not finite at step {self.progress.step}, though the loss was; the last good checkpoint, "
-                f"if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
-            )
+            raise UserError(f"a weight is not finite at step {self.progress.step}, though the loss was; {ADVICE}")
 
     def _start_clock(self) -> None:
         self._clock = time.perf_counter()
 
     def _stop_clock(self) -> None:
-        """Count the time since the clock was started as time in training steps."""
+        """Count the time since the clock was started as time in training steps, but for the compiling of one."""
         if self._clock is not None:
-            elapsed = time.perf_counter() - self._clock
+            elapsed = time.perf_counter() - self._clock - self.update.compile_seconds
+            self.update.compile_seconds = 0.0
             self.progress.seconds += elapsed
             self.progress.epoch_seconds += elapsed
             self.progress.interval_seconds += elapsed
@@ -324,6 +271,8 @@ class Training:
         sums, images = self.meter.read()
         if images == 0:
             return
+        if not math.isfinite(sums["loss"]):  # on the CPU every step has been asked already
+            raise UserError(f"the loss was not finite in the steps up to {progress.step}; {ADVICE}")
         running = self._clock is not None
         self._stop_clock()
         for name, total in sums.items():
@@ -379,7 +328,9 @@ class Training:
             self._save_best(number)
         if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
-        if last or (trainer.pictures_every and due(trainer.pictures_every)):
+        wanted = trainer.pictures_every and due(trainer.pictures_every)
+        if last or (wanted and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS):
+            self._curves_drawn = time.perf_counter()
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
             )
@@ -395,10 +346,7 @@ class Training:
             self.stop.check,
         )
         if not math.isfinite(metrics["loss"]):
-            raise UserError(
-                f"the validation loss is not finite after step {self.progress.step} ({metrics}); the last good "
-                f"checkpoint, if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
-            )
+            raise UserError(f"the validation loss is not finite after step {self.progress.step} ({metrics}); {ADVICE}")
         return metrics
 
     def _save_best(self, number: int) -> None:

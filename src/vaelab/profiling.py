@@ -1,0 +1,75 @@
+"""Where the time of a training step goes: a trace of some steps and a short table."""
+
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+
+from vaelab.terminal import table
+
+log = logging.getLogger(__name__)
+
+SKIPPED_STEPS, TRACED_STEPS = 20, 50
+ROWS = 15
+
+
+class StepProfiler:
+    """Traces TRACED_STEPS steps after the first SKIPPED_STEPS, in which memory is taken and graphs are compiled.
+
+    Writes `profile.json`, for chrome://tracing or ui.perfetto.dev, and `profile.txt` to the run directory.
+
+    Args:
+        run_dir: the run's directory.
+        wanted: if not, nothing is traced.
+    """
+
+    def __init__(self, run_dir: Path, wanted: bool) -> None:
+        self.run_dir = run_dir
+        self._profile: Any = None
+        if wanted:
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would write each start and stop to the terminal
+            from torch.profiler import profile, schedule
+
+            self._profile = profile(
+                schedule=schedule(wait=SKIPPED_STEPS - 5, warmup=5, active=TRACED_STEPS, repeat=1),
+                on_trace_ready=lambda _: self._write(),
+            )
+
+    def __enter__(self) -> "StepProfiler":
+        if self._profile is not None:
+            self._profile.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._profile is not None:
+            self._profile.stop()
+            if not (self.run_dir / "profile.txt").exists():
+                log.warning("the run ended before a step was profiled; it must have more than %d", SKIPPED_STEPS)
+
+    def step(self) -> None:
+        """To be called after every training step."""
+        if self._profile is not None:
+            self._profile.step()
+
+    def _write(self) -> None:
+        self._profile.export_chrome_trace(str(self.run_dir / "profile.json"))
+        events = sorted(self._profile.key_averages(), key=_self_time, reverse=True)
+        whole = sum(_self_time(event) for event in events)
+        steps = next(event.count for event in events if event.key == "ProfilerStep*")
+        made = table(f"{steps} training steps", numbers=("µs a step", "share", "calls a step"))
+        for event in events[:ROWS]:
+            time = _self_time(event)
+            made.add_row(event.key[:60], f"{time / steps:,.1f}", f"{time / whole:.1%}", f"{event.count / steps:g}")
+        with (self.run_dir / "profile.txt").open("w") as file:
+            Console(file=file, width=110).print(made)
+        log.info("where the time goes: %s", self.run_dir / "profile.txt")
+
+
+def _self_time(event: Any) -> float:
+    """Microseconds in the operation itself, on the accelerator where it ran there."""
+    return event.self_device_time_total or event.self_cpu_time_total

@@ -1,0 +1,131 @@
+"""One training step on one batch: eager, which is the reference, or as one compiled graph."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from vaelab.compiled import CompiledStep, is_adam, pays
+from vaelab.errors import UserError, one_line
+from vaelab.objective.elbo import ELBO
+from vaelab.vae import VAE
+
+log = logging.getLogger(__name__)
+
+ADVICE = "the last good checkpoint, if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
+
+
+class Update:
+    """Forward, backward and optimizer step, as a function of (parameters, batch, noise).
+
+    Args:
+        vae: the model, changed in place.
+        objective: what to minimise.
+        optimizer: over the parameters of `vae`.
+        pixels: from a uint8 batch, and the uniform numbers that binarise it, to what the model sees.
+        grad_clip: largest norm of the gradient, or None.
+        compile: true, false, or `auto`, which compiles where it pays.
+        batch_size: of all batches but the last of an epoch.
+        total_steps: of the run.
+
+    Raises:
+        UserError: if compiling is asked for and the optimizer is none that can be.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        objective: ELBO,
+        optimizer: torch.optim.Optimizer,
+        pixels: Callable[[Tensor, Tensor | None], Tensor],
+        grad_clip: float | None,
+        compile: bool | str,
+        batch_size: int,
+        total_steps: int,
+    ) -> None:
+        self.vae = vae
+        self.objective = objective
+        self.optimizer = optimizer
+        self.pixels = pixels
+        self.grad_clip = grad_clip
+        self.batch_size = batch_size
+        self.device = next(vae.parameters()).device
+        self.compile_seconds = 0.0
+        self._must_compile = compile is True
+        self._compile = pays(vae, optimizer, total_steps, self.device) if compile == "auto" else compile
+        self._compiled: CompiledStep | None = None
+        if self._must_compile and not is_adam(optimizer):
+            raise UserError(
+                f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
+                f"{type(optimizer).__name__}; choose one of them, or trainer.compile=auto"
+            )
+
+    def __call__(
+        self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int, want_grad_norm: bool
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Change the parameters; return the loss with its terms, and the gradient's norm where it was computed.
+
+        Args:
+            batch: uint8 (B, C, H, W).
+            uniform: numbers in [0, 1) in the shape of the batch, or None.
+            eps: standard normal noise (K, B, D).
+            step: steps made before this one.
+            want_grad_norm: whether the norm before any clipping is wanted.
+
+        Raises:
+            UserError: if the loss is not finite; the parameters are then those of the step before.
+        """
+        # The first step makes Adam's moments; a smaller last batch, and the norm, would each need a graph of their own.
+        if self._compile and step > 0 and len(batch) == self.batch_size and not want_grad_norm:
+            if self._compiled is None:
+                return self._first_compiled(batch, uniform, eps, step), None
+            values = self._compiled(batch, uniform, eps, step)
+            if self.device.type == "cpu":  # elsewhere this would wait; the graph itself left the parameters alone
+                require_finite(values, step)
+            return values, None
+        return self._eager(batch, uniform, eps, step, want_grad_norm)
+
+    def _eager(
+        self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int, want_grad_norm: bool
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        trace = self.vae(self.pixels(batch, uniform), eps)
+        loss, terms = self.objective(trace, torch.tensor(float(step), device=self.device))
+        values = {"loss": loss, **terms}
+        self.optimizer.zero_grad()
+        loss.backward()
+        grad_norm = None
+        if want_grad_norm or self.grad_clip is not None:
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), self.grad_clip or math.inf)
+        require_finite(values, step)
+        self.optimizer.step()
+        return values, grad_norm
+
+    def _first_compiled(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
+        """Compile and make the step; eager, from here on, where that fails and was not insisted on."""
+        started = time.perf_counter()
+        compiled = CompiledStep(self.vae, self.objective, self.optimizer, self.pixels, self.grad_clip)
+        try:
+            values = compiled(batch, uniform, eps, step)
+        except Exception as error:  # what a compiler raises has no class in common
+            if self._must_compile:
+                message = f"the training step could not be compiled ({one_line(error, 200)}); use trainer.compile=false"
+                raise UserError(message) from error
+            log.warning("the training step could not be compiled and runs as it is (%s)", one_line(error, 200))
+            self._compile = False
+            values, _ = self._eager(batch, uniform, eps, step, want_grad_norm=False)
+        else:
+            self._compiled = compiled
+            self.compile_seconds = time.perf_counter() - started
+            log.info("compiled the training step in %.1f s", self.compile_seconds)
+        require_finite(values, step)
+        return values
+
+
+def require_finite(values: Mapping[str, Tensor], step: int) -> None:
+    """Raise UserError if the loss is not finite; reading it waits for the device."""
+    if not math.isfinite(values["loss"].item()):
+        terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
+        raise UserError(f"the loss is not finite at step {step + 1} ({terms}); {ADVICE}")
