@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev demo test lint
+.PHONY: setup setup-dev setup-bench demo test lint bench
 
 setup: $(VENV)/installed
 setup-dev: $(VENV)/installed-dev
+setup-bench: $(VENV)/installed-bench
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +19,10 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@ $(VENV)/installed
 
+$(VENV)/installed-bench: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet -e '.[bench]'
+	touch $@
+
 demo: setup
 	$(BIN)/python run.py experiment=demo
 
@@ -27,3 +32,6 @@ test: setup-dev
 lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: setup-bench
+	$(BIN)/python -m benchmarks $(ARGS)
