@@ -48,6 +48,11 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.rounds < 1 or options.epochs < 1 or not options.seconds > 0:
         parser.error("--rounds, --epochs and --seconds must be above 0")
+    if options.picture and (options.whole or options.scaling) and not options.columns:
+        parser.error("--picture shows columns; name some with --columns")
+    for file in (options.json, options.picture):
+        if file and not file.parent.is_dir():
+            parser.error(f"the folder of {file} must exist")
     return options
 
 

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PEAK_SIDE = 1024
+PEAK_FLOPS = 2 * PEAK_SIDE**3  # of one product of the row `peak`
 ROWS = ("tutorial", "plain", "lightning", "pythae", "vaelab")
 IMAGES = {"mlp": 60_000, "conv": 50_000}  # training images of MNIST and of CIFAR-10
 SYNTHETIC_IMAGES = 2_048

@@ -6,10 +6,8 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from benchmarks.job import Column, Job, UnavailableError
+from benchmarks.job import PEAK_FLOPS, Column, Job, UnavailableError
 from benchmarks.worker import Worker, take_turns
-
-PEAK_FLOPS = 2 * 1024**3  # of one product of the row `peak`
 
 
 def set_up(stack: ExitStack, jobs: dict[str, tuple[Job, int | None]]) -> tuple[dict[str, Worker], dict[str, Any]]:

@@ -160,5 +160,6 @@ class Worker:
 
     def turn(self) -> dict[str, Any]:
         """Let it take a turn: `seconds`, `images`, `peak_mb`."""
-        self._pipe.send("go")
+        with contextlib.suppress(BrokenPipeError):  # why it is broken is in the answer
+            self._pipe.send("go")
         return self.answer()

@@ -79,3 +79,21 @@ def test_an_unknown_column_is_refused_with_an_example(benchmarks):
 
     assert done.returncode == 1
     assert done.stderr.startswith("benchmarks: a column must be named like mlp-32-float32")
+
+
+@pytest.mark.slow
+def test_whole_processes_and_growing_data_are_measured(benchmarks, tmp_path):
+    numbers = tmp_path / "numbers.json"
+    rows = ("--rows", "plain", "vaelab", "--epochs", "1", "--override", "trainer.compile=false")
+    done = benchmarks("--whole", "--scaling", *rows, "--json", numbers)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(numbers.read_text())
+    assert found["whole"]["vaelab"]["seconds"] > 0
+    assert found["whole"]["vaelab"]["test_loss"] == pytest.approx(found["whole"]["plain"]["test_loss"], rel=0.01)
+    assert [row["seconds_per_image_epoch"] > 0 for row in found["scaling"].values()] == [True] * 4
+
+
+def test_where_results_cannot_be_written_is_said_first(benchmarks, tmp_path):
+    done = benchmarks("--json", tmp_path / "missing" / "numbers.json")
+    assert done.returncode == 2
+    assert "must exist" in done.stderr

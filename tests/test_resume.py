@@ -71,7 +71,14 @@ def test_three_and_three_epochs_equal_six(run_py, tmp_path, uninterrupted):
     assert_same_run(uninterrupted, run_dir)
 
 
-@pytest.mark.parametrize("changed", [("trainer.ema=0.9",), ("scheduler=cosine", "scheduler.warmup_steps=20")])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("trainer.ema=0.9",),
+        ("scheduler=cosine", "scheduler.warmup_steps=20"),
+        pytest.param(("trainer.compile=true", "trainer.ema=0.9"), marks=pytest.mark.slow),
+    ],
+)
 def test_max_steps_in_the_middle_of_an_epoch_goes_on_there(run_py, tmp_path, changed):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     setting = (*SMALL, "trainer.epochs=40", "trainer.evaluate_every=9", "trainer.pictures_every=40", *changed)

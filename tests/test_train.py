@@ -213,3 +213,18 @@ def test_a_meter_adds_in_double_precision():
     assert sums["a"] == 9e8
     assert sums["b"] == pytest.approx(0.9, rel=1e-7)
     assert meter.read() == ({}, 0)
+
+
+def test_a_meter_keeps_no_graph_and_a_save_in_between_changes_no_bit():
+    values = [{"loss": torch.tensor(number / 7, requires_grad=True) * 3} for number in range(2500)]
+    whole, saved = Meter(), Meter()
+    for number, value in enumerate(values):
+        whole.add(value, 32)
+        saved.add(value, 32)
+        if number % 700 == 3:
+            restored = Meter()
+            restored.restore(saved.state())
+            saved = restored
+    assert not any(kept["loss"].requires_grad for kept, _ in whole._unread)
+    assert len(whole._unread) < 1000
+    assert whole.read() == saved.read()

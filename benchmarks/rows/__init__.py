@@ -3,7 +3,7 @@
 train(after_step)   trains job.epochs epochs and calls after_step(images) after each step
 load(weights)       copies the given weights into the network
 loss(x, eps)        loss of a batch x (B, C, H, W) in [0, 1] with the noise eps (B, D), a mean over images in nats;
-                    what train minimises, in the same code
+                    what train minimises (vaelab's tests hold its compiled step to it)
 """
 
 from importlib import import_module

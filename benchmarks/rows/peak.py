@@ -2,13 +2,13 @@
 
 import torch
 
-FLOPS = 2 * 1024**3  # of one product
+from benchmarks.job import PEAK_SIDE
 
 
 class Row:
     def __init__(self, job):
         dtype = getattr(torch, job.column.precision)
-        self.factors = [torch.randn(1024, 1024, device=job.device).to(dtype) for _ in range(2)]
+        self.factors = [torch.randn(PEAK_SIDE, PEAK_SIDE, device=job.device).to(dtype) for _ in range(2)]
         self.product = torch.empty_like(self.factors[0])
 
     def train(self, after_step):

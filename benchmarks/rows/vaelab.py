@@ -18,9 +18,8 @@ from vaelab.train import Training
 class AfterStep:
     """Stands in for vaelab's StopRequest, which is asked between two steps."""
 
-    def __init__(self, after_step, batch):
+    def __init__(self, after_step):
         self.after_step = after_step
-        self.batch = batch
         self.training = None
         self.seen = 0
 
@@ -29,7 +28,7 @@ class AfterStep:
         steps = self.training.progress.step - self.seen
         if steps:
             self.seen += steps
-            self.after_step(steps * self.batch)
+            self.after_step(steps * self.training.trainer.batch_size)
 
 
 class Row:
@@ -46,7 +45,7 @@ class Row:
     def train(self, after_step):
         run_dir = Path(self.job.folder) / "run"
         run_dir.mkdir()
-        stop = AfterStep(after_step, self.job.column.batch)
+        stop = AfterStep(after_step)
         stop.training = Training(self.experiment, self.builder.logger(run_dir), run_dir, stop)
         stop.training.run()
 

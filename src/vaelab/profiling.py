@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 SKIPPED_STEPS, TRACED_STEPS = 20, 50
 ROWS = 15
+STEP = "ProfilerStep*"  # what torch calls a step
 
 
 class StepProfiler:
@@ -29,6 +30,8 @@ class StepProfiler:
     def __init__(self, run_dir: Path, wanted: bool) -> None:
         self.run_dir = run_dir
         self._profile: Any = None
+        self._steps = 0
+        self._reached = False
         if wanted:
             os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would write each start and stop to the terminal
             from torch.profiler import profile, schedule
@@ -46,25 +49,35 @@ class StepProfiler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._profile is not None:
-            self._profile.stop()
-            if not (self.run_dir / "profile.txt").exists():
-                log.warning("the run ended before a step was profiled; it must have more than %d", SKIPPED_STEPS)
+        self.stop()
 
     def step(self) -> None:
         """To be called after every training step."""
         if self._profile is not None:
+            self._steps += 1
             self._profile.step()
 
+    def stop(self) -> None:
+        """To be called at the end of the first epoch, for what comes between two epochs is no step."""
+        if self._profile is not None:
+            self._profile.stop()
+            self._profile = None
+            if not self._reached:
+                log.warning("no step was profiled, for the first epoch has no more than %d", SKIPPED_STEPS)
+
     def _write(self) -> None:
+        steps = min(self._steps - SKIPPED_STEPS, TRACED_STEPS)
+        if steps < 1:
+            return
+        self._reached = True
         self._profile.export_chrome_trace(str(self.run_dir / "profile.json"))
         events = sorted(self._profile.key_averages(), key=_self_time, reverse=True)
         whole = sum(_self_time(event) for event in events)
-        steps = next(event.count for event in events if event.key == "ProfilerStep*")
         made = table(f"{steps} training steps", numbers=("µs a step", "share", "calls a step"))
         for event in events[:ROWS]:
             time = _self_time(event)
-            made.add_row(event.key[:60], f"{time / steps:,.1f}", f"{time / whole:.1%}", f"{event.count / steps:g}")
+            name = "Python, and what is not listed" if event.key == STEP else event.key[:60]
+            made.add_row(name, f"{time / steps:,.1f}", f"{time / whole:.1%}", f"{event.count / steps:g}")
         with (self.run_dir / "profile.txt").open("w") as file:
             Console(file=file, width=110).print(made)
         log.info("where the time goes: %s", self.run_dir / "profile.txt")

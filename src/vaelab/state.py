@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MOST_UNREAD = 1000  # steps whose values a meter keeps
+
 
 @dataclass
 class Progress:
@@ -37,7 +39,9 @@ class Meter:
 
     def add(self, values: Mapping[str, Tensor], images: int) -> None:
         """Add the means over a batch of that many images."""
-        self._unread.append((values, images))
+        self._unread.append(({name: value.detach() for name, value in values.items()}, images))
+        if len(self._unread) == MOST_UNREAD:
+            self._sum_up()
 
     def read(self) -> tuple[dict[str, float], int]:
         """The sums and the number of images since the last call; waits for the device."""
@@ -59,7 +63,7 @@ class Meter:
         """Add in double precision and one by one, so that a save in between does not change the sum."""
         if not self._unread:
             return
-        table = torch.stack([value.detach() for values, _ in self._unread for value in values.values()])
+        table = torch.stack([value for values, _ in self._unread for value in values.values()])
         for (values, images), row in zip(self._unread, table.view(len(self._unread), -1).tolist(), strict=True):
             for name, value in zip(values, row, strict=True):
                 self._sums[name] = self._sums.get(name, 0.0) + value * images

@@ -68,6 +68,10 @@ class Trainer:
         check_choice("precision", self.precision, ("float32", "bfloat16"))
         if not isinstance(self.profile, bool):
             raise ValueError(f"profile must be true or false, got {self.profile!r}")
+        if self.compile is True and self.log_every == 1:
+            raise ValueError(
+                "compile must be auto or false with log_every=1, for a step that is logged is not compiled, got True"
+            )
         if self.compile != "auto" and not isinstance(self.compile, bool):
             raise ValueError(f"compile must be auto, true or false, got {self.compile!r}")
         if self.max_steps is not None:
@@ -172,6 +176,7 @@ class Training:
                         profiler.step()
                         self.stop.check()
                     self._stop_clock()
+                    profiler.stop()
                     self._report_interval(None, bar)
                     self._report_epoch(bar)
             except Interrupted:
@@ -200,15 +205,17 @@ class Training:
         return grad_norm
 
     def save(self) -> None:
-        """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight is not finite."""
+        """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight or the loss is not finite."""
         self._require_finite_weights()
+        meter = self.meter.state()
+        self._require_finite_sums(meter["sums"])
         checkpoint.save(
             self.run_dir / "checkpoints" / "last.pt",
             {
                 "vae": self.vae.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "meter": self.meter.state(),
+                "meter": meter,
                 "progress": asdict(self.progress),
                 "metrics_position": self.logger.position,
             },
@@ -228,6 +235,7 @@ class Training:
         try:
             self.vae.load_state_dict(state["vae"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.meter.restore(state["meter"])
             if self.average is not None:
                 # a moving average that is switched on later starts from the weights
                 self.average.load_state_dict(state["average"] or AveragedModel(self.vae, use_buffers=True).state_dict())
@@ -238,7 +246,6 @@ class Training:
             ) from error
         for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(setting)  # what the command line asks for, such as a new learning rate
-        self.meter.restore(state["meter"])
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
         self.logger.rewind(state["metrics_position"])
@@ -246,6 +253,11 @@ class Training:
             log.info("nothing is left to train; ask for more with trainer.epochs or trainer.max_steps")
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
+
+    def _require_finite_sums(self, sums: Mapping[str, float]) -> None:
+        # on the CPU every step has been asked already
+        if not all(map(math.isfinite, sums.values())):
+            raise UserError(f"the loss was not finite in the steps up to {self.progress.step}; {ADVICE}")
 
     def _require_finite_weights(self) -> None:
         # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
@@ -271,8 +283,7 @@ class Training:
         sums, images = self.meter.read()
         if images == 0:
             return
-        if not math.isfinite(sums["loss"]):  # on the CPU every step has been asked already
-            raise UserError(f"the loss was not finite in the steps up to {progress.step}; {ADVICE}")
+        self._require_finite_sums(sums)
         running = self._clock is not None
         self._stop_clock()
         for name, total in sums.items():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from vaelab.compiled import CompiledStep, is_adam, pays
+from vaelab.compiled import CompiledStep, has_moments, is_adam, pays
 from vaelab.errors import UserError, one_line
 from vaelab.objective.elbo import ELBO
 from vaelab.vae import VAE
@@ -78,21 +78,23 @@ class Update:
         Raises:
             UserError: if the loss is not finite; the parameters are then those of the step before.
         """
-        # The first step makes Adam's moments; a smaller last batch, and the norm, would each need a graph of their own.
-        if self._compile and step > 0 and len(batch) == self.batch_size and not want_grad_norm:
-            if self._compiled is None:
-                return self._first_compiled(batch, uniform, eps, step), None
-            values = self._compiled(batch, uniform, eps, step)
-            if self.device.type == "cpu":  # elsewhere this would wait; the graph itself left the parameters alone
-                require_finite(values, step)
-            return values, None
-        return self._eager(batch, uniform, eps, step, want_grad_norm)
+        # A smaller last batch, and the norm, would each need a graph of their own; the first step makes Adam's moments.
+        if not self._compile or want_grad_norm or len(batch) != self.batch_size:
+            return self._eager(batch, uniform, eps, step, want_grad_norm)
+        if self._compiled is None:
+            if not has_moments(self.optimizer):
+                return self._eager(batch, uniform, eps, step, want_grad_norm)
+            return self._first_compiled(batch, uniform, eps, step), None
+        values = self._compiled(batch, uniform, eps, step)
+        if self.device.type == "cpu":  # elsewhere this would wait; the graph itself left the parameters alone
+            require_finite(values, step)
+        return values, None
 
     def _eager(
         self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int, want_grad_norm: bool
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         trace = self.vae(self.pixels(batch, uniform), eps)
-        loss, terms = self.objective(trace, torch.tensor(float(step), device=self.device))
+        loss, terms = self.objective(trace, torch.full((), float(step), device=self.device))
         values = {"loss": loss, **terms}
         self.optimizer.zero_grad()
         loss.backward()
@@ -106,8 +108,11 @@ class Update:
     def _first_compiled(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
         """Compile and make the step; eager, from here on, where that fails and was not insisted on."""
         started = time.perf_counter()
-        compiled = CompiledStep(self.vae, self.objective, self.optimizer, self.pixels, self.grad_clip)
+        cuda_log = logging.getLogger("torch.utils.cpp_extension")  # looks for CUDA and warns of its absence
+        level = cuda_log.level
+        cuda_log.setLevel(logging.ERROR)
         try:
+            compiled = CompiledStep(self.vae, self.objective, self.optimizer, self.pixels, self.grad_clip, step)
             values = compiled(batch, uniform, eps, step)
         except Exception as error:  # what a compiler raises has no class in common
             if self._must_compile:
@@ -115,11 +120,14 @@ class Update:
                 raise UserError(message) from error
             log.warning("the training step could not be compiled and runs as it is (%s)", one_line(error, 200))
             self._compile = False
+            self.compile_seconds = time.perf_counter() - started
             values, _ = self._eager(batch, uniform, eps, step, want_grad_norm=False)
         else:
             self._compiled = compiled
             self.compile_seconds = time.perf_counter() - started
             log.info("compiled the training step in %.1f s", self.compile_seconds)
+        finally:
+            cuda_log.setLevel(level)
         require_finite(values, step)
         return values
 
