@@ -63,7 +63,11 @@ class StepProfiler:
             self._profile.stop()
             self._profile = None
             if not self._reached:
-                log.warning("no step was profiled, for the first epoch has no more than %d", SKIPPED_STEPS)
+                log.warning(
+                    "no step was profiled, for training or its first epoch ended within %d steps; "
+                    "use a smaller batch or more steps",
+                    SKIPPED_STEPS,
+                )
 
     def _write(self) -> None:
         steps = min(self._steps - SKIPPED_STEPS, TRACED_STEPS)
@@ -76,8 +80,11 @@ class StepProfiler:
         made = table(f"{steps} training steps", numbers=("µs a step", "share", "calls a step"))
         for event in events[:ROWS]:
             time = _self_time(event)
-            name = "Python, and what is not listed" if event.key == STEP else event.key[:60]
-            made.add_row(name, f"{time / steps:,.1f}", f"{time / whole:.1%}", f"{event.count / steps:g}")
+            name = "Python between the operations" if event.key == STEP else event.key[:60]
+            made.add_row(name, f"{time / steps:,.1f}", f"{time / whole:.1%}", f"{event.count / steps:.1f}")
+        rest = sum(_self_time(event) for event in events[ROWS:])
+        made.add_row(f"{max(0, len(events) - ROWS)} more", f"{rest / steps:,.1f}", f"{rest / whole:.1%}")
+        made.add_row("all", f"{whole / steps:,.1f}", "100.0%")
         with (self.run_dir / "profile.txt").open("w") as file:
             Console(file=file, width=110).print(made)
         log.info("where the time goes: %s", self.run_dir / "profile.txt")

@@ -70,7 +70,7 @@ class Trainer:
             raise ValueError(f"profile must be true or false, got {self.profile!r}")
         if self.compile is True and self.log_every == 1:
             raise ValueError(
-                "compile must be auto or false with log_every=1, for a step that is logged is not compiled, got True"
+                "compile must be auto or false, got True, for with trainer.log_every=1 no step can be compiled"
             )
         if self.compile != "auto" and not isinstance(self.compile, bool):
             raise ValueError(f"compile must be auto, true or false, got {self.compile!r}")
