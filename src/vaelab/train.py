@@ -316,7 +316,8 @@ class Training:
         val: dict[str, float] = {}
         if due(trainer.evaluate_every) and len(self.dataset.val.images):
             val = self._evaluate(self.dataset.val.images)
-        if trainer.pictures_every and due(trainer.pictures_every):
+        wants_pictures = trainer.pictures_every and due(trainer.pictures_every)
+        if wants_pictures:
             pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.stop.check)
             self.logger.log_pictures(pictures, progress.step, self.epochs_done)
 
@@ -339,8 +340,7 @@ class Training:
             self._save_best(number)
         if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
-        wanted = trainer.pictures_every and due(trainer.pictures_every)
-        if last or (wanted and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS):
+        if last or (wants_pictures and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS):
             self._curves_drawn = time.perf_counter()
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"

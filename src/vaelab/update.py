@@ -121,13 +121,12 @@ class Update:
             log.warning("the training step could not be compiled and runs as it is (%s)", one_line(error, 200))
             self._compile = False
             self.compile_seconds = time.perf_counter() - started
-            values, _ = self._eager(batch, uniform, eps, step, want_grad_norm=False)
-        else:
-            self._compiled = compiled
-            self.compile_seconds = time.perf_counter() - started
-            log.info("compiled the training step in %.1f s", self.compile_seconds)
+            return self._eager(batch, uniform, eps, step, want_grad_norm=False)[0]
         finally:
             cuda_log.setLevel(level)
+        self._compiled = compiled
+        self.compile_seconds = time.perf_counter() - started
+        log.info("compiled the training step in %.1f s", self.compile_seconds)
         require_finite(values, step)
         return values
 
