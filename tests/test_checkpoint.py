@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 from fakes import Killed
-from vaelab.checkpoint import export_weights, load, save, write_text
+from vaelab.checkpoint import export_weights, load, save
 from vaelab.errors import UserError
+from vaelab.records import write_text
 
 
 def state(number):

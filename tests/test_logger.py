@@ -11,7 +11,8 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image
 
-from vaelab.logger import Logger, read_metrics
+from vaelab.logger import Logger
+from vaelab.records import read_metrics
 
 ROW = {"step": 1, "epoch": 0.5, "train/elbo": -3.25}
 PROJECT = {"project": "some-project", "entity": None, "tags": ["tag"]}

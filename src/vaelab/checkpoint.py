@@ -17,6 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from vaelab.errors import UserError
+from vaelab.records import write_synced, write_text, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     temporary = path.with_suffix(".tmp")
     try:
-        _write(temporary, buffer.getbuffer())
+        write_synced(temporary, buffer.getbuffer())
         if path.exists() and _matches_checksum(path, path.read_bytes()):  # a damaged one must not replace a good one
             previous = _previous(path)
             write_text(_checksum_path(previous), _checksum_path(path).read_text())
@@ -73,28 +74,7 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights as safetensors, for other tools."""
-    _write_whole(path, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    _write_whole(path, text.encode())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        _write(temporary, content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(path, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
 
 
 def _matches_checksum(path: Path, content: bytes) -> bool:

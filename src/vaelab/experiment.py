@@ -1,6 +1,5 @@
 """One run from its config to its summary: build, train, test, and say how it ended."""
 
-import json
 import logging
 import math
 import platform
@@ -18,6 +17,7 @@ from vaelab import checkpoint
 from vaelab.build import Builder
 from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate
+from vaelab.records import read_summary, write_summary, write_text
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
 from vaelab.train import Experiment, Training
@@ -72,7 +72,7 @@ def run_experiment(
     }
 
     def begin() -> None:
-        checkpoint.write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
+        write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
         write_summary(run_dir, summary)
 
     begun = not resumed  # what a finished run left is not touched until its checkpoint was found to fit
@@ -121,15 +121,6 @@ def run_experiment(
         logger.finish("finished", {**metrics, "best_epoch": best_epoch})
     _print_table(run_dir, summary)
     return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
-
-
-def read_summary(run_dir: Path) -> dict[str, Any]:
-    """`summary.json` of a run directory, nothing where there is none, its status alone where it is damaged."""
-    path = run_dir / "summary.json"
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError:
-        return {"status": "damaged"}
 
 
 def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> tuple[dict[str, float], int]:
@@ -186,15 +177,6 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
-    """Write `summary.json`; with `tolerant` a disk that is full is passed over."""
-    try:
-        checkpoint.write_text(run_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    except OSError:
-        if not tolerant:  # on a full disk the first error is the one to show
-            raise
 
 
 def _of(metrics: Mapping[str, float], split: str) -> dict[str, float]:

@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from vaelab.errors import UserError
+from vaelab.records import write_summary
 from vaelab.signals import Interrupted
 from vaelab.sweep import SweepReport
 
@@ -82,7 +83,7 @@ def register() -> None:
 
 def job(config: DictConfig) -> float:
     """One run, alone or in a sweep; returns the validation loss, which is finite, or raises."""
-    from vaelab.experiment import run_experiment, write_summary  # imports torch, which `--help` must not wait for
+    from vaelab.experiment import run_experiment  # imports torch, which `--help` must not wait for
 
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vaelab.checkpoint import write_text
 from vaelab.errors import check_choice, one_line
+from vaelab.records import write_text
 
 log = logging.getLogger(__name__)
 
@@ -145,15 +145,6 @@ class Logger:
                 one_line(f"{type(error).__name__}: {error}"),
             )
             self._wandb_run = None
-
-
-def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl` in a run directory, up to the last whole line; none where there is no such file."""
-    path = run_dir / "metrics.jsonl"
-    if not path.exists():
-        return []
-    whole_lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in whole_lines]
 
 
 def _has_key() -> bool:

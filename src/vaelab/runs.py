@@ -14,10 +14,9 @@ from vaelab import checkpoint, pictures
 from vaelab.build import Builder
 from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate, log_likelihood
-from vaelab.experiment import read_summary
-from vaelab.logger import read_metrics
 from vaelab.ops import unit_interval
 from vaelab.parts import CROSS_ENTROPY
+from vaelab.records import read_metrics, read_summary
 from vaelab.train import Trainer
 from vaelab.vae import VAE
 

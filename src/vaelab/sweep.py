@@ -1,13 +1,14 @@
 """What a sweep leaves: `results.csv`, `comparison.png` and a table, best first."""
 
 import csv
-import json
 import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from vaelab.records import read_metrics, read_summary
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +51,16 @@ def report(directory: Path) -> None:
 
 
 def _job(run_dir: Path) -> dict[str, Any]:
-    summary = json.loads((run_dir / "summary.json").read_text())
-    rows_file = run_dir / "metrics.jsonl"
-    lines = rows_file.read_text().split("\n")[:-1] if rows_file.exists() else []
-    rows = [json.loads(line) for line in lines]
+    summary = read_summary(run_dir)
     return {
         "job": run_dir.name,
         # a job that was killed with -9 could not write how it ended
         "status": {"running": "killed"}.get(summary["status"], summary["status"]),
-        "name": summary.get("name") or ",".join(summary["overrides"]),
-        "overrides": summary["overrides"],
+        "name": summary.get("name") or ",".join(summary.get("overrides", ())),
+        "overrides": summary.get("overrides", []),
         "metrics": summary.get("metrics", {}),
         "error": summary.get("error", ""),
-        "curve": [(row["epoch"], row["val/elbo"]) for row in rows if "val/elbo" in row],
+        "curve": [(row["epoch"], row["val/elbo"]) for row in read_metrics(run_dir) if "val/elbo" in row],
         "directory": str(run_dir),
     }
 

@@ -23,11 +23,12 @@ from vaelab.evaluate import evaluate
 from vaelab.figures import save_curves
 from vaelab.images import Dataset
 from vaelab.loader import Loader
-from vaelab.logger import Logger, read_metrics
+from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
 from vaelab.progress import ProgressBar
+from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
 from vaelab.update import ADVICE, Update

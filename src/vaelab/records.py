@@ -1,0 +1,57 @@
+"""The small files of a run directory: each is there whole, or as it was before."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """`summary.json` of a run directory, nothing where there is none, its status alone where it is damaged."""
+    path = run_dir / "summary.json"
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        return {"status": "damaged"}
+
+
+def write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
+    """Write `summary.json`; with `tolerant` a disk that is full is passed over."""
+    try:
+        write_text(run_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    except OSError:
+        if not tolerant:  # on a full disk the first error is the one to show
+            raise
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl` in a run directory, up to the last whole line; none where there is no such file."""
+    path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    whole_lines = path.read_bytes().split(b"\n")[:-1]
+    return [json.loads(line) for line in whole_lines]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    write_whole(path, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and rename it, so that `path` is there whole or as it was."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        write_synced(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, content: bytes | memoryview) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
