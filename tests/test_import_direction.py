@@ -18,21 +18,23 @@ dataset model posterior prior likelihood scheduler
 vae loader
 objective
 compiled evaluate figures
-checkpoint signals progress state update profiling
+checkpoint signals progress state update profiling continuation
 logger pictures
 train
 build
 experiment
 runs
-cli sweep sentences
+cli pool sweep sentences
+composition sweep_view
 launch
+preload
 vaelab
 """
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
     "wandb": {"logger"},
-    "hydra": {"build", "launch", "sweep", "sentences"},
-    "omegaconf": {"build", "launch", "sweep", "sentences"},
+    "hydra": {"build", "launch", "sweep", "sentences", "composition"},
+    "omegaconf": {"build", "launch", "sweep", "sentences", "composition"},
 }
 
 

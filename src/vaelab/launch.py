@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import signal
 import sys
 import traceback
@@ -18,14 +19,14 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from vaelab.continuation import begun, result
 from vaelab.errors import UserError
-from vaelab.records import write_summary
+from vaelab.records import only_writer, read_summary, write_summary
 from vaelab.signals import Interrupted
-from vaelab.sweep import SweepReport
+from vaelab.sweep import SweepReport, varied
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def main(conf: Path) -> None:
     register()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
+        sys.argv[1:] = _with_sweep_dir(sys.argv[1:])
         config_name = _config_name(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
         code = 0
@@ -100,7 +102,14 @@ def job(config: DictConfig) -> float:
             plain["choices"] = _choices(hydra_config)
         name = run_dir.name if sweep_dir is None else ",".join(varied(sweep_dir, overrides)) or f"job {run_dir.name}"
         group = None if sweep_dir is None else sweep_dir.name
-        return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed)
+        with only_writer(run_dir):
+            if sweep_dir is not None and (run_dir / "config.yaml").exists():
+                plain, trusted = begun(run_dir, plain, overrides)
+                overrides, resumed = [], True
+                ended = result(read_summary(run_dir))
+                if ended is not None:
+                    return ended
+            return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed)
     except Interrupted as error:
         log.info("%s; go on with: python run.py resume=%s", error, run_dir)
         if current_process().name != "MainProcess":  # the worker was asked to stop, not the sweep
@@ -128,14 +137,25 @@ def unique_run_dir(parent: str) -> str:
     return f"{parent}/{datetime.now():%Y%m%d_%H%M%S}-{secrets.token_hex(4)}"
 
 
-def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
-    """Those overrides of a job that differ between the jobs of its sweep."""
-    if not (sweep_dir / "multirun.yaml").exists():  # not every sweeper writes what it was asked for
-        return overrides
-    whole = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-    parsed = OverridesParser.create().parse_overrides(whole)
-    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    return [override for override in overrides if override.split("=")[0] in keys]
+def _with_sweep_dir(arguments: list[str]) -> list[str]:
+    """The arguments with `sweep=DIR`, which goes on with a sweep, as Hydra knows it."""
+    given = [argument for argument in arguments if argument.startswith("sweep=")]
+    if not given:
+        return arguments
+    sweep_dir = Path(given[-1].removeprefix("sweep="))
+    others = [argument for argument in arguments if argument not in given]
+    if not (sweep_dir / "multirun.yaml").is_file():
+        raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
+    if not {"-m", "--multirun"} & set(others):
+        raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and the overrides of its beginning", 2)
+    before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+    now = [argument for argument in others if "=" in argument and not argument.startswith("hydra")]
+    if before != now:
+        raise UserError(
+            f"{sweep_dir} was begun with {shlex.join(before)}; go on with the same overrides in that order", 2
+        )
+    quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
+    return [*others, f"hydra.sweep.dir='{quoted}'"]
 
 
 def _config_name(arguments: list[str]) -> str:

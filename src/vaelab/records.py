@@ -1,10 +1,20 @@
 """The small files of a run directory: each is there whole, or as it was before."""
 
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vaelab.errors import UserError
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 60
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
@@ -32,6 +42,29 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         return []
     whole_lines = path.read_bytes().split(b"\n")[:-1]
     return [json.loads(line) for line in whole_lines]
+
+
+@contextmanager
+def only_writer(run_dir: Path) -> Iterator[None]:
+    """Keep other processes that also ask for it out of a run directory.
+
+    Raises:
+        UserError: if another process is at work there and does not end within a minute.
+    """
+    lock = FileLock(run_dir / ".lock")
+    with suppress(NotImplementedError):  # some network file systems cannot lock
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("another process is at work in %s; waiting for it to end", run_dir)
+            try:
+                lock.acquire(timeout=WAIT_SECONDS)
+            except Timeout as error:
+                raise UserError(f"{run_dir} is in use by another process; wait for it, or stop it first") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -35,6 +37,16 @@ class SweepReport(Callback):
         directory, cls.unfinished = cls.unfinished, None
         if directory is not None and any(directory.glob("*/summary.json")):
             report(directory)
+
+
+def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
+    """Those overrides of a job that differ between the jobs of its sweep."""
+    if not (sweep_dir / "multirun.yaml").exists():  # not every sweeper writes what it was asked for
+        return overrides
+    whole = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+    parsed = OverridesParser.create().parse_overrides(whole)
+    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return [override for override in overrides if override.split("=")[0] in keys]
 
 
 def report(directory: Path) -> None:

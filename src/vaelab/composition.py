@@ -1,0 +1,74 @@
+"""From the overrides of a sweep's jobs to work that another process can do."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hydra import version
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from vaelab.pool import Job, Outcome
+from vaelab.sweep import varied
+
+
+class Composer:
+    """Composes the jobs of a sweep from the config files as they are now, whatever is changed in them later.
+
+    Args:
+        context: Hydra's; it is made to read copies of the files.
+        task_function: the work of a job.
+        config: of the sweep.
+    """
+
+    def __init__(self, context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context = context
+        self._task_function = task_function
+        self._config = config
+        self._copies = TemporaryDirectory(prefix="vaelab-conf-", ignore_cleanup_errors=True)
+        for source in context.config_loader.get_sources():
+            if source.provider == "main" and source.scheme() == "file":
+                source.path = shutil.copytree(source.path, self._copies.name, dirs_exist_ok=True)
+
+    def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
+        """The jobs, each composed as it is asked for."""
+        for number, overrides in enumerate(job_overrides, first_number):
+            config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+                # resolved here, for another process does not know the resolvers
+                config.hydra.sweep.dir = sweep_dir = str(self._config.hydra.sweep.dir)
+                config.hydra.sweep.subdir = subdir = str(config.hydra.sweep.subdir)
+            name = ",".join(varied(Path(sweep_dir), list(config.hydra.overrides.task))) or f"job {number}"
+            call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
+            yield Job(number, name, Path(sweep_dir, subdir), call)
+
+
+def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path) -> Any:
+    """Do a job as Hydra does it in its own process; return or raise what the task function does."""
+    os.chdir(folder)
+    setup_globals()
+    version.setbase(config.hydra.runtime.version_base)
+    done = run_job(
+        hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
+        task_function=task_function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    if done.status == JobStatus.FAILED:
+        raise done._return_value  # asked for by its public name it would also print
+    return done.return_value
+
+
+def job_return(overrides: Sequence[str], outcome: Outcome) -> JobReturn:
+    """What Hydra's sweepers expect of a job that ended."""
+    done = JobReturn(overrides=list(overrides), working_dir=str(Path.cwd()))
+    done.status = JobStatus.COMPLETED if outcome.error is None else JobStatus.FAILED
+    done.return_value = outcome.value if outcome.error is None else outcome.error
+    return done

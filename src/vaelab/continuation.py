@@ -1,0 +1,43 @@
+"""What a job of a sweep does that finds a run in its directory: it goes on with it, or has nothing to do."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vaelab.errors import UserError
+from vaelab.records import read_summary
+
+log = logging.getLogger(__name__)
+
+ENDED = ("finished", "pruned")
+
+
+def result(summary: Mapping[str, Any]) -> float | None:
+    """The validation loss of a run that ended well, the training loss where it kept no validation images, or None."""
+    if summary.get("status") not in ENDED:
+        return None
+    metrics = summary["metrics"]
+    return metrics.get("val/loss", metrics.get("train/loss"))
+
+
+def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tuple[Mapping[str, Any], list[str] | None]:
+    """The config to go on with of a run in the directory of a job, and whose code it may name, as `Builder` takes it.
+
+    Args:
+        run_dir: of the job.
+        config: of the job, as its command composes it now.
+        overrides: of the job.
+
+    Raises:
+        UserError: if the run there is none of this job's.
+    """
+    saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    if saved == {**config, "resume": None}:
+        return config, None
+    if isinstance(saved, dict) and read_summary(run_dir).get("overrides") == overrides:
+        log.warning("the config files have changed since this run began; it goes on with those of its beginning")
+        return saved, list(config["trust"])
+    raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")

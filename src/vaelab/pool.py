@@ -1,0 +1,302 @@
+"""Jobs side by side, each in a process of its own: one that is killed, exits or hangs takes no other with it.
+
+A fork server imports what all jobs need once, so that a job starts in a fraction of a second. Every job has a pipe of
+its own for its result: no lock or queue is shared that a killed process could leave broken.
+"""
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from vaelab.errors import UserError, check_integer, check_number, one_line
+from vaelab.signals import Interrupted
+
+POLL_SECONDS = 0.2
+PRELOADED = "vaelab.preload"
+LARGEST_RESULT = 32_000  # bytes; a pipe holds twice that without a reader
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does.
+
+    Args:
+        number: of the job in its sweep.
+        name: what differs from the other jobs.
+        directory: of its run; what it prints goes to `output.log` there.
+        call: the work, which can be pickled; returns the validation loss.
+    """
+
+    number: int
+    name: str
+    directory: Path
+    call: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with a value, or with an error.
+
+    Args:
+        value: what it returned.
+        error: what it raised, or a UserError that says how its process died.
+        seconds: from the start of its last attempt.
+    """
+
+    value: float | None
+    error: Exception | None
+    seconds: float
+
+
+class View(Protocol):
+    """What follows a pool."""
+
+    def update(self, running: Mapping[int, Job]) -> None:
+        """Called a few times a second."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Called as each job ends."""
+
+
+@dataclass
+class _Attempt:
+    job: Job
+    slot: int
+    number: int
+    process: ForkServerProcess
+    result: Connection
+    started: float = field(default_factory=time.monotonic)
+    asked_to_stop: float | None = None
+
+    def ask_to_stop(self) -> None:
+        if self.asked_to_stop is None:
+            self.asked_to_stop = time.monotonic()
+            self.process.terminate()
+
+
+class Pool:
+    """Runs jobs, so many at a time.
+
+    Args:
+        n_jobs: at a time; None for as many as there are places on GPUs, or cores where there is no GPU.
+        jobs_per_gpu: jobs that share a GPU; 0 hides the GPUs from all jobs.
+        timeout_min: minutes after which an attempt at a job is stopped, or None.
+        retries: how often a job is started again whose process died or ran out of time.
+        grace_seconds: from asking a job to stop, at which it writes a checkpoint, to killing it.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    def __init__(
+        self, n_jobs: int | None, jobs_per_gpu: int, timeout_min: float | None, retries: int, grace_seconds: float
+    ) -> None:
+        check_integer("jobs_per_gpu", jobs_per_gpu, 0)
+        check_integer("retries", retries, 0)
+        check_number("grace_seconds", grace_seconds, 0)
+        if n_jobs is not None:
+            check_integer("n_jobs", n_jobs, 1)
+        if timeout_min is not None:
+            check_number("timeout_min", timeout_min, 0, above=True)
+        places = [gpu for gpu in visible_gpus() for _ in range(jobs_per_gpu)]
+        if places and n_jobs is not None and n_jobs > len(places):
+            raise ValueError(
+                f"n_jobs must be at most {len(places)}, jobs_per_gpu={jobs_per_gpu} times the GPUs, got {n_jobs}; "
+                f"raise jobs_per_gpu, or set it to 0 for jobs without a GPU"
+            )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.n_jobs = n_jobs or len(places) or cores
+        self.threads = max(1, cores // self.n_jobs)
+        # without a GPU of its own no job may see one, for all would take the first
+        self._gpus = places or [""] * self.n_jobs
+        self._timeout_min = timeout_min
+        self._retries = retries
+        self._grace_seconds = grace_seconds
+
+    def start(self) -> multiprocessing.context.ForkServerContext:
+        """Start the fork server, which imports while the caller goes on."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([PRELOADED])
+        before = os.environ.get("OMP_NUM_THREADS")
+        if not before:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # torch reads it as it is imported
+        try:
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            if before is None:
+                del os.environ["OMP_NUM_THREADS"]
+            else:
+                os.environ["OMP_NUM_THREADS"] = before
+        return context
+
+    def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
+        """Run all jobs and return how each ended, in their order.
+
+        Args:
+            jobs: made one by one, each shortly before it is needed.
+            view: told of what happens.
+
+        Raises:
+            Interrupted: or KeyboardInterrupt, when this process is asked to stop and all jobs have stopped too.
+        """
+        context = self.start()
+        outcomes: dict[int, Outcome] = {}
+        running: dict[int, _Attempt] = {}
+        order: list[int] = []
+        source = iter(jobs)
+        upcoming = next(source, None)
+        try:
+            while upcoming is not None or running:
+                for slot in self._free(running):
+                    if upcoming is None:
+                        break
+                    order.append(upcoming.number)
+                    running[slot] = self._start(context, upcoming, slot, number=0)
+                    upcoming = next(source, None)  # ready before a process waits for it
+                wait([attempt.process.sentinel for attempt in running.values()], POLL_SECONDS)
+                view.update({attempt.job.number: attempt.job for attempt in running.values()})
+                for attempt in list(running.values()):
+                    self._enforce_limits(attempt)
+                    if attempt.process.is_alive():
+                        continue
+                    del running[attempt.slot]
+                    outcome, died = self._outcome(attempt)
+                    if died and attempt.number < self._retries:
+                        running[attempt.slot] = self._start(context, attempt.job, attempt.slot, attempt.number + 1)
+                    else:
+                        outcomes[attempt.job.number] = outcome
+                        view.ended(attempt.job, outcome)
+        finally:
+            self._stop(running.values())
+        return [outcomes[number] for number in order]
+
+    def _free(self, running: Mapping[int, Any]) -> Iterator[int]:
+        return (slot for slot in range(self.n_jobs) if slot not in running)
+
+    def _start(self, context: multiprocessing.context.ForkServerContext, job: Job, slot: int, number: int) -> _Attempt:
+        job.directory.mkdir(parents=True, exist_ok=True)
+        result, sender = context.Pipe(duplex=False)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus[slot]}
+        environment.setdefault("OMP_NUM_THREADS", str(self.threads))
+        process = context.Process(
+            target=_work, args=(sender, job.call, environment, job.directory / "output.log"), name=f"job {job.number}"
+        )
+        process.start()
+        sender.close()
+        return _Attempt(job, slot, number, process, result)
+
+    def _enforce_limits(self, attempt: _Attempt) -> None:
+        now = time.monotonic()
+        if self._timeout_min is not None and now - attempt.started > 60 * self._timeout_min:
+            attempt.ask_to_stop()
+        if attempt.asked_to_stop is not None and now - attempt.asked_to_stop > self._grace_seconds:
+            attempt.process.kill()
+
+    def _outcome(self, attempt: _Attempt) -> tuple[Outcome, bool]:
+        """How an attempt ended whose process has, and whether that was the process's death."""
+        value, error = None, None
+        # the process may have died before it sent anything, or while it did
+        with suppress(EOFError, OSError, pickle.UnpicklingError):
+            if attempt.result.poll():
+                value, error = attempt.result.recv()
+        attempt.result.close()
+        attempt.process.join()
+        exit_code = attempt.process.exitcode
+        attempt.process.close()
+        died = value is None and error is None
+        hint = f"go on with: python run.py resume={attempt.job.directory}"
+        if attempt.asked_to_stop is not None and value is None:
+            died = True
+            error = UserError(f"the job ran longer than hydra.launcher.timeout_min={self._timeout_min:g}; {hint}")
+        elif died:
+            error = UserError(f"the job's process {_manner_of_death(exit_code)}; {hint}")
+        return Outcome(value, error, time.monotonic() - attempt.started), died
+
+    def _stop(self, attempts: Iterable[_Attempt]) -> None:
+        """Ask what still runs to stop at a checkpoint, and wait for it; kill it on a second Ctrl-C."""
+        attempts = list(attempts)
+        try:
+            for attempt in attempts:
+                attempt.ask_to_stop()
+            for attempt in attempts:
+                attempt.process.join(self._grace_seconds)
+        finally:
+            for attempt in attempts:
+                attempt.process.kill()
+                attempt.process.join()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them; asked for without starting CUDA."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [] if chosen.strip() in ("", "-1") else [name.strip() for name in chosen.split(",")]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def _work(result: Connection, call: Callable[[], float], environment: Mapping[str, str], output: Path) -> None:
+    """What a job's process does from its first line to its last."""
+    os.environ.clear()  # a fork server's is that of its own start
+    os.environ.update(environment)
+    with output.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        answer: tuple[float | None, Exception | None] = (call(), None)
+    except Exception as error:
+        answer = (None, _portable(error))
+    result.send(answer)
+    result.close()
+    sys.stdout.flush()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum)
+
+
+def _end_with_parent() -> None:
+    """Stop at a checkpoint when the sweep's own process has died, for the sweep may be started again."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself where it can travel to another process, else its words."""
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        content = b""
+    if content and len(content) < LARGEST_RESULT:
+        return error
+    return UserError(one_line(f"{type(error).__name__}: {error}", 2000))
+
+
+def _manner_of_death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"was killed by {name}" + (", perhaps for want of memory" if exit_code == -signal.SIGKILL else "")
+    return f"ended with exit code {exit_code} before the job did"

@@ -1,0 +1,12 @@
+"""Imports what every job of a sweep needs, for the fork server that the jobs' processes are copies of."""
+
+import matplotlib.pyplot
+import sklearn.datasets
+import torch._dynamo  # torch.optim asks for it when the first optimizer is made
+import torchvision
+import wandb
+
+import vaelab.experiment
+import vaelab.launch
+
+__all__ = ["matplotlib", "sklearn", "torch", "torchvision", "vaelab", "wandb"]
