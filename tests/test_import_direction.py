@@ -25,14 +25,14 @@ build
 experiment
 runs
 cli pool sweep sentences
-composition sweep_view
+composition sweep_view cluster
 launch
 preload
 vaelab
 """
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
-    "wandb": {"logger"},
+    "wandb": {"logger", "preload"},
     "hydra": {"build", "launch", "sweep", "sentences", "composition"},
     "omegaconf": {"build", "launch", "sweep", "sentences", "composition"},
 }
