@@ -19,6 +19,7 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -73,7 +74,11 @@ def main(conf: Path) -> None:
         code = _explain(error, conf)
     finally:
         signal.signal(signal.SIGTERM, before)
-    SweepReport.finish()
+    sweep_dir = SweepReport.finish()
+    if sweep_dir is not None and code != 0:
+        again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+        command = shlex.join(["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"])
+        print(f"vaelab: go on with the jobs that have not finished: {command}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -145,10 +150,11 @@ def _with_sweep_dir(arguments: list[str]) -> list[str]:
     given = [argument for argument in arguments if argument.startswith(keys)]
     if not given:
         return arguments
-    sweep_dir = Path(given[-1].partition("=")[2])
+    by_hydra = given[-1].startswith("hydra.")
+    sweep_dir = Path(_value(given[-1]) if by_hydra else given[-1].removeprefix("sweep="))
     is_sweep = (sweep_dir / "multirun.yaml").is_file()
     others = [argument for argument in arguments if argument not in given]
-    if given[-1].startswith("sweep="):
+    if not by_hydra:
         if not is_sweep:
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
         if not {"-m", "--multirun"} & set(others):
@@ -162,6 +168,10 @@ def _with_sweep_dir(arguments: list[str]) -> list[str]:
                 f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2
             )
     return arguments
+
+
+def _value(override: str) -> str:
+    return str(OverridesParser.create().parse_override(override).value())
 
 
 def _config_name(arguments: list[str]) -> str:
