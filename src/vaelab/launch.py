@@ -69,8 +69,6 @@ def main(conf: Path) -> None:
         ranks.leave()
         code = 0
     except BaseException as error:
-        if not ranks.current().alone:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, when another rank is sooner to end
         if stack_wanted and not isinstance(error, SystemExit):
             raise
         code = _explain(error, conf)
@@ -125,6 +123,9 @@ def job(config: DictConfig) -> float:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     """Outside a run, which answers signals itself, SIGTERM ends the process as an error does: with its report."""
+    reporting = sys.exc_info()[0] is not None
+    if reporting and not ranks.current().alone:
+        return  # torchrun asks it of every rank once one has ended, and this one is about to say why
     raise Interrupted(signum)
 
 
@@ -138,14 +139,15 @@ def _shared_run_dir(parent: str) -> str:
 
 
 def _join_ranks() -> None:
-    """Connect with the processes that torchrun started beside this one; those but the first keep no log."""
+    """Connect with the processes that torchrun started beside this one; all but the first are silent."""
     found = ranks.join()
     if not found.alone and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv):
         raise UserError(
             "the ranks of torchrun train one run, got a sweep (-m); start python run.py -m without torchrun"
         )
     if not found.first:
-        sys.argv.append("hydra/job_logging=none")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        logging.disable()
 
 
 def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:

@@ -6,7 +6,6 @@ for which nothing here costs anything.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,7 +134,7 @@ def current() -> Ranks:
 
 
 def join() -> Ranks:
-    """Connect this process to the others that torchrun has started, where it has; only the first prints from then on.
+    """Connect this process to the others that torchrun has started, where it has, and return `current`.
 
     Raises:
         UserError: if the others cannot be reached.
@@ -157,8 +156,6 @@ def join() -> Ranks:
             f"them with torchrun, or unset WORLD_SIZE"
         ) from error
     _current = Ranks(rank, size, int(os.environ.get("LOCAL_RANK", "0")), store)
-    if not _current.first:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _current
 
 
