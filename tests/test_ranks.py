@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,14 +28,14 @@ SETTING = (
     *("trainer.log_every=1", "trainer.pictures_every=50", "trainer.evaluate_every=10", "trainer.checkpoint_every=1000"),
     *("trainer.grad_clip=5", "trainer.ema=0.9"),
 )
-TWO_RANKS = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", ROOT / "run.py")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("images", [1, 2, 7, 64])
 def test_the_shares_are_the_batch_and_as_equal_as_can_be(size, images):
     shares = [list(range(images))[Ranks(rank, size).share(images)] for rank in range(size)]
-    assert sum(shares, []) == list(range(images))
+    assert [image for share in shares for image in share] == list(range(images))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
@@ -115,10 +116,11 @@ def test_a_lost_rank_is_named_only_where_it_could_not_speak_itself():
     assert not replace(spoke, rank=2).may_say("another rank has died", RankLostError("died"))
 
 
-def start(*arguments, **environment) -> subprocess.Popen:
-    """Start two ranks in a session of their own."""
+def start(*arguments, options=("--standalone", "--nproc-per-node=2"), cwd=None, **environment) -> subprocess.Popen:
+    """Start two ranks, or those that the options of torchrun say."""
     return subprocess.Popen(
-        [str(argument) for argument in (*TWO_RANKS, *arguments)],
+        [str(argument) for argument in (*TORCHRUN, *options, ROOT / "run.py", *arguments)],
+        cwd=cwd,
         env={**clean_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -131,6 +133,24 @@ def end_of(process: subprocess.Popen, code: int) -> tuple[list[str], str]:
     out, err = process.communicate(timeout=120)
     assert process.returncode == code, out + err
     return [line for line in err.splitlines() if line.startswith("vaelab: ")], out
+
+
+def run_on_two_nodes(folder: Path, *arguments) -> str:
+    """Run a rank on each of two machines that share no disk; what the first prints. The second may write nothing."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = []
+    for node in range(2):
+        cwd = folder / f"node{node}"
+        cwd.mkdir(exist_ok=True)
+        address = (f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}")
+        nodes.append(start(*arguments, options=("--nnodes=2", "--nproc-per-node=1", *address), cwd=cwd))
+    (sentences, out), (other_sentences, other_out) = [end_of(node, code=0) for node in nodes]
+    assert sentences == other_sentences == []
+    assert other_out == ""
+    assert not [path for path in (folder / "node1").rglob("*") if path.is_file() and path.stat().st_size]
+    return out
 
 
 def rows(run_dir: Path) -> list[dict]:
@@ -179,17 +199,15 @@ def single(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_ranks_leave_the_run_of_one_process(single, tmp_path):
-    process = start(*SETTING, "logger=wandb", "logger.mode=offline", f"hydra.run.dir={tmp_path}/run")
-    sentences, out = end_of(process, code=0)
-    assert sentences == []
-    assert_same_losses(tmp_path / "run", single)
-    assert files(tmp_path / "run") == files(single)
-    assert len(list((tmp_path / "run/wandb").glob("*run-*/*.wandb"))) == 1
+    out = run_on_two_nodes(tmp_path, *SETTING, "logger=wandb", "logger.mode=offline")
+    (run_dir,) = (tmp_path / "node0/outputs/digits-mlp").iterdir()
+    assert_same_losses(run_dir, single)
+    assert files(run_dir) == files(single)
+    assert len(list((run_dir / "wandb").glob("*run-*/*.wandb"))) == 1
     assert out.count("nats per image") == out.count("epoch 10/") == 1
-    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["status"], summary["ranks"]) == ("finished", 2)
-    log = (tmp_path / "run/run.log").read_text()
-    assert log.count("epoch 10/") == 1
+    assert (run_dir / "run.log").read_text().count("epoch 10/") == 1
 
 
 @pytest.mark.slow
@@ -210,10 +228,10 @@ def test_a_signal_leaves_a_checkpoint_from_which_one_process_goes_on(run_py, sin
 
 @pytest.mark.slow
 def test_two_ranks_go_on_from_the_checkpoint_of_one_process(run_py, single, tmp_path):
-    run_dir = tmp_path / "run"
+    run_dir = tmp_path / "node0/run"
     stopped = run_py(*SETTING, "trainer.max_steps=122", f"hydra.run.dir={run_dir}")
     assert stopped.returncode == 0, stopped.stderr
-    end_of(start(f"resume={run_dir}", f"trainer.max_steps={STEPS}"), code=0)
+    run_on_two_nodes(tmp_path, "resume=run", f"trainer.max_steps={STEPS}")
     ended_at_122 = [row for row in rows(run_dir) if row["step"] == 122 and "train/loss" not in row]
     kept = [row for row in rows(run_dir) if row not in ended_at_122]
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))

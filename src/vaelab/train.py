@@ -360,11 +360,12 @@ class Training:
         if progress.position >= len(self.loader.images):
             progress.epoch, progress.position = number, 0
             progress.epoch_sums, progress.epoch_images, progress.epoch_seconds = {}, 0, 0.0
-        if is_best:
+        if is_best and self.ranks.first:
             self._save_best(number)
         if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
-        if last or (wants_pictures and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS):
+        curves_due = wants_pictures and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS
+        if self.ranks.first and (last or curves_due):
             self._curves_drawn = time.perf_counter()
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
