@@ -13,7 +13,7 @@ SOURCE = Path(vaelab.__file__).parent
 LAYERS = """
 errors
 ops
-images layers parts records terminal
+images layers parts ranks records terminal
 dataset model posterior prior likelihood scheduler
 vae loader
 objective

@@ -17,6 +17,8 @@ from vaelab import checkpoint
 from vaelab.build import Builder
 from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate
+from vaelab.logger import NoLogger
+from vaelab.ranks import current
 from vaelab.records import read_summary, write_summary, write_text
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
@@ -57,7 +59,8 @@ def run_experiment(
         Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
     """
     started = time.perf_counter()
-    if not resumed and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
+    ranks = current()
+    if not resumed and ranks.first and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
         raise UserError(
             f"{run_dir} holds a run already; go on with it by resume={run_dir}, or choose another directory"
         )
@@ -72,6 +75,8 @@ def run_experiment(
     }
 
     def begin() -> None:
+        if not ranks.first:
+            return
         write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
         write_summary(run_dir, summary)
 
@@ -82,10 +87,10 @@ def run_experiment(
         logger = None
         try:
             builder = Builder(config, trusted)
-            logger = builder.logger(run_dir)
+            logger = builder.logger(run_dir) if ranks.first else NoLogger()
             logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
-            experiment = builder.experiment()
-            training = Training(experiment, logger, run_dir, stop)
+            experiment = builder.experiment(ranks)
+            training = Training(experiment, logger, run_dir, stop, ranks)
             if resumed:
                 training.restore()
                 if any(override.startswith(SCORING) for override in overrides):
@@ -93,12 +98,12 @@ def run_experiment(
                 begun = True
                 begin()
             training.run()
-            metrics, best_epoch = _final_metrics(training, experiment, stop)
+            metrics, best_epoch = _final_metrics(training, experiment)
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": one_line(error) or type(error).__name__}
             summary["seconds"] = before.get("seconds", 0) + round(time.perf_counter() - started, 2)
-            if begun:
+            if begun and ranks.first:
                 write_summary(run_dir, summary, tolerant=True)
             if logger is not None:
                 logger.finish(summary["status"], {})
@@ -111,21 +116,24 @@ def run_experiment(
             "best_epoch": best_epoch,
             "epochs": training.epochs_done,
             "step": progress.step,
+            "ranks": ranks.size,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
             "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
             "training_seconds": round(progress.seconds, 2),
             "versions": _versions(),
         }
         logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
-        write_summary(run_dir, summary)
+        if ranks.first:
+            write_summary(run_dir, summary)
         logger.finish("finished", {**metrics, "best_epoch": best_epoch})
-    _print_table(run_dir, summary)
+    if ranks.first:
+        _print_table(run_dir, summary)
     return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
 
 
-def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest) -> tuple[dict[str, float], int]:
+def _final_metrics(training: Training, experiment: Experiment) -> tuple[dict[str, float], int]:
     """Training means of the last epoch, validation and test metrics of the best checkpoint, and its epoch."""
-    best = checkpoint.load(training.run_dir / "checkpoints" / "best.pt")
+    best = training.ranks.from_first(lambda: checkpoint.load(training.run_dir / "checkpoints" / "best.pt"))
     if best is None:
         raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
     model = training.model
@@ -133,7 +141,13 @@ def _final_metrics(training: Training, experiment: Experiment, stop: StopRequest
     model.eval()
     images = experiment.dataset.test().images.to(training.device)
     test = evaluate(
-        model, experiment.objective, experiment.dataset, images, experiment.trainer.eval_batch_size, stop.check
+        model,
+        experiment.objective,
+        experiment.dataset,
+        images,
+        experiment.trainer.eval_batch_size,
+        training.may_stop,
+        training.ranks,
     )
     if not math.isfinite(test["loss"]):
         raise UserError(f"the test loss of the best epoch is not finite ({test}); try a smaller optimizer.lr")
