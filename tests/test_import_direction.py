@@ -25,7 +25,7 @@ build
 experiment
 runs
 cli pool sweep sentences
-composition sweep_view cluster
+arguments composition sweep_view cluster
 launch
 preload
 vaelab
@@ -33,8 +33,8 @@ vaelab
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
     "wandb": {"logger", "preload"},
-    "hydra": {"build", "launch", "sweep", "sentences", "composition"},
-    "omegaconf": {"build", "launch", "sweep", "sentences", "composition"},
+    "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
+    "omegaconf": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
 }
 
 

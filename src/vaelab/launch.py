@@ -1,6 +1,5 @@
 """The command line of `run.py`: Hydra composes, a job runs, a mistake becomes one sentence and an exit code."""
 
-import json
 import logging
 import os
 import secrets
@@ -9,7 +8,6 @@ import signal
 import sys
 import traceback
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing import current_process
 from pathlib import Path
@@ -17,14 +15,13 @@ from types import FrameType
 from typing import Any
 
 import hydra
-import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vaelab import ranks
+from vaelab.arguments import Root, config_name, with_sweep_dir
 from vaelab.continuation import begun, result
 from vaelab.errors import UserError
 from vaelab.records import only_writer, read_summary, write_summary
@@ -32,27 +29,6 @@ from vaelab.signals import SCHEDULER, Interrupted
 from vaelab.sweep import SweepReport, varied
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Root:
-    """The keys of a config; Hydra refuses any other, in an experiment file too."""
-
-    model: Any = MISSING
-    dataset: Any = MISSING
-    latent: Any = MISSING
-    posterior: Any = MISSING
-    prior: Any = MISSING
-    likelihood: Any = MISSING
-    objective: Any = MISSING
-    optimizer: Any = MISSING
-    scheduler: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    seed: int = MISSING
-    resume: str | None = None
-    trust: list[str] = field(default_factory=list)
-    choices: dict[str, str] = field(default_factory=dict)
 
 
 class SingleRunError(BaseException):
@@ -67,9 +43,8 @@ def main(conf: Path) -> None:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         _join_ranks()
-        sys.argv[1:] = _with_sweep_dir(sys.argv[1:])
-        config_name = _config_name(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
+        sys.argv[1:] = with_sweep_dir(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name(sys.argv[1:]))(job)()
         ranks.leave()
         code = 0
     except BaseException as error:
@@ -165,63 +140,6 @@ def _join_ranks() -> None:
     if not found.first:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         logging.disable()
-
-
-def _with_sweep_dir(arguments: list[str]) -> list[str]:
-    """The arguments with `sweep=DIR`, which goes on with a sweep, as Hydra knows it."""
-    keys = ("sweep=", "hydra.sweep.dir=")
-    given = [argument for argument in arguments if argument.startswith(keys)]
-    if not given:
-        return arguments
-    by_hydra = given[-1].startswith("hydra.")
-    sweep_dir = Path(_value(given[-1]) if by_hydra else given[-1].removeprefix("sweep="))
-    is_sweep = (sweep_dir / "multirun.yaml").is_file()
-    others = [argument for argument in arguments if argument not in given]
-    if not by_hydra:
-        if not is_sweep:
-            raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
-        if not {"-m", "--multirun"} & set(others):
-            raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
-        quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
-        arguments = [*others, f"hydra.sweep.dir='{quoted}'"]
-    if is_sweep:
-        before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-        if before != [argument for argument in others if "=" in argument and not argument.startswith("hydra")]:
-            raise UserError(
-                f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2
-            )
-    return arguments
-
-
-def _value(override: str) -> str:
-    return str(OverridesParser.create().parse_override(override).value())
-
-
-def _config_name(arguments: list[str]) -> str:
-    """The config to compose: `conf/config.yaml`, or that of the run named by `resume=`."""
-    resumes = [argument.split("=", 1)[1] for argument in arguments if argument.lstrip("+").startswith("resume=")]
-    if not resumes or resumes[-1] in ("", "null"):
-        return "config"
-    run_dir = Path(resumes[-1])
-    saved = yaml.safe_load(ranks.current().from_first(lambda: _saved_config(run_dir)))
-    if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
-        raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
-    known = Root.__dataclass_fields__.keys()
-    unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
-    if unknown:
-        # above all no `hydra`, whose callbacks would run code
-        raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
-    defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
-    settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
-    node = {"defaults": defaults, **saved, "resume": None, "trust": [], "hydra": settings}
-    ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
-    return "resumed"
-
-
-def _saved_config(run_dir: Path) -> str:
-    if not (run_dir / "config.yaml").is_file():
-        raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    return (run_dir / "config.yaml").read_text()
 
 
 def _choices(hydra_config: Any) -> dict[str, str]:

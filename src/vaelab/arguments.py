@@ -1,0 +1,94 @@
+"""What the command line of `run.py` says that Hydra does not know of itself: `resume=RUN_DIR` and `sweep=DIR`."""
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import MISSING, OmegaConf
+
+from vaelab import ranks
+from vaelab.errors import UserError
+
+
+@dataclass
+class Root:
+    """The keys of a config; Hydra refuses any other, in an experiment file too."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    latent: Any = MISSING
+    posterior: Any = MISSING
+    prior: Any = MISSING
+    likelihood: Any = MISSING
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    seed: int = MISSING
+    resume: str | None = None
+    trust: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+
+
+def with_sweep_dir(arguments: list[str]) -> list[str]:
+    """The arguments with `sweep=DIR`, which goes on with a sweep, in Hydra's words.
+
+    Raises:
+        UserError: if DIR is no sweep, or one that was begun with other overrides.
+    """
+    ours = [argument for argument in arguments if argument.startswith("sweep=")]
+    if ours:
+        sweep_dir = Path(ours[-1].removeprefix("sweep="))
+        if not (sweep_dir / "multirun.yaml").is_file():
+            raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
+        if not {"-m", "--multirun"} & set(arguments):
+            raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
+        quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
+        arguments = [*(given for given in arguments if given not in ours), f"hydra.sweep.dir='{quoted}'"]
+    for argument in arguments:
+        if argument.startswith("hydra.sweep.dir="):
+            sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
+            _check_overrides(sweep_dir, [given for given in arguments if "=" in given or given.startswith("~")])
+    return arguments
+
+
+def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
+    """A job's number is its directory, so a sweep that was begun takes the same overrides only, in the same order."""
+    if not (sweep_dir / "multirun.yaml").is_file():
+        return
+    before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+    if before != [override for override in given if not override.startswith("hydra")]:
+        raise UserError(f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2)
+
+
+def config_name(arguments: list[str]) -> str:
+    """The config to compose: `conf/config.yaml`, or that of the run named by `resume=`."""
+    resumes = [argument.split("=", 1)[1] for argument in arguments if argument.lstrip("+").startswith("resume=")]
+    if not resumes or resumes[-1] in ("", "null"):
+        return "config"
+    run_dir = Path(resumes[-1])
+    saved = yaml.safe_load(ranks.current().from_first(lambda: _saved_config(run_dir)))
+    if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
+        raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
+    known = Root.__dataclass_fields__.keys()
+    unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
+    if unknown:
+        # above all no `hydra`, whose callbacks would run code
+        raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
+    defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
+    settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
+    node = {"defaults": defaults, **saved, "resume": None, "trust": [], "hydra": settings}
+    ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
+    return "resumed"
+
+
+def _saved_config(run_dir: Path) -> str:
+    if not (run_dir / "config.yaml").is_file():
+        raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
+    return (run_dir / "config.yaml").read_text()
