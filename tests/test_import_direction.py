@@ -19,9 +19,9 @@ vae loader
 objective
 compiled evaluate figures
 checkpoint signals progress state update profiling
-logger pictures
-train
-build
+logger pictures compared
+train compare
+build page
 experiment
 runs
 cli sweep sentences

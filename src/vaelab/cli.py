@@ -1,4 +1,4 @@
-"""The `vaelab` command: generate from runs, evaluate them, list them."""
+"""The `vaelab` command: generate from runs, evaluate them, list and compare them."""
 
 import argparse
 import math
@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="a table of all runs below a folder, best first")
     runs.set_defaults(command=_runs)
     runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
+
+    compare = commands.add_parser("compare", help="a page with curves, settings, metrics and pictures of many runs")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="of a run, or of a sweep")
+    compare.add_argument(
+        "-o", "--output", type=Path, default=Path("compare.html"), metavar="FILE", help="the page (compare.html)"
+    )
     return parser
 
 
@@ -110,6 +117,13 @@ def _runs(options: argparse.Namespace) -> None:
             str(path),
         )
     show(made)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from vaelab.page import write_page
+
+    count = write_page(options.paths, options.output)
+    print(f"{count} {'run' if count == 1 else 'runs'} in {options.output}; open it in a browser")
 
 
 def _number(value: float | None, digits: int) -> str:

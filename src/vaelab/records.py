@@ -1,8 +1,9 @@
 """The small files of a run directory: each is there whole, or as it was before."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         return []
     whole_lines = path.read_bytes().split(b"\n")[:-1]
     return [json.loads(line) for line in whole_lines]
+
+
+def epoch_means(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(epoch, mean over its rows, each weighted by its steps) for every epoch, the last one perhaps unfinished."""
+    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, weighted sum, steps)
+    before = 0
+    for row in (row for row in rows if name in row):
+        number, steps = math.ceil(row["epoch"]), row["step"] - before
+        _, weighted, total = epochs.get(number, (0.0, 0.0, 0))
+        epochs[number] = (row["epoch"], weighted + row[name] * steps, total + steps)
+        before = row["step"]
+    return [(end, weighted / total) for end, weighted, total in epochs.values() if total]
 
 
 def write_text(path: Path, text: str) -> None:
