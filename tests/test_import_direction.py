@@ -21,7 +21,7 @@ compiled evaluate figures
 checkpoint signals progress state update profiling
 logger pictures compared
 train compare
-build page
+build page dashboard
 experiment
 runs
 cli sweep sentences
@@ -31,6 +31,7 @@ vaelab
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
     "wandb": {"logger"},
+    "wandb_workspaces": {"dashboard"},
     "hydra": {"build", "launch", "sweep", "sentences"},
     "omegaconf": {"build", "launch", "sweep", "sentences"},
 }

@@ -17,10 +17,10 @@ from vaelab.records import write_text
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
 PICTURES = ("samples", "reconstructions")
-MAX_RUNS_WITH_PICTURES = 200
-FEW_RUNS, WIDE, NARROW = 24, 480, 320  # pixels: up to 24 runs have wide pictures, more have narrow ones
+MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
+FEW_RUNS, WIDE, NARROW = 24, 480, 280  # pixels: up to 24 runs have wide pictures, more have narrow ones
 MAX_PIXELS = 16_000_000  # of a picture; those of a run have half a million
-QUALITY = 60  # of WebP; a grid of 64 images takes about 10 kB
+QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
 
 
 def write_page(paths: Iterable[Path], output: Path) -> int:
@@ -49,7 +49,8 @@ def page(data: dict[str, Any]) -> str:
     folder = files("vaelab") / "comparison_page"
     plotly, script = get_plotlyjs(), "".join((folder / name).read_text() for name in SCRIPTS)
     policy = (
-        f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)}; style-src 'unsafe-inline'; "
+        # plotly's parallel coordinates compile their drawing at run time, which is an eval
+        f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)} 'unsafe-eval'; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     return Template((folder / "page.html").read_text()).substitute(
@@ -67,19 +68,22 @@ def _hash(script: str) -> str:
 
 
 def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
-    """Give the entries of the first runs `pictures`, {name: data URI}, and return the sentence about them."""
+    """Give the runs, best first, `pictures`, {name: data URI}, and return the sentence about them."""
     width = WIDE if len(runs) <= FEW_RUNS else NARROW
-    chosen = runs[:MAX_RUNS_WITH_PICTURES]
-    wanted = [(run, name, Path(run["directory"]) / f"{name}.png") for run in chosen for name in PICTURES]
+    wanted = [(run, name, Path(run["directory"]) / f"{name}.png") for run in runs for name in PICTURES]
+    left, shown = MAX_PICTURES, 0
     with ThreadPoolExecutor() as pool:  # pillow leaves the interpreter to others while it works
         thumbnails = pool.map(lambda entry: thumbnail(entry[2], width), wanted)
         for (run, name, _), source in zip(wanted, thumbnails, strict=True):
+            left -= len(source or "")
+            if left < 0:
+                pool.shutdown(cancel_futures=True)
+                break
             if source is not None:
+                shown += "pictures" not in run
                 run.setdefault("pictures", {})[name] = source
-    if not any("pictures" in run for run in runs):
-        return "These runs have no pictures."
-    few = f" Only the first {len(chosen)} of {len(runs)} runs have them here." if len(chosen) < len(runs) else ""
-    return f"The latest of each run, in the order of the table, at most {width} pixels wide.{few}"
+    few = f" To keep the page small, only the first {shown} runs with pictures have them here." if left < 0 else ""
+    return f"The latest of {shown} runs, in the order of the table, at most {width} pixels wide.{few}"
 
 
 def thumbnail(path: Path, width: int) -> str | None:

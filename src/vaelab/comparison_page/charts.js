@@ -9,14 +9,18 @@ const escaped = (label) => String(label).replaceAll("&", "&amp;").replaceAll("<"
 const colourOf = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
 const translucent = (colour) => `${colour}2b`;
 
-function layout(more) {
+const background = () => ({
+  font: { family: "system-ui, sans-serif", size: 12, color: colourOf("--ink") },
+  paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+});
+
+function layout(title, dtick) {
   const axis = { gridcolor: colourOf("--line"), zerolinecolor: colourOf("--line"), automargin: true };
   return {
-    font: { family: "system-ui, sans-serif", size: 12, color: colourOf("--ink") },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    ...background(), title: { text: title, x: 0.02, font: { size: 13 } },
     margin: { l: 52, r: 8, t: 34, b: 40 }, showlegend: false, hovermode: "closest",
-    xaxis: { ...axis, title: { text: "epoch" } }, yaxis: axis,
-    ...more,
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger that scrolls must not zoom
+    xaxis: { ...axis, title: { text: "epoch" }, dtick }, yaxis: axis,
   };
 }
 
@@ -24,11 +28,12 @@ function drawCurves() {
   const shown = drawn(), style = styles();
   for (const [name, title] of Object.entries(CHARTS)) {
     const key = `${state.split}/${name}`;
-    const with_curve = shown.filter((entry) => entry.curves[key]);
-    const points = with_curve.reduce((sum, entry) => sum + entry.curves[key].x.length, 0);
-    const bands = with_curve.filter((entry) => entry.curves[key].error).map((entry) => band(entry, key, style));
-    const lines = with_curve.map((entry) => line(entry, key, style, points));
-    Plotly.react(name, [...bands, ...lines], layout({ title: { text: title, x: 0.02, font: { size: 13 } } }), CONFIG);
+    const withCurve = shown.filter((entry) => entry.curves[key]);
+    const points = withCurve.reduce((sum, entry) => sum + entry.curves[key].x.length, 0);
+    const last = Math.max(...withCurve.map((entry) => entry.curves[key].x.at(-1)));
+    const bands = withCurve.filter((entry) => entry.curves[key].error).map((entry) => band(entry, key, style));
+    const lines = withCurve.map((entry) => line(entry, key, style, points));
+    Plotly.react(name, [...bands, ...lines], layout(title, last <= 10 ? 1 : undefined), CONFIG);
   }
   byId("band").hidden = state.view !== "groups";
 }
@@ -66,7 +71,7 @@ function axis(key) {
     };
   }
   if (key in data.metrics) return { key, label, value: (entry) => cell(entry, key) };
-  const wide = values[0] > 0 && values.at(-1) / values[0] >= 50;
+  const wide = values[0] > 0 && values.at(-1) / values[0] >= 10;
   const scale = wide ? Math.log10 : Number;
   const ticks = values.length <= 10 ? values : [0, 0.25, 0.5, 0.75, 1].map((part) => values[Math.round(part * (values.length - 1))]);
   return {
@@ -76,7 +81,9 @@ function axis(key) {
 
 function axes() {
   const scored = entries().filter((entry) => rankingMetric in entry.metrics);
-  const metrics = Object.keys(data.metrics).filter((key) => scored.every((entry) => key in entry.metrics));
+  // bits/dim are the ELBO on another scale
+  const wanted = Object.keys(data.metrics).filter((key) => !key.endsWith("bits_per_dim"));
+  const metrics = wanted.filter((key) => scored.every((entry) => key in entry.metrics));
   const settings = data.settings.filter((key) => distinct(key).length > 1);
   return [...settings, ...metrics].map(axis);
 }
@@ -106,7 +113,7 @@ function drawParallel() {
   };
   const node = byId("parallel");
   node.style.minWidth = `${found.length * 112}px`;
-  Plotly.react(node, shown.length ? [trace] : [], layout({ margin: { l: 60, r: 60, t: 56, b: 24 } }), CONFIG);
+  Plotly.react(node, shown.length ? [trace] : [], { ...background(), margin: { l: 60, r: 60, t: 56, b: 24 } }, CONFIG);
 }
 
 // The ranges that plotly keeps on its axes after a drag become the state's.

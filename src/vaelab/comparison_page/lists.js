@@ -76,6 +76,10 @@ function tableCell(entry, { key }, numeric) {
     const error = entry.error ? [element("span", { className: "error", textContent: ` ${entry.error}` })] : [];
     return element("td", { className: error.length ? "note" : "" }, status, ...error);
   }
+  if (key === "directory") {
+    const end = entry.directory.split(/[\\/]/).slice(-2).join("/");
+    return element("td", { textContent: end, title: entry.directory });
+  }
   const made = element("td", { className: numeric ? "number" : "", textContent: format(cell(entry, key), key) });
   const error = entry.errors?.[key];
   if (error !== undefined) {

@@ -84,5 +84,9 @@ function listen() {
 }
 
 fillIn();
-draw();
-listen();
+draw({ parallel: false });
+setTimeout(() => { // compiled for the graphics card, which can take a second: the rest is seen before
+  drawParallel();
+  listen();
+  document.body.dataset.ready = "";
+});

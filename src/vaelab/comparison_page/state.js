@@ -45,7 +45,8 @@ function cell(entry, key) {
 function format(value, key) {
   if (!isNumber(value)) return value ?? "";
   if (!(key in data.metrics)) return String(Number(value.toPrecision(6)));
-  return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: key.endsWith("bits_per_dim") ? 4 : 2 });
+  const digits = key.endsWith("bits_per_dim") ? 4 : 2;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 // A filter is words, all of which must be met: `key=value`, `key<number` and so on, or text to be found anywhere.
