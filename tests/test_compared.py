@@ -85,7 +85,9 @@ def test_values_that_no_json_can_hold_and_values_of_another_kind_are_left_out(tm
         file.write('{"step": 2000, "epoch": 2, "val/elbo": NaN, "val/kl": "high"}\n[]\n{"val/elbo": 1}\n')
         file.write('{"step": 2100, "epoch": 3, "val/elbo": -80, "val/kl": 1' + "0" * 400 + "}\n")
     summary = json.loads((run_dir / "summary.json").read_text())
-    (run_dir / "summary.json").write_text(json.dumps({**summary, "metrics": {"val/elbo": float("inf"), "val/kl": True}}))
+    (run_dir / "summary.json").write_text(
+        json.dumps({**summary, "metrics": {"val/elbo": float("inf"), "val/kl": True}})
+    )
     config = (run_dir / "config.yaml").read_text().replace("lr: 0.001", "lr: .nan")
     (run_dir / "config.yaml").write_text(config)
     run = read_run(run_dir)

@@ -1,7 +1,10 @@
 // Curves and parallel coordinates, drawn by plotly.
 
 const CHARTS = { elbo: "ELBO", reconstruction: "Reconstruction", kl: "KL" };
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const CONFIG = {
+  responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  showSendToCloud: false, plotlyServerURL: "", // plotly offers to upload a chart; what is here stays here
+};
 const MANY_POINTS = 2000; // above which a line is drawn without markers
 
 // plotly reads some HTML in labels
@@ -113,7 +116,7 @@ function drawParallel() {
   };
   const node = byId("parallel");
   node.style.minWidth = `${found.length * 112}px`;
-  Plotly.react(node, shown.length ? [trace] : [], { ...background(), margin: { l: 60, r: 60, t: 56, b: 24 } }, CONFIG);
+  Plotly.react(node, shown.length ? [trace] : [], { ...background(), margin: { l: 60, r: 60, t: 56, b: 24 } }, { ...CONFIG, displayModeBar: false });
 }
 
 // The ranges that plotly keeps on its axes after a drag become the state's.
