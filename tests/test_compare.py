@@ -79,6 +79,8 @@ def test_runs_are_best_first_and_those_without_a_score_last(sweep):
 def test_runs_that_differ_by_seed_only_are_one_group_of_those_that_finished(sweep):
     data = compare([sweep])
     assert data["settings"] == ["latent.dim", "seed"]
+    means = [group["metrics"]["val/elbo"] for group in data["groups"]]
+    assert means == sorted(means, reverse=True)
     assert sorted(group["status"] for group in data["groups"]) == ["3 of 3 finished", "3 of 4 finished"]
     for group in data["groups"]:
         assert set(group["settings"]) == {"latent.dim"}

@@ -40,7 +40,8 @@ def compare(paths: Iterable[Path]) -> dict[str, Any]:
     runs = [read_run(directory) for directory in find_run_directories(paths)]
     metrics = {name: label for name, label in METRICS.items() if any(name in run.metrics for run in runs)}
     settings = differing(runs)
-    runs.sort(key=lambda run: _rank(run, metrics))
+    runs.sort(key=lambda run: _rank(describe(run.setting), run.metrics, metrics))
+    groups = _groups(runs, [key for key in settings if key != "seed"])
     shared = {} if _apart(runs) else {key: value for run in runs for key, value in run.setting.items()}
     return {
         "settings": settings,
@@ -48,7 +49,7 @@ def compare(paths: Iterable[Path]) -> dict[str, Any]:
         "setting": describe(shared),
         "notes": _notes(runs),
         "runs": _run_entries(runs, settings),
-        "groups": _groups(runs, [key for key in settings if key != "seed"]),
+        "groups": sorted(groups, key=lambda group: _rank(group["setting"], group["metrics"], metrics)),
     }
 
 
@@ -85,10 +86,10 @@ def describe(setting: Mapping[str, Any]) -> str:
     return ", ".join(words.get(key, "{}").format(setting[key]) for key in SETTING if key in setting)
 
 
-def _rank(run: ComparedRun, metrics: Iterable[str]) -> tuple[bool, str, float]:
-    """Best first among runs that may be ranked against each other, then those without a score."""
-    values = [run.metrics[name] for name in metrics if name in run.metrics]
-    return not values, describe(run.setting), -values[0] if values else 0.0
+def _rank(setting: str, scores: Mapping[str, float], metrics: Iterable[str]) -> tuple[bool, str, float]:
+    """Best first among those that may be ranked against each other, then those without a score."""
+    values = [scores[name] for name in metrics if name in scores]
+    return not values, setting, -values[0] if values else 0.0
 
 
 def _apart(runs: Sequence[ComparedRun]) -> list[str]:

@@ -82,6 +82,8 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
             if source is not None:
                 shown += "pictures" not in run
                 run.setdefault("pictures", {})[name] = source
+    if not shown:
+        return "These runs have no pictures."
     few = f" To keep the page small, only the first {shown} runs with pictures have them here." if left < 0 else ""
     return f"The latest of {shown} runs, in the order of the table, at most {width} pixels wide.{few}"
 

@@ -78,7 +78,8 @@ function axis(key) {
   const scale = wide ? Math.log10 : Number;
   const ticks = values.length <= 10 ? values : [0, 0.25, 0.5, 0.75, 1].map((part) => values[Math.round(part * (values.length - 1))]);
   return {
-    key, label, value: (entry) => scale(cell(entry, key)), tickvals: ticks.map(scale), ticktext: ticks.map((tick) => format(tick, key)),
+    key, label, value: (entry) => scale(cell(entry, key)), range: [scale(values[0]), scale(values.at(-1))],
+    tickvals: ticks.map(scale), ticktext: ticks.map((tick) => format(tick, key)),
   };
 }
 

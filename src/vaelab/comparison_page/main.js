@@ -1,9 +1,11 @@
 // What a person does, and what is drawn again for it.
 
-function draw({ parallel = true } = {}) {
+let parallelIsSeen = false;
+
+function draw() {
   drawLists();
   drawCurves();
-  if (parallel) drawParallel();
+  if (parallelIsSeen) drawParallel();
 }
 
 function drawLists() {
@@ -16,7 +18,7 @@ function drawLists() {
 function drawHidden() {
   markHidden();
   drawCurves();
-  drawParallel();
+  if (parallelIsSeen) drawParallel();
   drawGallery();
 }
 
@@ -77,16 +79,24 @@ function listen() {
     byId(name).on("plotly_hover", ({ points }) => point(points[0].data.meta));
     byId(name).on("plotly_unhover", () => point(null));
   }
-  byId("parallel").on("plotly_restyle", () => { readBrushes(); draw({ parallel: false }); });
-  byId("parallel").on("plotly_hover", ({ curveNumber }) => { byId("hovered").textContent = parallelEntries()[curveNumber]?.name ?? ""; });
-  byId("parallel").on("plotly_unhover", () => { byId("hovered").textContent = ""; });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
 }
 
+// Compiled for the graphics card, which can take a second or two without one: drawn when it comes into view.
+function drawParallelWhenSeen() {
+  const node = byId("parallel");
+  new IntersectionObserver(([{ isIntersecting }], observer) => {
+    if (!isIntersecting) return;
+    observer.disconnect();
+    parallelIsSeen = true;
+    drawParallel();
+    node.on("plotly_restyle", () => { readBrushes(); drawLists(); drawCurves(); });
+    node.on("plotly_hover", ({ curveNumber }) => { byId("hovered").textContent = parallelEntries()[curveNumber]?.name ?? ""; });
+    node.on("plotly_unhover", () => { byId("hovered").textContent = ""; });
+  }).observe(node);
+}
+
 fillIn();
-draw({ parallel: false });
-setTimeout(() => { // compiled for the graphics card, which can take a second: the rest is seen before
-  drawParallel();
-  listen();
-  document.body.dataset.ready = "";
-});
+draw();
+listen();
+drawParallelWhenSeen();
