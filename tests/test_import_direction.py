@@ -19,9 +19,9 @@ vae loader
 objective
 compiled evaluate figures
 checkpoint signals progress state update profiling continuation
-logger pictures
-train
-build
+logger pictures compared
+train compare
+build page dashboard
 experiment
 runs
 cli pool sweep sentences
@@ -33,6 +33,7 @@ vaelab
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
     "wandb": {"logger", "preload"},
+    "wandb_workspaces": {"dashboard"},
     "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
     "omegaconf": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
 }

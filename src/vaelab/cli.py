@@ -1,4 +1,4 @@
-"""The `vaelab` command: generate from runs, evaluate them, list them."""
+"""The `vaelab` command: generate from runs, evaluate them, list and compare them, make a dashboard."""
 
 import argparse
 import math
@@ -50,6 +50,30 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="a table of all runs below a folder, best first")
     runs.set_defaults(command=_runs)
     runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
+
+    compare = commands.add_parser("compare", help="a page with curves, settings, metrics and pictures of many runs")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="of a run, or of a sweep")
+    compare.add_argument(
+        "-o", "--output", type=Path, default=Path("compare.html"), metavar="FILE", help="the page (compare.html)"
+    )
+
+    dashboard = commands.add_parser("dashboard", help="a workspace in W&B with the curves and pictures of a project")
+    dashboard.set_defaults(command=_dashboard)
+    dashboard.add_argument("--entity", required=True, help="the W&B user or team")
+    dashboard.add_argument("--project", required=True, help="as in logger.project")
+    keys = dashboard.add_mutually_exclusive_group()
+    keys.add_argument(
+        "--sweep-keys",
+        type=_keys,
+        default=[],
+        metavar="KEY,...",
+        help="settings to plot: latent.dim,optimizer.lr",
+    )
+    keys.add_argument("--sweep", type=Path, metavar="DIR", help="plot the settings that differ in this sweep")
+    dashboard.add_argument(
+        "--output", type=Path, metavar="FILE", help="write what would be sent as JSON, and send nothing"
+    )
     return parser
 
 
@@ -64,6 +88,10 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
     return int(text)
+
+
+def _keys(text: str) -> list[str]:
+    return [key.strip() for key in text.split(",") if key.strip()]
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -110,6 +138,28 @@ def _runs(options: argparse.Namespace) -> None:
             str(path),
         )
     show(made)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from vaelab.page import write_page
+
+    count = write_page(options.paths, options.output)
+    print(f"{count} {'run' if count == 1 else 'runs'} in {options.output}; open it in a browser")
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    from vaelab.dashboard import can_send, keys_of_sweep, send, workspace, write
+
+    keys = options.sweep_keys if options.sweep is None else keys_of_sweep(options.sweep)
+    made = workspace(options.entity, options.project, keys)
+    if options.output is not None:
+        write(made, options.output)
+        print(f"the workspace of {options.entity}/{options.project} in {options.output}; nothing was sent")
+    elif can_send():
+        print(f"workspace: {send(made)}")
+    else:
+        write(made, Path("dashboard.json"))
+        print("W&B is offline, out of reach or has no key (wandb login): what would be sent is in dashboard.json")
 
 
 def _number(value: float | None, digits: int) -> str:

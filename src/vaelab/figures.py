@@ -1,6 +1,5 @@
 """Pictures: grids of images, curves, and maps of a two-dimensional latent space."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from vaelab.records import epoch_means
 
 MIN_TILE = 56  # pixels: smaller images are enlarged by a whole factor
 GAP = 2
@@ -74,7 +75,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
     figure, axes = _subplots(3, (12, 3.6))
     for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
         validation = [(row["epoch"], row[f"val/{name}"]) for row in rows if f"val/{name}" in row]
-        for label, points in (("train", _epoch_means(rows, f"train/{name}")), ("validation", validation)):
+        for label, points in (("train", epoch_means(rows, f"train/{name}")), ("validation", validation)):
             if points:
                 axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.2, label=label)
         axis.set(xlabel="epoch", ylabel="nats per image", title={"elbo": "ELBO", "kl": "KL"}.get(name, name))
@@ -118,18 +119,6 @@ def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[An
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
-
-
-def _epoch_means(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(epoch, mean over its rows, each weighted by its steps) for every epoch, the last one perhaps unfinished."""
-    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, weighted sum, steps)
-    before = 0
-    for row in (row for row in rows if name in row):
-        number, steps = math.ceil(row["epoch"]), row["step"] - before
-        _, weighted, total = epochs.get(number, (0.0, 0.0, 0))
-        epochs[number] = (row["epoch"], weighted + row[name] * steps, total + steps)
-        before = row["step"]
-    return [(end, weighted / total) for end, weighted, total in epochs.values()]
 
 
 def _save_figure(figure: Any, path: Path, title: str) -> None:

@@ -92,7 +92,7 @@ class Logger:
 
         mode = self.mode
         if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         folder = self.run_dir / "wandb"
         folder.mkdir(exist_ok=True)
         id_file = folder / "run_id"
@@ -165,7 +165,8 @@ class NoLogger:
         """Nothing."""
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
+    """Whether W&B has a key to log in with."""
     import wandb
 
     wandb.setup(wandb.Settings(silent=True))

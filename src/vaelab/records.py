@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -71,6 +72,18 @@ def only_writer(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def epoch_means(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(epoch, mean over its rows, each weighted by its steps) for every epoch, the last one perhaps unfinished."""
+    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, weighted sum, steps)
+    before = 0
+    for row in (row for row in rows if name in row):
+        number, steps = math.ceil(row["epoch"]), row["step"] - before
+        _, weighted, total = epochs.get(number, (0.0, 0.0, 0))
+        epochs[number] = (row["epoch"], weighted + row[name] * steps, total + steps)
+        before = row["step"]
+    return [(end, weighted / total) for end, weighted, total in epochs.values() if total]
 
 
 def write_text(path: Path, text: str) -> None:

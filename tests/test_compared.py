@@ -1,0 +1,104 @@
+"""A run read for a comparison: what its files tell, and what is said where they tell nothing."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from made_up_runs import made_up_run
+from vaelab.compared import find_run_directories, read_run
+from vaelab.errors import UserError
+
+
+def test_runs_are_found_in_runs_and_sweeps_each_once_in_the_order_of_their_numbers(tmp_path):
+    for number in (10, 9, 2):
+        made_up_run(tmp_path / "sweep" / str(number))
+    alone = made_up_run(tmp_path / "alone")
+    found = find_run_directories([tmp_path / "sweep", alone, tmp_path])
+    assert [directory.name for directory in found] == ["2", "9", "10", "alone"]
+
+
+@pytest.mark.parametrize(("path", "said"), [("nowhere", "is no folder"), ("empty", "holds no run")])
+def test_a_folder_without_runs_is_one_sentence(path, said, tmp_path):
+    (tmp_path / "empty").mkdir()
+    made_up_run(tmp_path / "run")
+    with pytest.raises(UserError, match=said):
+        find_run_directories([tmp_path / "run", tmp_path / path])
+
+
+def test_settings_are_choices_and_plain_keys_without_directories_and_loggers(tmp_path):
+    settings = read_run(made_up_run(tmp_path / "run", latent=16)).settings
+    assert settings["latent.dim"] == 16
+    assert settings["model"] == "mlp"
+    assert settings["model.hidden"] == "[400]"
+    assert settings["dataset.binarize"] == "dynamic"
+    assert not any(key.startswith(("logger", "choices", "resume", "dataset.root")) for key in settings)
+
+
+def test_a_training_point_is_the_mean_of_an_epoch_and_a_validation_point_is_as_logged(tmp_path):
+    run_dir = made_up_run(tmp_path / "run", epochs=4)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    curves = read_run(run_dir).curves
+    assert curves["val/kl"] == [(row["epoch"], row["val/kl"]) for row in rows if "val/kl" in row]
+    second = [row["train/elbo"] for row in rows if "train/elbo" in row and 1 < row["epoch"] <= 2]
+    assert curves["train/elbo"][1] == (2.0, pytest.approx(sum(second) / len(second)))
+
+
+def test_a_run_that_did_not_finish_has_its_curves_and_error_but_no_metrics(tmp_path):
+    run = read_run(made_up_run(tmp_path / "run", epochs=2, status="failed", error="the loss\nis not finite"))
+    assert (run.status, run.error, run.metrics, run.epochs) == ("failed", "the loss is not finite", {}, 2.0)
+    assert len(run.curves["val/elbo"]) == 2
+    assert run.setting["dataset"] == "mnist"
+    assert run.setting["likelihood"] == "BernoulliLikelihood"
+    assert read_run(made_up_run(tmp_path / "killed", status="running")).status == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("summary.json", "{", ""),
+        ("summary.json", "[1]", "summary.json holds no mapping"),
+        ("summary.json", "[" * 100_000, "summary.json cannot be read"),
+        ("metrics.jsonl", "{\n", "metrics.jsonl cannot be read"),
+        ("metrics.jsonl", "\x00\n", "metrics.jsonl cannot be read"),
+        ("config.yaml", "a: [", "config.yaml is missing or cannot be read"),
+        ("config.yaml", "- 1", "config.yaml holds no mapping"),
+        ("config.yaml", None, "config.yaml is missing or cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_is_read(file, content, said, tmp_path):
+    run_dir = made_up_run(tmp_path / "run")
+    if content is None:
+        (run_dir / file).unlink()
+    else:
+        (run_dir / file).write_text(content)
+    run = read_run(run_dir)
+    assert run.error == said
+    assert (run.status == "damaged") == (file == "summary.json")
+    assert bool(run.curves) == (file != "metrics.jsonl")
+
+
+def test_values_that_no_json_can_hold_and_values_of_another_kind_are_left_out(tmp_path):
+    run_dir = made_up_run(tmp_path / "run", epochs=1)
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2000, "epoch": 2, "val/elbo": NaN, "val/kl": "high"}\n[]\n{"val/elbo": 1}\n')
+        file.write('{"step": 2100, "epoch": 3, "val/elbo": -80, "val/kl": 1' + "0" * 400 + "}\n")
+    summary = json.loads((run_dir / "summary.json").read_text())
+    (run_dir / "summary.json").write_text(
+        json.dumps({**summary, "metrics": {"val/elbo": float("inf"), "val/kl": True}})
+    )
+    config = (run_dir / "config.yaml").read_text().replace("lr: 0.001", "lr: .nan")
+    (run_dir / "config.yaml").write_text(config)
+    run = read_run(run_dir)
+    assert [epoch for epoch, _ in run.curves["val/elbo"]] == [1.0, 3]
+    assert [epoch for epoch, _ in run.curves["val/kl"]] == [1.0]
+    assert run.metrics == {}
+    json.dumps(run.settings, allow_nan=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_summary_that_may_not_be_read_is_a_damaged_run(tmp_path):
+    run_dir = made_up_run(tmp_path / "run")
+    Path(run_dir / "summary.json").chmod(0)
+    assert read_run(run_dir).status == "damaged"
