@@ -173,13 +173,13 @@ def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
 
     Of several ranks each has the GPU of its number on its machine, or else the CPU.
     """
+    if not ranks.alone:
+        return _rank_device(name, ranks)
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    if not ranks.alone:
-        return _rank_device(name, ranks)
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, index = str(name).partition(":")

@@ -141,7 +141,7 @@ class Training:
         self.run_dir = run_dir
         self.stop = stop
         self.ranks = ranks
-        # between two batches or pictures a rank would stop alone
+        # between batches or pictures, of which the ranks do not have the same, one of several would stop alone
         self.may_stop = stop.check if ranks.alone else nothing
         self.device = next(vae.parameters()).device
         ranks.copy_from_first(vae.state_dict().values())  # a network of one's own may draw its weights otherwise
@@ -275,7 +275,9 @@ class Training:
 
     def _check_stop(self) -> None:
         """Raise Interrupted, on all ranks after the same step, if a signal has come to one of them."""
-        if signum := self.ranks.largest(self.stop.signum or 0):
+        if self.ranks.alone:
+            self.stop.check()
+        elif signum := self.ranks.largest(self.stop.signum or 0):
             raise Interrupted(signum)
 
     def _require_finite_sums(self, sums: Mapping[str, float]) -> None:
