@@ -18,14 +18,14 @@ dataset model posterior prior likelihood scheduler
 vae loader
 objective
 compiled evaluate figures
-checkpoint signals progress state update profiling continuation
+checkpoint signals progress state update profiling continuation pruning
 logger pictures
 train
 build
 experiment
 runs
-cli pool sweep sentences
-composition sweep_view
+cli pool sweep sentences search search_space
+composition sweep_view search_report
 launch
 preload
 vaelab
@@ -33,7 +33,7 @@ vaelab
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
     "wandb": {"logger"},
-    "hydra": {"build", "launch", "sweep", "sentences", "composition"},
+    "hydra": {"build", "launch", "sweep", "sentences", "composition", "search_space"},
     "omegaconf": {"build", "launch", "sweep", "sentences", "composition"},
 }
 

@@ -1,7 +1,8 @@
 """Pictures: grids of images, curves, and maps of a two-dimensional latent space."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,74 @@ def save_comparison(path: Path, curves: Mapping[str, Sequence[tuple[float, float
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small", frameon=False)
     _save_figure(figure, path, title)
+
+
+def save_search_history(
+    path: Path,
+    values: Mapping[str, Sequence[tuple[int, float]]],
+    directions: Mapping[str, str],
+    pruned: Sequence[tuple[int, float]],
+    title: str,
+) -> None:
+    """Draw what each trial of a search reached, a panel an objective, and the best so far.
+
+    Args:
+        path: of the picture.
+        values: by objective, (trial, value) of the finished trials in their order.
+        directions: by objective, `minimize` or `maximize`.
+        pruned: (trial, last value) of those that were given up.
+        title: of the picture.
+    """
+    figure, axes = _subplots(len(values), (max(8, 4.5 * len(values)), 4))
+    for axis, (name, points) in zip(axes, values.items(), strict=True):
+        if points:
+            numbers, reached = zip(*points, strict=True)
+            better, low, high = _best_and_limits(reached, directions[name])
+            inside = sum(low <= value <= high for value in reached)
+            outside = f", {len(points) - inside} beyond the axis" if inside < len(points) else ""
+            axis.plot(numbers, reached, "o", markersize=4, label=f"finished{outside}")
+            best = list(accumulate(reached, better))
+            end = max([*numbers, *(number for number, _ in pruned)])
+            axis.step([*numbers, end], [*best, best[-1]], where="post", linewidth=1.2, label="best so far")
+            axis.set_ylim(low, high)
+        if pruned:
+            axis.plot(*zip(*pruned, strict=True), "x", color="0.6", markersize=5, label="pruned, last value")
+        axis.set(xlabel="trial", ylabel=_with_unit(name))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+    _save_figure(figure, path, title)
+
+
+def save_importances(path: Path, importances: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """Draw the share of each variable of a search in the variance of its objectives, a panel each."""
+    most = max(map(len, importances.values()))
+    figure, axes = _subplots(len(importances), (max(8, 5 * len(importances)), 1.5 + 0.4 * most))
+    for axis, (name, shares) in zip(axes, importances.items(), strict=True):
+        smallest_first = sorted(shares.items(), key=lambda item: item[1])
+        bars = axis.barh(*zip(*smallest_first, strict=True))
+        axis.bar_label(bars, fmt="%.2f", padding=3)
+        axis.set(xlabel=f"share of the variance of {name}", xlim=(0, 1.1))
+        axis.grid(alpha=0.3, axis="x")
+    _save_figure(figure, path, title)
+
+
+def _best_and_limits(values: Sequence[float], direction: str) -> tuple[Callable[..., float], float, float]:
+    """Which of two values is better, and an axis from the best to thrice as far as the median.
+
+    Without that bound a setting that hardly trains would flatten the differences between the others.
+    """
+    better, worse = (min, max) if direction == "minimize" else (max, min)
+    best, far = better(values), worse(values)
+    bound = best + 3 * (float(np.median(values)) - best)
+    end = bound if abs(far - best) > abs(bound - best) > 0 else far
+    margin = 0.05 * abs(end - best) or 1.0
+    return better, min(best, end) - margin, max(best, end) + margin
+
+
+def _with_unit(metric: str) -> str:
+    return f"{metric}, {'bits' if metric.endswith('bits_per_dim') else 'nats per image'}"
 
 
 def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) -> None:

@@ -28,6 +28,7 @@ from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
 from vaelab.progress import ProgressBar
+from vaelab.pruning import AfterValidation
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
@@ -119,9 +120,17 @@ class Training:
         logger: where metrics and pictures go.
         run_dir: where checkpoints and pictures are kept.
         stop: asked between two steps.
+        after_validation: called with the epoch's number and its validation metrics when a checkpoint has them.
     """
 
-    def __init__(self, experiment: Experiment, logger: Logger, run_dir: Path, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        logger: Logger,
+        run_dir: Path,
+        stop: StopRequest,
+        after_validation: AfterValidation | None = None,
+    ) -> None:
         self.vae = vae = experiment.vae
         self.dataset = dataset = experiment.dataset
         self.objective = experiment.objective
@@ -131,6 +140,7 @@ class Training:
         self.logger = logger
         self.run_dir = run_dir
         self.stop = stop
+        self.after_validation = after_validation
         self.device = next(vae.parameters()).device
         self.average = None
         if trainer.ema is not None:
@@ -346,6 +356,8 @@ class Training:
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
             )
+        if val and self.after_validation is not None:
+            self.after_validation(number, val)
         self.stop.check()
 
     def _evaluate(self, images: Tensor) -> dict[str, float]:
