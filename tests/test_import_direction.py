@@ -25,7 +25,7 @@ build
 experiment
 runs
 cli pool sweep sentences search search_space
-composition sweep_view search_report
+composition sweep_view cluster search_report
 launch
 preload
 vaelab

@@ -44,9 +44,10 @@ class Composer:
                 # resolved here, for another process does not know the resolvers
                 config.hydra.sweep.dir = sweep_dir = str(self._config.hydra.sweep.dir)
                 config.hydra.sweep.subdir = subdir = str(config.hydra.sweep.subdir)
-            name = ",".join(varied(Path(sweep_dir), list(config.hydra.overrides.task))) or f"job {number}"
+            task_overrides = list(config.hydra.overrides.task)
+            name = ",".join(varied(Path(sweep_dir), task_overrides)) or f"job {number}"
             call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
-            yield Job(number, name, Path(sweep_dir, subdir), call)
+            yield Job(number, name, Path(sweep_dir, subdir), task_overrides, call)
 
 
 def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path) -> Any:

@@ -27,7 +27,7 @@ from vaelab.continuation import begun, result
 from vaelab.errors import UserError
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
-from vaelab.signals import Interrupted
+from vaelab.signals import SCHEDULER, Interrupted
 from vaelab.sweep import SweepReport, varied
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ def job(config: DictConfig) -> float:
             return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
     except Interrupted as error:
         log.info("%s; go on with: python run.py resume=%s", error, run_dir)
+        if error.signum in SCHEDULER:
+            signal.raise_signal(error.signum)  # the checkpoint is written: now whoever handles it may requeue the job
         if current_process().name != "MainProcess":  # the worker was asked to stop, not the sweep
             raise UserError(f"{error}; go on with: python run.py resume={run_dir}") from error
         raise
@@ -154,23 +156,27 @@ def unique_run_dir(parent: str) -> str:
 
 def _with_sweep_dir(arguments: list[str]) -> list[str]:
     """The arguments with `sweep=DIR`, which goes on with a sweep, as Hydra knows it."""
-    given = [argument for argument in arguments if argument.startswith("sweep=")]
+    keys = ("sweep=", "hydra.sweep.dir=")
+    given = [argument for argument in arguments if argument.startswith(keys)]
     if not given:
         return arguments
-    sweep_dir = Path(given[-1].removeprefix("sweep="))
+    sweep_dir = Path(given[-1].partition("=")[2])
+    is_sweep = (sweep_dir / "multirun.yaml").is_file()
     others = [argument for argument in arguments if argument not in given]
-    if not (sweep_dir / "multirun.yaml").is_file():
-        raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
-    if not {"-m", "--multirun"} & set(others):
-        raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and the overrides of its beginning", 2)
-    before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-    now = [argument for argument in others if "=" in argument and not argument.startswith("hydra")]
-    if before != now:
-        raise UserError(
-            f"{sweep_dir} was begun with {shlex.join(before)}; go on with the same overrides in that order", 2
-        )
-    quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
-    return [*others, f"hydra.sweep.dir='{quoted}'"]
+    if given[-1].startswith("sweep="):
+        if not is_sweep:
+            raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
+        if not {"-m", "--multirun"} & set(others):
+            raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
+        quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
+        arguments = [*others, f"hydra.sweep.dir='{quoted}'"]
+    if is_sweep:
+        before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+        if before != [argument for argument in others if "=" in argument and not argument.startswith("hydra")]:
+            raise UserError(
+                f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2
+            )
+    return arguments
 
 
 def _config_name(arguments: list[str]) -> str:

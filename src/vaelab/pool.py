@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from vaelab.errors import UserError, check_integer, check_number, one_line
+from vaelab.records import record_death
 from vaelab.signals import Interrupted
 
 POLL_SECONDS = 0.2
@@ -38,12 +39,14 @@ class Job:
         number: of the job in its sweep.
         name: what differs from the other jobs.
         directory: of its run; what it prints goes to `output.log` there.
+        overrides: of its command line.
         call: the work, which can be pickled; returns the validation loss.
     """
 
     number: int
     name: str
     directory: Path
+    overrides: Sequence[str]
     call: Callable[[], float]
 
 
@@ -178,6 +181,8 @@ class Pool:
                     if died and attempt.number < self._retries:
                         running[attempt.slot] = self._start(context, attempt.job, attempt.slot, attempt.number + 1)
                     else:
+                        if died:
+                            record_death(attempt.job.directory, attempt.job.overrides, outcome.error)
                         outcomes[attempt.job.number] = outcome
                         view.ended(attempt.job, outcome)
         finally:
@@ -265,7 +270,7 @@ def _work(result: Connection, call: Callable[[], float], environment: Mapping[st
     try:
         answer: tuple[float | None, Exception | None] = (call(), None)
     except Exception as error:
-        answer = (None, _portable(error))
+        answer = (None, portable(error))
     result.send(answer)
     result.close()
     sys.stdout.flush()
@@ -283,7 +288,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error itself where it can travel to another process, else its words."""
     try:
         content = pickle.dumps(error)

@@ -3,14 +3,14 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vaelab.errors import UserError
+from vaelab.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,12 @@ def write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = Fa
     except OSError:
         if not tolerant:  # on a full disk the first error is the one to show
             raise
+
+
+def record_death(run_dir: Path, overrides: Sequence[str], error: Exception) -> None:
+    """Write into `summary.json` how a run failed whose process could not write it any more."""
+    summary = {"overrides": list(overrides), **read_summary(run_dir)}
+    write_summary(run_dir, {**summary, "status": "failed", "error": one_line(error)}, tolerant=True)
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vaelab.errors import UserError, nearest, one_line
 
 COMMAND_LINE = 2
+EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm", "submitit_local": "slurm"}  # launchers of other packages
 
 
 def sentence(error: BaseException, conf: Path) -> tuple[str | None, int]:
@@ -60,8 +61,10 @@ def _missing_option(error: MissingConfigException, conf: Path) -> str:
     options = sorted(error.options or [])
     if not group:
         return str(error)
-    if group == "hydra/launcher" and option == "joblib":
-        return "hydra/launcher=joblib needs a package that is not installed; run: pip install -e '.[parallel]'"
+    if group == "hydra/launcher" and option in EXTRAS:
+        return (
+            f"hydra/launcher={option} needs a package that is not installed; run: pip install -e '.[{EXTRAS[option]}]'"
+        )
     return f"{group} has no option {option!r}{nearest(option, options) or ';'} the options are {', '.join(options)}"
 
 

@@ -1,10 +1,11 @@
-"""SIGTERM and SIGINT as a request that the training loop answers between two steps."""
+"""Signals as a request that the training loop answers between two steps."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 
 REQUESTS = (signal.SIGTERM, signal.SIGINT)
+SCHEDULER = (signal.SIGUSR1, signal.SIGUSR2)  # how a scheduler says that the time is up, where something handles them
 
 
 class Interrupted(BaseException):
@@ -23,7 +24,10 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """While entered, holds the first SIGTERM or SIGINT back until `check` is called; a second SIGINT ends all."""
+    """While entered, holds a signal back until `check` is called; a second SIGINT ends all.
+
+    These are SIGTERM and SIGINT, and those of a scheduler where code outside handles them, to requeue the job.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -31,7 +35,8 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in REQUESTS}
+            handled = [number for number in SCHEDULER if callable(signal.getsignal(number))]
+            self._before = {number: signal.signal(number, self._receive) for number in (*REQUESTS, *handled)}
         return self
 
     def __exit__(

@@ -27,17 +27,17 @@ class SweepView:
 
     Args:
         total: jobs of the sweep.
-        n_jobs: at a time.
+        n_jobs: at a time, where that is known.
     """
 
-    def __init__(self, total: int, n_jobs: int) -> None:
+    def __init__(self, total: int, n_jobs: int | None = None) -> None:
         self._total = total
         self._done = 0
         self._failed = 0
         console = Console(stderr=True)
         self._visible = console.is_terminal
         self._live = Live(console=console, transient=True, auto_refresh=False)
-        log.info("%d jobs, %d at a time", total, n_jobs)
+        log.info("%d jobs%s", total, f", {n_jobs} at a time" if n_jobs else "")
 
     def __enter__(self) -> "SweepView":
         if self._visible:

@@ -1,0 +1,184 @@
+"""A pool: every job a process of its own; one that dies, exits or hangs is one failed outcome."""
+
+import json
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from vaelab.errors import UserError
+from vaelab.pool import Job, Pool, visible_gpus
+
+
+class Silent:
+    def __init__(self):
+        self.numbers, self.most = [], 0
+
+    def update(self, running):
+        self.most = max(self.most, len(running))
+
+    def ended(self, job, outcome):
+        self.numbers.append(job.number)
+
+
+class Unportable(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def fails(text):
+    raise UserError(text)
+
+
+def fails_unportably():
+    raise Unportable("one", "two")
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+def stops_when_asked(path):
+    try:
+        time.sleep(60)
+    finally:
+        Path(path).write_text("saved")
+
+
+def dies_once(path):
+    if Path(path).exists():
+        return 1.0
+    Path(path).touch()
+    return os._exit(0)
+
+
+def tells(path):
+    import torch
+
+    told = (os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads(), os.environ["MARK"])
+    Path(path).write_text(" ".join(map(str, told)))
+    print("said by the job")
+    return 0.0
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run_jobs(*calls, view=None, n_jobs=2, jobs_per_gpu=1, timeout_min=None, retries=0, grace_seconds=1.0):
+        jobs = [Job(number, "", tmp_path / str(number), ["seed=0"], call) for number, call in enumerate(calls)]
+        return Pool(n_jobs, jobs_per_gpu, timeout_min, retries, grace_seconds).run(jobs, view or Silent())
+
+    return run_jobs
+
+
+def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
+    view = Silent()
+    outcomes = run(
+        partial(abs, -1.5),
+        killed,
+        partial(fails, "a mistake"),
+        partial(os._exit, 3),
+        fails_unportably,
+        partial(fails, "long " * 50_000),
+        partial(sys.exit, 7),
+        partial(abs, -2.5),
+        view=view,
+    )
+    assert [outcome.value for outcome in outcomes] == [1.5, None, None, None, None, None, None, 2.5]
+    errors = [str(outcome.error) for outcome in outcomes]
+    assert "killed by SIGKILL, perhaps for want of memory" in errors[1]
+    assert errors[2] == "a mistake"
+    assert isinstance(outcomes[2].error, UserError)
+    assert "exit code 3" in errors[3]
+    assert errors[4] == "Unportable: one and two"
+    assert errors[5].startswith("UserError: long long")
+    assert "exit code 7" in errors[6]
+    assert json.loads((tmp_path / "1/summary.json").read_text()) == {
+        "overrides": ["seed=0"],
+        "status": "failed",
+        "error": errors[1],
+    }
+    assert sorted(view.numbers) == list(range(8))
+    assert view.most <= 2
+
+
+def test_a_job_that_runs_too_long_is_asked_to_stop_then_killed(run, tmp_path):
+    saved = tmp_path / "saved"
+    started = time.monotonic()
+    asked, hung, quick = run(partial(stops_when_asked, saved), hangs, partial(abs, -1.0), timeout_min=2 / 60)
+    assert time.monotonic() - started < 30
+    assert "longer than hydra.launcher.timeout_min=0.0333" in str(asked.error)
+    assert "longer than" in str(hung.error)
+    assert quick.value == 1.0
+    assert saved.read_text() == "saved"
+
+
+def test_a_job_whose_process_dies_is_started_again(run, tmp_path):
+    once, always = run(partial(dies_once, tmp_path / "once"), killed, retries=1)
+    assert once.value == 1.0
+    assert "SIGKILL" in str(always.error)
+
+
+def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    monkeypatch.setenv("MARK", "now")  # the fork server may be older than this
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    files = [tmp_path / f"told{number}" for number in range(4)]
+    outcomes = run(*(partial(tells, file) for file in files), n_jobs=None)
+    assert [str(outcome.error) for outcome in outcomes] == ["None"] * 4
+    told = [file.read_text().split() for file in files]
+    assert len({pid for pid, *_ in told}) == 4
+    assert {gpu for _, gpu, *_ in told} == {"5", "7"}
+    assert {(threads, mark) for *_, threads, mark in told} == {("1", "now")}
+    assert "said by the job" in (tmp_path / "0/output.log").read_text()
+
+
+def test_gpus_are_those_that_the_environment_or_the_driver_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc")
+    assert visible_gpus() == ["2", "GPU-abc"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 0\necho 1\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert visible_gpus() == ["0", "1"]
+
+
+def test_the_number_of_jobs_follows_gpus_or_cores(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert Pool(None, 3, None, 0, 1).n_jobs == 6
+    with pytest.raises(ValueError, match="n_jobs must be at most 6"):
+        Pool(7, 3, None, 0, 1)
+    cores = len(os.sched_getaffinity(0))
+    assert Pool(None, 0, None, 0, 1).n_jobs == cores
+    assert Pool(1, 0, None, 0, 1).threads == cores
+    assert Pool(4 * cores, 0, None, 0, 1).threads == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"n_jobs": 0},
+        {"jobs_per_gpu": -1},
+        {"timeout_min": 0},
+        {"retries": 0.5},
+        {"grace_seconds": -1},
+        {"n_jobs": True},
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_its_name(setting):
+    good = {"n_jobs": 1, "jobs_per_gpu": 0, "timeout_min": None, "retries": 0, "grace_seconds": 1}
+    with pytest.raises(ValueError, match=f"^{next(iter(setting))} must"):
+        Pool(**{**good, **setting})
