@@ -32,7 +32,7 @@ vaelab
 """
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
-    "wandb": {"logger"},
+    "wandb": {"logger", "preload"},
     "hydra": {"build", "launch", "sweep", "sentences", "composition", "search_space"},
     "omegaconf": {"build", "launch", "sweep", "sentences", "composition"},
 }
