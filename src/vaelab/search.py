@@ -9,6 +9,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -249,8 +250,9 @@ def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
                 COMMAND_LINE,
             )
         else:
+            number, low, step = type(values.low), Decimal(str(values.low)), Decimal(str(values.step))
             steps = round((values.high - values.low) / values.step)
-            grid[name] = [values.low + index * values.step for index in range(steps + 1)]
+            grid[name] = [number(low + index * step) for index in range(steps + 1)]  # 0.3, where floats add up to more
     return grid
 
 

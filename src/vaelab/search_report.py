@@ -41,7 +41,7 @@ def write_pictures(search: Search) -> None:
         path = search.directory / "optimization_history.png"
         save_search_history(path, values, search.objectives, given_up, title)
     importances = {name: _importances(search, index) for index, name in enumerate(search.objectives)}
-    if all(importances.values()):
+    if len(complete) > len(search.space) and all(importances.values()):  # fewer trials tell of chance only
         path = search.directory / "param_importances.png"
         save_importances(path, importances, f"search {search.directory.name}: importances (fANOVA)")
 
