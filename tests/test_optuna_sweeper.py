@@ -1,6 +1,5 @@
 """A search from the command line: trials are the jobs of a sweep, and its end says what was found."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -119,6 +118,7 @@ def test_too_many_failures_end_a_search(inline, tmp_path, failing):
         (("hydra/sweeper/sampler=tpa",), "did you mean 'tpe'?"),
         (("hydra/sweeper/sampler=grid",), "got an interval for optimizer.lr"),
         (("latent.dim=interval(9,2)",), "latent.dim=interval(9,2) cannot be searched"),
+        (("hydra.sweep.subdir=x${hydra.job.num}",), "got x${hydra.job.num}"),
         (("hydra.sweeper.n_trials=0",), "hydra.sweeper.n_trials must be an integer of at least 1"),
         (("hydra.sweeper.direction=down",), "hydra.sweeper.direction must be one of minimize, maximize"),
         (("hydra.sweeper.metrics=[val/kl,val/elbo]",), "one entry for each of hydra.sweeper.metrics"),
@@ -166,6 +166,16 @@ def test_several_objectives_end_with_a_front(inline, tmp_path):
 PRUNED = ("trainer.epochs=4", "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1")
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_every_pruner_lets_the_first_trial_train_to_its_end(pruner, inline, tmp_path):
+    settings = ("trainer.epochs=2", f"hydra/sweeper/pruner={pruner}", "hydra.sweeper.n_trials=2")
+    code, _, err = inline(*SEARCH, *TINY, LR, *settings)
+    assert code == 0, err
+    first, second = study_of(tmp_path / "sweep").trials
+    assert (first.state.name, len(first.intermediate_values)) == ("COMPLETE", 2)
+    assert len(second.intermediate_values) >= 1
+
+
 @pytest.mark.slow
 def test_a_pruned_run_ends_well(run_py, tmp_path):
     grid = ("hydra/sweeper/sampler=grid", "optimizer.lr=1e-6,1e-5,1e-4,1e-3,1e-2", "hydra.sweeper.sampler.seed=1")
@@ -190,18 +200,16 @@ def test_a_pruned_run_ends_well(run_py, tmp_path):
 
 
 def killed_in_trial_two(folder, *arguments):
-    """Starts a search and kills it, with all its processes, in the midst of its third trial."""
+    """Starts a search and kills it, not its jobs' processes, in the midst of its third trial."""
     command = [sys.executable, ROOT / "run.py", *SEARCH, *arguments]
     log = (folder / "log").open("w")
-    process = subprocess.Popen(
-        command, cwd=folder, env=clean_environment(), stdout=log, stderr=log, start_new_session=True
-    )
+    process = subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=log, stderr=log)
     deadline = time.monotonic() + 120
     while len(read_metrics(folder / "sweep/2")) < 20:
         assert process.poll() is None, (folder / "log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     log.close()
 
@@ -210,7 +218,7 @@ def killed_in_trial_two(folder, *arguments):
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=pool", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")])
 def test_a_search_that_is_killed_goes_on_where_it_was(launcher, run_py, tmp_path):
     asked = (*TINY, *SMALL_STEPS, LR, *PRUNED, "trainer.epochs=20", *launcher, "hydra.sweeper.n_trials=6")
-    asked = (*asked, "hydra.sweeper.sampler.n_startup_trials=3")
+    asked = (*asked, "hydra.sweeper.sampler.n_startup_trials=3", "hydra.sweeper.pruner.n_warmup_steps=5")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()

@@ -46,8 +46,8 @@ def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
     asked = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]
     params = (asked["sweeper"].get("params") or {}).items()
     whole = [*(f"{key}={value}" for key, value in params), *asked["overrides"]["task"]]
-    parsed = OverridesParser.create().parse_overrides(whole)
-    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    latest = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(whole)}
+    keys = {key for key, override in latest.items() if override.is_sweep_override()}
     return [override for override in overrides if override.split("=")[0] in keys]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vaelab.search import Search
 
 COMMAND_LINE = 2
+SUBDIR = "${hydra.job.num}"  # the study finds what became of a trial by its number
 
 
 class OptunaSweeper(Sweeper):
@@ -57,7 +58,7 @@ class OptunaSweeper(Sweeper):
         Raises:
             UserError: if a setting is out of range, or a package is missing.
         """
-        self._check()
+        self._check(config)
         self._objectives = _objectives(self._direction, self._metrics, pruned=bool(self._pruner))
         self.hydra_context = hydra_context
         self.config = config
@@ -74,7 +75,7 @@ class OptunaSweeper(Sweeper):
         from vaelab.search import Sampling, Search, probes  # imports Optuna, which `--help` must not wait for
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        asked = [f"{key}={value}" for key, value in self._params.items()]
+        asked = [f"{key}={'null' if value is None else value}" for key, value in self._params.items()]
         space, fixed = search_space(parser.parse_overrides([*asked, *arguments]))
         kind = get_class(self._sampler["_target_"])
         settings = {key: value for key, value in self._sampler.items() if key != "_target_"}
@@ -91,11 +92,14 @@ class OptunaSweeper(Sweeper):
             OmegaConf.save(self.config, directory / "multirun.yaml")
             self._run(search)
 
-    def _check(self) -> None:
+    def _check(self, config: DictConfig) -> None:
         if find_spec("optuna") is None or find_spec("cmaes") is None:
             raise UserError(
                 "hydra/sweeper=optuna needs packages that are not installed; run: pip install -e '.[hpo]'", COMMAND_LINE
             )
+        subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
+        if subdir != SUBDIR:
+            raise UserError(f"a search must have hydra.sweep.subdir={SUBDIR}, got {subdir}; leave it out", COMMAND_LINE)
         try:
             check_integer("n_trials", self._n_trials, 1)
             check_integer("n_jobs", self._n_jobs, 1)
