@@ -121,23 +121,25 @@ def save_search_history(
     """
     figure, axes = _subplots(len(values), (max(8, 4.5 * len(values)), 4))
     for axis, (name, points) in zip(axes, values.items(), strict=True):
+        better = min if directions[name] == "minimize" else max
+        low, high = _limits([value for _, value in [*points, *pruned]], better)
+        for trials, marker, color, label in (
+            (points, "o", "C0", "finished"),
+            (pruned, "x", "0.5", "pruned, last value"),
+        ):
+            if trials:
+                outside = sum(not low <= value <= high for _, value in trials)
+                label += f" ({outside} beyond the axis)" if outside else ""
+                axis.plot(*zip(*trials, strict=True), marker, color=color, markersize=5, label=label)
         if points:
             numbers, reached = zip(*points, strict=True)
-            better, low, high = _best_and_limits(reached, directions[name])
-            inside = sum(low <= value <= high for value in reached)
-            outside = f", {len(points) - inside} beyond the axis" if inside < len(points) else ""
-            axis.plot(numbers, reached, "o", markersize=4, label=f"finished{outside}")
             best = list(accumulate(reached, better))
-            end = max([*numbers, *(number for number, _ in pruned)])
-            axis.step([*numbers, end], [*best, best[-1]], where="post", linewidth=1.2, label="best so far")
-            axis.set_ylim(low, high)
-        if pruned:
-            axis.plot(*zip(*pruned, strict=True), "x", color="0.6", markersize=5, label="pruned, last value")
-        axis.set(xlabel="trial", ylabel=_with_unit(name))
+            end = max(number for number, _ in [*points, *pruned])
+            axis.step([*numbers, end], [*best, best[-1]], "C1", where="post", linewidth=1.2, label="best so far")
+        axis.set(xlabel="trial", ylabel=_with_unit(name), ylim=(low, high))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-        if axis.lines:
-            axis.legend()
+        axis.legend()
     _save_figure(figure, path, title)
 
 
@@ -154,23 +156,6 @@ def save_importances(path: Path, importances: Mapping[str, Mapping[str, float]],
     _save_figure(figure, path, title)
 
 
-def _best_and_limits(values: Sequence[float], direction: str) -> tuple[Callable[..., float], float, float]:
-    """Which of two values is better, and an axis from the best to thrice as far as the median.
-
-    Without that bound a setting that hardly trains would flatten the differences between the others.
-    """
-    better, worse = (min, max) if direction == "minimize" else (max, min)
-    best, far = better(values), worse(values)
-    bound = best + 3 * (float(np.median(values)) - best)
-    end = bound if abs(far - best) > abs(bound - best) > 0 else far
-    margin = 0.05 * abs(end - best) or 1.0
-    return better, min(best, end) - margin, max(best, end) + margin
-
-
-def _with_unit(metric: str) -> str:
-    return f"{metric}, {'bits' if metric.endswith('bits_per_dim') else 'nats per image'}"
-
-
 def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) -> None:
     """Draw posterior means (N, 2), coloured by label (N,)."""
     figure, (axis,) = _subplots(1, (6.6, 6))
@@ -180,6 +165,23 @@ def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) 
     axis.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     axis.grid(alpha=0.3)
     _save_figure(figure, path, title)
+
+
+def _limits(values: Sequence[float], better: Callable[..., float]) -> tuple[float, float]:
+    """An axis from the best value to the worst, but at most to twice as far from the best as the median is.
+
+    Without that bound a setting that hardly trains would flatten the differences between the others.
+    """
+    best = better(values)
+    distance = max(abs(value - best) for value in values)
+    distance = min(distance, 2 * abs(float(np.median(values)) - best)) or distance or 1.0
+    end = best + distance if better is min else best - distance
+    margin = 0.05 * distance
+    return min(best, end) - margin, max(best, end) + margin
+
+
+def _with_unit(metric: str) -> str:
+    return f"{metric}, {'bits' if metric.endswith('bits_per_dim') else 'nats per image'}"
 
 
 def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
