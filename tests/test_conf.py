@@ -5,10 +5,13 @@ from itertools import product
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
 
 from conftest import ROOT
 from vaelab.build import Builder
 from vaelab.errors import UserError
+from vaelab.launch import register
 from vaelab.signals import StopRequest
 from vaelab.train import Training
 
@@ -35,6 +38,14 @@ def test_every_option_composes_and_builds(option, compose, roots, monkeypatch, t
     builder = Builder(compose(override, *suits), trusted=None)
     builder.experiment()
     builder.logger(tmp_path).finish("finished", {})
+
+
+@pytest.mark.parametrize("launcher", sorted(path.stem for path in (CONF / "hydra/launcher").glob("*.yaml")))
+def test_every_launcher_composes_and_builds(launcher):
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    assert Plugins.instance()._instantiate(config.hydra.launcher)
 
 
 def test_the_sweep_for_wandb_agents_names_keys_that_exist(compose):

@@ -13,12 +13,12 @@ SOURCE = Path(vaelab.__file__).parent
 LAYERS = """
 errors
 ops
-images layers parts records terminal
+images layers parts ranks records terminal
 dataset model posterior prior likelihood scheduler
 vae loader
 objective
 compiled evaluate figures
-checkpoint signals progress state update profiling continuation pruning
+checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures
 train
 build

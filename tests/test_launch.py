@@ -42,6 +42,13 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("seed=abc",), 2, ["seed=abc", "could not be converted to Integer"]),
         (("model.hidden=[1,",), 2, ["model.hidden=[1, must be of the form"]),
         (("hydra.run.dir=/dev/null/run",), 1, ["/dev/null/run could not be written", "hydra.run.dir"]),
+        (("sweep=nowhere", "-m"), 2, ["sweep must name the directory of a sweep", "nowhere"]),
+        (
+            ("hydra/launcher=pool", "hydra.launcher.n_jobs=0", "-m"),
+            1,
+            ["hydra.launcher.n_jobs must be an integer of at"],
+        ),
+        (("hydra/launcher=pol", "-m"), 2, ["hydra/launcher has no option 'pol'; did you mean 'pool'"]),
         (("resume=nowhere",), 1, ["resume must name the directory of a run", "nowhere"]),
         (("optimizer.lr=1e30", "trainer.max_steps=9"), 1, ["loss is not finite at step", "kl = ", "optimizer.lr"]),
     ],
@@ -201,3 +208,24 @@ def test_a_resumed_job_of_a_sweep_keeps_its_name_and_group(inline, tmp_path):
     inline("resume=sweep/1", "trainer.max_steps=3")
     summary = json.loads((tmp_path / "sweep/1/summary.json").read_text())
     assert (summary["name"], summary["group"], summary["step"]) == ("seed=1", "sweep", 3)
+
+
+def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline, tmp_path):
+    sweep = ("-m", *QUICK, "seed=0,1", "trainer.max_steps=1")
+    place = r"hydra.sweep.dir='a sweep\'s'"
+    code, _, err = inline(*sweep, place)
+    assert code == 0, err
+    begun = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+    code, out, err = inline(*sweep, "sweep=a sweep's")
+    assert code == 0, err
+    assert "2 of 2 jobs finished" in out
+    for way in ("sweep=a sweep's", place):
+        code, _, err = inline(*sweep, "optimizer.lr=1", way)
+        assert code == 2
+        assert "was begun with" in err
+        assert "seed=0,1" in err
+    code, _, err = inline(*QUICK, "sweep=a sweep's")
+    assert code == 2
+    assert "needs -m" in err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == begun
+    assert [path.name for path in tmp_path.iterdir()] == ["a sweep's"]

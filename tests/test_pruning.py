@@ -6,7 +6,8 @@ from optuna.pruners import HyperbandPruner, MedianPruner
 from optuna.samplers import RandomSampler
 
 from vaelab.pruning import Pruned, judge, storage_url, validated_metric
-from vaelab.search import Sampling, Search
+from vaelab.sampling import Sampling
+from vaelab.search import Search
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 MEDIAN = MedianPruner(n_startup_trials=1)
@@ -73,7 +74,7 @@ def test_a_study_that_takes_no_more_stops_no_training(search, caplog):
 
 def test_a_pruner_compares_the_loss_or_a_metric_of_the_validation():
     assert validated_metric(None) == "loss"
-    assert validated_metric(["val/elbo"]) == "elbo"
+    assert validated_metric(["val/elbo"]) == validated_metric("val/elbo") == "elbo"
     assert validated_metric(["test/elbo"]) is None
     assert validated_metric(["val/kl", "val/elbo"]) is None
 

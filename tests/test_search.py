@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from conftest import clean_environment
 from vaelab.errors import UserError
-from vaelab.search import Sampling, Search, probes
+from vaelab.sampling import Sampling
+from vaelab.search import Search
 
 SPACE = {"x": FloatDistribution(-3.0, 3.0), "n": IntDistribution(1, 8), "word": CategoricalDistribution(["a", "b"])}
 LOSS = {"loss": "minimize"}
@@ -60,14 +61,6 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(kind, size, tmp_pat
     assert [number for batch in numbers for number in batch] == list(range(4 // size * size, 12))
     assert settings(again) == settings(whole)
     assert len({str(drawn) for drawn in settings(whole)}) == 12
-
-
-def test_another_seed_draws_other_trials(tmp_path):
-    drawn = [
-        Sampling(RandomSampler, {"seed": seed}, SPACE, 1).sampler(number) for seed, number in ((0, 0), (1, 0), (0, 1))
-    ]
-    values = [sampler.sample_independent(None, None, "x", SPACE["x"]) for sampler in drawn]
-    assert len(set(values)) == 3
 
 
 def test_a_batch_to_go_on_with_has_consecutive_numbers_for_the_launcher_counts_on(tmp_path):
@@ -177,37 +170,6 @@ def test_a_grid_visits_every_point_once_and_ends(tmp_path):
     assert len(search.trials) == 2 * 3 * 4
     assert len({str(drawn) for drawn in settings(search)}) == 2 * 3 * 4
     assert {drawn["b"] for drawn in settings(search)} == {0, 2, 4}
-
-
-@pytest.mark.parametrize(
-    ("kind", "space", "objectives", "sentence"),
-    [
-        (GridSampler, SPACE, 1, "got an interval for x"),
-        (CmaEsSampler, {"n": SPACE["n"], "word": SPACE["word"]}, 1, "two or more numbers"),
-        (CmaEsSampler, SPACE, 2, "one objective"),
-    ],
-)
-def test_a_sampler_that_cannot_search_a_space_says_so(kind, space, objectives, sentence):
-    with pytest.raises(UserError, match=sentence):
-        Sampling(kind, {"seed": 0}, space, objectives)
-
-
-def test_a_setting_that_a_sampler_does_not_know_is_a_sentence():
-    with pytest.raises(UserError, match=r"hydra\.sweeper\.sampler: .*'sead'"):
-        Sampling(TPESampler, {"sead": 0}, SPACE, 1)
-
-
-def test_the_probes_name_every_word_of_every_choice():
-    space = {
-        **SPACE,
-        "model": CategoricalDistribution(["mlp", "conv", "[8]"]),
-        "b": CategoricalDistribution(list(range(9))),
-    }
-    found = probes(space)
-    assert len(found) == 3
-    assert {probe["model"] for probe in found} == {"mlp", "conv", "[8]"}
-    assert {probe["word"] for probe in found} == {"a", "b"}
-    assert all(probe.keys() == space.keys() for probe in found)
 
 
 WRITER = """

@@ -8,7 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 
 from fakes import pixels
-from vaelab.search import Sampling, Search
+from vaelab.sampling import Sampling
+from vaelab.search import Search
 from vaelab.search_report import write_best, write_pictures
 from vaelab.search_space import as_overrides
 

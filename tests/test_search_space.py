@@ -5,7 +5,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from vaelab.errors import UserError
-from vaelab.search_space import as_overrides, search_space
+from vaelab.search_space import as_overrides, probes, search_space
 
 PARSER = OverridesParser.create()
 
@@ -89,3 +89,17 @@ def test_values_are_read_back_by_hydra_as_they_were():
     space, _ = space_of(words)
     lines = [as_overrides({"x": choice})[0] for choice in space["x"].choices]
     assert [override.value() for override in PARSER.parse_overrides(lines)] == values
+
+
+def test_the_probes_name_every_word_of_every_choice():
+    space = {
+        "x": FloatDistribution(-3.0, 3.0),
+        "word": CategoricalDistribution(["a", "b"]),
+        "model": CategoricalDistribution(["mlp", "conv", "[8]"]),
+        "b": CategoricalDistribution(list(range(9))),
+    }
+    found = probes(space)
+    assert len(found) == 3
+    assert {probe["model"] for probe in found} == {"mlp", "conv", "[8]"}
+    assert {probe["word"] for probe in found} == {"a", "b"}
+    assert all(probe.keys() == space.keys() for probe in found)

@@ -117,3 +117,24 @@ def test_outside_the_main_thread_no_handler_is_touched(handlers):
 
 def test_an_interruption_that_comes_from_another_process_is_whole():
     assert pickle.loads(pickle.dumps(Interrupted(15))).signum == 15
+
+
+def test_a_schedulers_signal_is_held_back_where_it_is_handled_and_then_passed_on():
+    passed_on = []
+    before = signal.signal(signal.SIGUSR2, lambda signum, frame: passed_on.append(signum))
+    try:
+        with pytest.raises(Interrupted) as raised, StopRequest() as stop:
+            send(signal.SIGUSR2)
+            assert passed_on == []
+            stop.check()
+        assert raised.value.signum == signal.SIGUSR2
+        send(signal.SIGUSR2)
+        assert passed_on == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_schedulers_signal_that_nobody_handles_is_left_alone():
+    assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
+    with StopRequest():
+        assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL

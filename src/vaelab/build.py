@@ -20,6 +20,7 @@ from vaelab.images import Dataset
 from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator
+from vaelab.ranks import ALONE, Ranks
 from vaelab.train import Experiment
 from vaelab.vae import VAE
 
@@ -62,12 +63,12 @@ class Builder:
         self.config = config
         self.trusted = None if trusted is None else tuple(trusted)
 
-    def experiment(self) -> Experiment:
-        """Everything a training needs; UserError where the config makes no sense."""
+    def experiment(self, ranks: Ranks = ALONE) -> Experiment:
+        """Everything a training needs, on the device of this rank; UserError where the config makes no sense."""
         trainer = self.part("trainer")
         seed = self.config["seed"]
         _translated("", lambda: check_integer("seed", seed, 0))
-        device = pick_device(trainer.device)
+        device = pick_device(trainer.device, ranks)
         objective = self.part("objective")
         schedule = self.part("scheduler")
         dataset = self.dataset()
@@ -167,13 +168,18 @@ def check_support(config: Config, vae: VAE, dataset: Dataset) -> None:
         )
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name, or with `auto` the best there is; UserError if it is absent."""
+def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """The device of that name, or with `auto` the best there is; UserError if it is absent.
+
+    Of several ranks each has the GPU of its number on its machine, or else the CPU.
+    """
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    if not ranks.alone:
+        return _rank_device(name, ranks)
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, index = str(name).partition(":")
@@ -183,6 +189,22 @@ def pick_device(name: str) -> torch.device:
         there = ", ".join(kind for kind, there in available.items() if there)
         raise UserError(f"trainer.device={name} is not on this machine, which has {there}; use trainer.device=auto")
     return torch.device(name)
+
+
+def _rank_device(name: str, ranks: Ranks) -> torch.device:
+    if name not in ("auto", "cuda", "cpu"):
+        raise UserError(f"trainer.device must be auto, cuda or cpu with {ranks.size} ranks, got {name}")
+    gpus = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if ranks.local_rank >= gpus:
+        raise UserError(
+            f"each rank needs a GPU of its own, and this machine has {gpus}; start torchrun with "
+            f"--nproc-per-node={gpus or 1}, or use trainer.device=cpu"
+        )
+    device = torch.device("cuda", ranks.local_rank)
+    torch.cuda.set_device(device)  # NCCL wants it to be the current one
+    return device
 
 
 def _locate(target: str) -> Any:

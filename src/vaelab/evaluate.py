@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from vaelab.images import Dataset
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, uniform_like, unit_interval
 from vaelab.parts import MASS
+from vaelab.ranks import ALONE, Ranks
 from vaelab.vae import VAE
 
 
@@ -25,6 +27,7 @@ def evaluate(
     images: Tensor,
     batch_size: int,
     between_batches: Callable[[], None] = nothing,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Means over the images, in nats per image, with the same noise at every call.
 
@@ -35,17 +38,21 @@ def evaluate(
         images: (N, C, H, W) uint8 on the device of the model.
         batch_size: images at a time; the noise depends on it.
         between_batches: called before each batch; may raise.
+        ranks: share the batches, and all get the means.
 
     Returns:
         `elbo`, `reconstruction`, `kl`, `loss`, and `bits_per_dim` where the likelihood gives probabilities of pixels.
     """
     sums: dict[str, Tensor] = {}
-    for x, noise in _batches(dataset, images, batch_size, between_batches):
+    for x, noise in _batches(dataset, images, batch_size, between_batches, ranks):
         eps = torch.randn(objective.samples, len(x), vae.latent_dim, generator=noise, device=x.device)
         loss, terms = objective(vae(x, eps))
         for name, value in {**terms, "loss": loss}.items():
             sums[name] = sums.get(name, 0) + value * len(x)
-    means = {name: total.item() / len(images) for name, total in sums.items()}
+    means: dict[str, float] = {}
+    for found in ranks.gather({name: total.item() for name, total in sums.items()}):
+        for name, total in found.items():
+            means[name] = means.get(name, 0.0) + total / len(images)
     if vae.likelihood.supports[dataset.support] == MASS:
         means["bits_per_dim"] = bits_per_dim(-means["elbo"], math.prod(images.shape[1:]))
     return means
@@ -60,7 +67,7 @@ def log_likelihood(
     It rises to log p(x) as K = `samples` grows (Burda et al., 2016).
     """
     total = 0.0
-    for x, noise in _batches(dataset, images, batch_size, nothing):
+    for x, noise in _batches(dataset, images, batch_size, nothing, ALONE):
         log_weights = []  # (K', B) each
         for first in range(0, samples, samples_at_once):
             k = min(samples_at_once, samples - first)
@@ -71,9 +78,9 @@ def log_likelihood(
 
 
 def _batches(
-    dataset: Dataset, images: Tensor, batch_size: int, between_batches: Callable[[], None]
+    dataset: Dataset, images: Tensor, batch_size: int, between_batches: Callable[[], None], ranks: Ranks
 ) -> Iterator[tuple[Tensor, torch.Generator]]:
-    for index, batch in enumerate(images.split(batch_size)):
+    for index, batch in islice(enumerate(images.split(batch_size)), ranks.rank, None, ranks.size):
         between_batches()
         noise = generator(0, "evaluate", index, batch.device)
         x = unit_interval(batch)

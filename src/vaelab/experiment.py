@@ -17,7 +17,9 @@ from vaelab import checkpoint
 from vaelab.build import Builder
 from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate
+from vaelab.logger import NoLogger
 from vaelab.pruning import AfterValidation, Pruned
+from vaelab.ranks import current
 from vaelab.records import read_summary, write_summary, write_text
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
@@ -60,7 +62,8 @@ def run_experiment(
         Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
     """
     started = time.perf_counter()
-    if not resumed and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
+    ranks = current()
+    if not resumed and ranks.first and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
         raise UserError(
             f"{run_dir} holds a run already; go on with it by resume={run_dir}, or choose another directory"
         )
@@ -75,6 +78,8 @@ def run_experiment(
     }
 
     def begin() -> None:
+        if not ranks.first:
+            return
         write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
         write_summary(run_dir, summary)
 
@@ -85,10 +90,10 @@ def run_experiment(
         logger = None
         try:
             builder = Builder(config, trusted)
-            logger = builder.logger(run_dir)
+            logger = builder.logger(run_dir) if ranks.first else NoLogger()
             logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
-            experiment = builder.experiment()
-            training = Training(experiment, logger, run_dir, stop, after_validation)
+            experiment = builder.experiment(ranks)
+            training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
             if resumed:
                 training.restore()
                 if any(override.startswith(SCORING) for override in overrides):
@@ -96,12 +101,12 @@ def run_experiment(
                 begun = True
                 begin()
             status = _train(training)
-            metrics, best_epoch = _final_metrics(training, experiment, stop, tested=status == "finished")
+            metrics, best_epoch = _final_metrics(training, experiment, tested=status == "finished")
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": one_line(error) or type(error).__name__}
             summary["seconds"] = before.get("seconds", 0) + round(time.perf_counter() - started, 2)
-            if begun:
+            if begun and ranks.first:
                 write_summary(run_dir, summary, tolerant=True)
             if logger is not None:
                 logger.finish(summary["status"], {})
@@ -114,6 +119,7 @@ def run_experiment(
             "best_epoch": best_epoch,
             "epochs": training.epochs_done,
             "step": progress.step,
+            "ranks": ranks.size,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
             "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
             "training_seconds": round(progress.seconds, 2),
@@ -121,9 +127,11 @@ def run_experiment(
         }
         if status == "finished":
             logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
-        write_summary(run_dir, summary)
+        if ranks.first:
+            write_summary(run_dir, summary)
         logger.finish(status, {**metrics, "best_epoch": best_epoch})
-    _print_table(run_dir, summary)
+    if ranks.first:
+        _print_table(run_dir, summary)
     return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
 
 
@@ -138,32 +146,34 @@ def _train(training: Training) -> str:
     return "finished"
 
 
-def _final_metrics(
-    training: Training, experiment: Experiment, stop: StopRequest, tested: bool
-) -> tuple[dict[str, float], int]:
+def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> tuple[dict[str, float], int]:
     """Training means of the last epoch, validation and, if wanted, test metrics of the best checkpoint, and its epoch.
 
     A run that was given up is not tested: a test is for runs that are compared in the end.
     """
-    best = checkpoint.load(training.run_dir / "checkpoints" / "best.pt")
+    best = training.ranks.from_first(lambda: checkpoint.load(training.run_dir / "checkpoints" / "best.pt"))
     if best is None:
         raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
     by_split = {"train": training.progress.train, "val": best["val"]}
     if tested:
-        by_split["test"] = _test(training, experiment, best["vae"], stop)
+        by_split["test"] = _test(training, experiment, best["vae"])
     metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
     return metrics, best["epoch"]
 
 
-def _test(
-    training: Training, experiment: Experiment, weights: Mapping[str, torch.Tensor], stop: StopRequest
-) -> dict[str, float]:
+def _test(training: Training, experiment: Experiment, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
     model = training.model
     model.load_state_dict(weights)
     model.eval()
     images = experiment.dataset.test().images.to(training.device)
     test = evaluate(
-        model, experiment.objective, experiment.dataset, images, experiment.trainer.eval_batch_size, stop.check
+        model,
+        experiment.objective,
+        experiment.dataset,
+        images,
+        experiment.trainer.eval_batch_size,
+        training.may_stop,
+        training.ranks,
     )
     if not math.isfinite(test["loss"]):
         raise UserError(f"the test loss of the best epoch is not finite ({test}); try a smaller optimizer.lr")

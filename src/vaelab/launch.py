@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing import current_process
@@ -19,10 +20,12 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from vaelab import ranks
 from vaelab.continuation import begun, result
 from vaelab.errors import UserError
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
@@ -65,9 +68,11 @@ def main(conf: Path) -> None:
     register()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
+        _join_ranks()
         sys.argv[1:] = _with_sweep_dir(sys.argv[1:])
         config_name = _config_name(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
+        ranks.leave()
         code = 0
     except BaseException as error:
         if stack_wanted and not isinstance(error, SystemExit):
@@ -75,13 +80,17 @@ def main(conf: Path) -> None:
         code = _explain(error, conf)
     finally:
         signal.signal(signal.SIGTERM, before)
-    SweepReport.finish()
+    sweep_dir = SweepReport.finish()
+    if sweep_dir is not None and code != 0:
+        again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+        command = shlex.join(["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"])
+        print(f"vaelab: go on with the jobs that have not finished: {command}", file=sys.stderr)
     sys.exit(code)
 
 
 def register() -> None:
     """Make known to Hydra what `conf/config.yaml` asks for: the typed root and the resolver of run directories."""
-    OmegaConf.register_new_resolver("run_dir", unique_run_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_dir", _shared_run_dir, use_cache=True, replace=True)
     ConfigStore.instance().store(name="root", node=Root)
 
 
@@ -104,7 +113,7 @@ def job(config: DictConfig) -> float:
             plain["choices"] = _choices(hydra_config)
         name = run_dir.name if sweep_dir is None else ",".join(varied(sweep_dir, overrides)) or f"job {run_dir.name}"
         group = None if sweep_dir is None else sweep_dir.name
-        with only_writer(run_dir):
+        with only_writer(run_dir) if ranks.current().first else nullcontext():
             if sweep_dir is not None and (run_dir / "config.yaml").exists():
                 plain, trusted = begun(run_dir, plain, overrides)
                 overrides, resumed = [], True
@@ -124,7 +133,7 @@ def job(config: DictConfig) -> float:
         log.debug("%s", "".join(traceback.format_exception(error)))
         if isinstance(error, SystemExit):  # code of a part that exits must not end the other jobs of a sweep
             error = UserError(f"the run called sys.exit({error.code!r}); its run.log says where")
-        if not (run_dir / "summary.json").exists():
+        if ranks.current().first and not (run_dir / "summary.json").exists():
             write_summary(run_dir, {"status": "failed", "overrides": overrides, "error": str(error)})
         if sweep_dir is None:
             raise SingleRunError(error) from error
@@ -146,6 +155,9 @@ def _judge(hydra_config: Any, sweep_dir: Path) -> AfterValidation | None:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     """Outside a run, which answers signals itself, SIGTERM ends the process as an error does: with its report."""
+    reporting = sys.exc_info()[0] is not None
+    if reporting and not ranks.current().alone:
+        return  # torchrun asks it of every rank once one has ended, and this one is about to say why
     raise Interrupted(signum)
 
 
@@ -154,16 +166,33 @@ def unique_run_dir(parent: str) -> str:
     return f"{parent}/{datetime.now():%Y%m%d_%H%M%S}-{secrets.token_hex(4)}"
 
 
+def _shared_run_dir(parent: str) -> str:
+    return ranks.current().from_first(lambda: unique_run_dir(parent))
+
+
+def _join_ranks() -> None:
+    """Connect with the processes that torchrun started beside this one; all but the first are silent."""
+    found = ranks.join()
+    if not found.alone and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv):
+        raise UserError(
+            "the ranks of torchrun train one run, got a sweep (-m); start python run.py -m without torchrun"
+        )
+    if not found.first:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        logging.disable()
+
+
 def _with_sweep_dir(arguments: list[str]) -> list[str]:
     """The arguments with `sweep=DIR`, which goes on with a sweep, as Hydra knows it."""
     keys = ("sweep=", "hydra.sweep.dir=")
     given = [argument for argument in arguments if argument.startswith(keys)]
     if not given:
         return arguments
-    sweep_dir = Path(given[-1].partition("=")[2])
+    by_hydra = given[-1].startswith("hydra.")
+    sweep_dir = Path(_value(given[-1]) if by_hydra else given[-1].removeprefix("sweep="))
     is_sweep = (sweep_dir / "multirun.yaml").is_file()
     others = [argument for argument in arguments if argument not in given]
-    if given[-1].startswith("sweep="):
+    if not by_hydra:
         if not is_sweep:
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
         if not {"-m", "--multirun"} & set(others):
@@ -179,15 +208,17 @@ def _with_sweep_dir(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def _value(override: str) -> str:
+    return str(OverridesParser.create().parse_override(override).value())
+
+
 def _config_name(arguments: list[str]) -> str:
     """The config to compose: `conf/config.yaml`, or that of the run named by `resume=`."""
     resumes = [argument.split("=", 1)[1] for argument in arguments if argument.lstrip("+").startswith("resume=")]
     if not resumes or resumes[-1] in ("", "null"):
         return "config"
     run_dir = Path(resumes[-1])
-    if not (run_dir / "config.yaml").is_file():
-        raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    saved = yaml.safe_load(ranks.current().from_first(lambda: _saved_config(run_dir)))
     if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
         raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
     known = Root.__dataclass_fields__.keys()
@@ -200,6 +231,12 @@ def _config_name(arguments: list[str]) -> str:
     node = {"defaults": defaults, **saved, "resume": None, "trust": [], "hydra": settings}
     ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
     return "resumed"
+
+
+def _saved_config(run_dir: Path) -> str:
+    if not (run_dir / "config.yaml").is_file():
+        raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
+    return (run_dir / "config.yaml").read_text()
 
 
 def _choices(hydra_config: Any) -> dict[str, str]:
@@ -220,6 +257,8 @@ def _explain(error: BaseException, conf: Path) -> int:
     if isinstance(error, Interrupted):
         return 128 + error.signum
     text, code = sentence(error, conf)
+    if not ranks.current().may_say(text or repr(error), error):
+        return code
     if text is None:
         traceback.print_exception(error)
     else:

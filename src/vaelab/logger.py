@@ -147,6 +147,24 @@ class Logger:
             self._wandb_run = None
 
 
+class NoLogger:
+    """Stands in for a `Logger` where another process logs the run."""
+
+    position = 0
+
+    def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
+        """Nothing."""
+
+    def log(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def rewind(self, position: int) -> None:
+        """Nothing."""
+
+    def finish(self, status: str, summary: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
 def _has_key() -> bool:
     import wandb
 

@@ -7,11 +7,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressBar:
-    """Epoch, ELBO, images/s and the time left; nothing where standard error is no terminal."""
+    """Epoch, ELBO, images/s and the time left; nothing unless it is wanted and standard error is a terminal."""
 
-    def __init__(self, total_steps: int, total_epochs: int) -> None:
+    def __init__(self, total_steps: int, total_epochs: int, wanted: bool = True) -> None:
         console = Console(stderr=True)
-        self.visible = console.is_terminal
+        self.visible = wanted and console.is_terminal
         self._total_epochs = total_epochs
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),

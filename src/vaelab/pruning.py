@@ -36,10 +36,11 @@ def open_storage(url: str) -> "RDBStorage":
     return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
-def validated_metric(metrics: Sequence[str] | None) -> str | None:
+def validated_metric(metrics: str | Sequence[str] | None) -> str | None:
     """What of a validation a pruner compares: the loss where a search names no metric, None if it cannot tell."""
     if metrics is None:
         return "loss"
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     return metrics[0].removeprefix("val/") if len(metrics) == 1 and metrics[0].startswith("val/") else None
 
 

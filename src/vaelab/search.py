@@ -1,81 +1,29 @@
 """A search with Optuna: it draws trials, is told their values, and goes on where it was interrupted.
 
-The study in the database is the search's whole state. A trial is drawn as a function of (seed, its number, the trials
-before), so a search that goes on draws what an uninterrupted one would have drawn.
+The study in the database is its whole state; what became of a trial is in the run directory of the same number.
 """
 
 import json
 import logging
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from vaelab.errors import UserError
 from vaelab.pruning import open_storage, storage_url
 from vaelab.records import read_summary
+from vaelab.sampling import Sampling
 
 log = logging.getLogger(__name__)
 
 ASKED = "asked"  # the study's attribute with what was searched for
-COMMAND_LINE = 2
-
-
-class Sampling:
-    """How trials are drawn.
-
-    Args:
-        kind: of Optuna's samplers.
-        settings: its keywords, with a `seed` perhaps.
-        space: what is varied.
-        objectives: how many there are.
-
-    Raises:
-        UserError: if this kind cannot search that space.
-    """
-
-    def __init__(
-        self,
-        kind: type[BaseSampler],
-        settings: Mapping[str, Any],
-        space: Mapping[str, BaseDistribution],
-        objectives: int,
-    ) -> None:
-        self._kind = kind
-        self._settings = dict(settings)
-        self.grid = _grid(space) if issubclass(kind, GridSampler) else None
-        numbers = [name for name, values in space.items() if not isinstance(values, CategoricalDistribution)]
-        if issubclass(kind, CmaEsSampler) and (len(numbers) < 2 or objectives > 1):
-            raise UserError(
-                f"hydra/sweeper/sampler=cmaes must have two or more numbers to vary and one objective, "
-                f"got {len(numbers)} and {objectives}; choose tpe",
-                COMMAND_LINE,
-            )
-        try:
-            self.sampler(0)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"hydra.sweeper.sampler: {error}", COMMAND_LINE) from error
-
-    def sampler(self, number: int) -> BaseSampler:
-        """The sampler that draws the trial of that number."""
-        settings = self._settings
-        if self.grid is not None:
-            settings = {**settings, "search_space": self.grid}  # its seed orders all trials: the same for each
-        elif settings.get("seed") is not None:
-            seed = np.random.SeedSequence((settings["seed"], number)).generate_state(1)[0]
-            settings = {**settings, "seed": int(seed)}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self._kind(**settings)
 
 
 class Search:
@@ -224,36 +172,6 @@ class Search:
         if len(self.objectives) > 1:
             return f" ({len(best)} on the Pareto front)"
         return f" (best {best[0].values[0]:.2f}, trial {best[0].number})"
-
-
-def probes(space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
-    """A few settings in which every word of every choice occurs, to see that each composes."""
-    lists = {
-        name: list(values.choices) if isinstance(values, CategoricalDistribution) else [values.low]
-        for name, values in space.items()
-    }
-    # an option may be misspelt, a number not
-    most = max((len(values) for values in lists.values() if any(isinstance(value, str) for value in values)), default=1)
-    return [{name: values[index % len(values)] for name, values in lists.items()} for index in range(most)]
-
-
-def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
-    """Every value of every variable; UserError for an interval, which has no list of values."""
-    grid = {}
-    for name, values in space.items():
-        if isinstance(values, CategoricalDistribution):
-            grid[name] = list(values.choices)
-        elif values.step is None:
-            raise UserError(
-                f"hydra/sweeper/sampler=grid must have choices or ranges, got an interval for {name}; write "
-                f"{name}=range(FROM,TO,STEP), or choose tpe",
-                COMMAND_LINE,
-            )
-        else:
-            number, low, step = type(values.low), Decimal(str(values.low)), Decimal(str(values.step))
-            steps = round((values.high - values.low) / values.step)
-            grid[name] = [number(low + index * step) for index in range(steps + 1)]  # 0.3, where floats add up to more
-    return grid
 
 
 def _neighbours(trials: Sequence[FrozenTrial], size: int) -> Iterator[list[FrozenTrial]]:

@@ -38,6 +38,19 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in settings.items()]
 
 
+def probes(space: Mapping[str, "BaseDistribution"]) -> list[dict[str, Any]]:
+    """A few settings in which every word of every choice occurs, to see that each composes."""
+    from optuna.distributions import CategoricalDistribution
+
+    lists = {
+        name: list(values.choices) if isinstance(values, CategoricalDistribution) else [values.low]
+        for name, values in space.items()
+    }
+    # an option may be misspelt, a number not
+    most = max((len(values) for values in lists.values() if any(isinstance(value, str) for value in values)), default=1)
+    return [{name: values[index % len(values)] for name, values in lists.items()} for index in range(most)]
+
+
 def distribution(override: Override) -> "BaseDistribution":
     """What values an override may take: numbers between bounds (both among them), evenly spaced ones, or a list.
 

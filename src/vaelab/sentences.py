@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.errors import UserError, nearest, one_line
@@ -29,6 +29,8 @@ def sentence(error: BaseException, conf: Path) -> tuple[str | None, int]:
 
 
 def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
+        error = error.__cause__  # of a launcher or a sweeper
     if isinstance(error, UserError):
         yield f"{error}{_origin(error, conf)}", error.exit_code
     if isinstance(error, MissingConfigException):

@@ -32,11 +32,13 @@ class SweepReport(Callback):
         self.finish()
 
     @classmethod
-    def finish(cls) -> None:
-        """Report on the sweep that has not been reported on, if there is one and it ran a job."""
+    def finish(cls) -> Path | None:
+        """Report on the sweep that has not been reported on, if there is one and it ran a job; return its directory."""
         directory, cls.unfinished = cls.unfinished, None
-        if directory is not None and any(directory.glob("*/summary.json")):
-            report(directory)
+        if directory is None or not any(directory.glob("*/summary.json")):
+            return None
+        report(directory)
+        return directory
 
 
 def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:

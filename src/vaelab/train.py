@@ -19,16 +19,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaelab import checkpoint
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
-from vaelab.evaluate import evaluate
+from vaelab.evaluate import evaluate, nothing
 from vaelab.figures import save_curves
 from vaelab.images import Dataset
 from vaelab.loader import Loader
-from vaelab.logger import Logger
+from vaelab.logger import Logger, NoLogger
 from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
 from vaelab.progress import ProgressBar
 from vaelab.pruning import AfterValidation
+from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
@@ -120,15 +121,17 @@ class Training:
         logger: where metrics and pictures go.
         run_dir: where checkpoints and pictures are kept.
         stop: asked between two steps.
+        ranks: train together; the first alone writes.
         after_validation: called with the epoch's number and its validation metrics when a checkpoint has them.
     """
 
     def __init__(
         self,
         experiment: Experiment,
-        logger: Logger,
+        logger: Logger | NoLogger,
         run_dir: Path,
         stop: StopRequest,
+        ranks: Ranks = ALONE,
         after_validation: AfterValidation | None = None,
     ) -> None:
         self.vae = vae = experiment.vae
@@ -140,8 +143,12 @@ class Training:
         self.logger = logger
         self.run_dir = run_dir
         self.stop = stop
+        self.ranks = ranks
         self.after_validation = after_validation
+        # between two batches or pictures a rank would stop alone
+        self.may_stop = stop.check if ranks.alone else nothing
         self.device = next(vae.parameters()).device
+        ranks.copy_from_first(vae.state_dict().values())  # a network of one's own may draw its weights otherwise
         self.average = None
         if trainer.ema is not None:
             self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema), use_buffers=True)
@@ -161,6 +168,7 @@ class Training:
             trainer.compile,
             trainer.batch_size,
             self.total_steps,
+            ranks,
         )
 
     @property
@@ -171,8 +179,8 @@ class Training:
     def run(self) -> None:
         """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
         progress = self.progress
-        profiler = StepProfiler(self.run_dir, self.trainer.profile)
-        with ProgressBar(self.total_steps, self.trainer.epochs) as bar, profiler:
+        profiler = StepProfiler(self.run_dir, self.trainer.profile and self.ranks.first)
+        with ProgressBar(self.total_steps, self.trainer.epochs, self.ranks.first) as bar, profiler:
             try:
                 while progress.reported_step < self.total_steps:
                     self.vae.train()
@@ -185,14 +193,16 @@ class Training:
                         if due:
                             self._report_interval(grad_norm, bar)
                         profiler.step()
-                        self.stop.check()
+                        self._check_stop()
                     self._stop_clock()
                     profiler.stop()
                     self._report_interval(None, bar)
                     self._report_epoch(bar)
-            except Interrupted:
+            except (Interrupted, RankLostError) as error:
                 self._stop_clock()
                 self.save()
+                if isinstance(error, RankLostError):
+                    raise RankLostError(f"{error}; go on with resume={self.run_dir}") from error
                 raise
 
     def step(self, batch: Tensor, want_grad_norm: bool = False) -> Tensor | None:
@@ -220,6 +230,8 @@ class Training:
         self._require_finite_weights()
         meter = self.meter.state()
         self._require_finite_sums(meter["sums"])
+        if not self.ranks.first:
+            return
         checkpoint.save(
             self.run_dir / "checkpoints" / "last.pt",
             {
@@ -238,7 +250,7 @@ class Training:
         Raises:
             UserError: if the checkpoint does not fit the model or the optimizer.
         """
-        state = checkpoint.load(self.run_dir / "checkpoints" / "last.pt")
+        state = self.ranks.from_first(lambda: checkpoint.load(self.run_dir / "checkpoints" / "last.pt"))
         if state is None:
             self.logger.rewind(0)
             return
@@ -264,6 +276,11 @@ class Training:
             log.info("nothing is left to train; ask for more with trainer.epochs or trainer.max_steps")
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
+
+    def _check_stop(self) -> None:
+        """Raise Interrupted, on all ranks after the same step, if a signal has come to one of them."""
+        if signum := self.ranks.largest(self.stop.signum or 0):
+            raise Interrupted(signum)
 
     def _require_finite_sums(self, sums: Mapping[str, float]) -> None:
         # on the CPU every step has been asked already
@@ -327,9 +344,9 @@ class Training:
         val: dict[str, float] = {}
         if due(trainer.evaluate_every) and len(self.dataset.val.images):
             val = self._evaluate(self.dataset.val.images)
-        wants_pictures = trainer.pictures_every and due(trainer.pictures_every)
+        wants_pictures = self.ranks.first and trainer.pictures_every and due(trainer.pictures_every)
         if wants_pictures:
-            pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.stop.check)
+            pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.may_stop)
             self.logger.log_pictures(pictures, progress.step, self.epochs_done)
 
         # From here to the checkpoint no signal is answered: what is logged and what is saved belong together.
@@ -347,18 +364,19 @@ class Training:
         if progress.position >= len(self.loader.images):
             progress.epoch, progress.position = number, 0
             progress.epoch_sums, progress.epoch_images, progress.epoch_seconds = {}, 0, 0.0
-        if is_best:
+        if is_best and self.ranks.first:
             self._save_best(number)
         if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
-        if last or (wants_pictures and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS):
+        curves_due = wants_pictures and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS
+        if self.ranks.first and (last or curves_due):
             self._curves_drawn = time.perf_counter()
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
             )
         if val and self.after_validation is not None:
             self.after_validation(number, val)
-        self.stop.check()
+        self._check_stop()
 
     def _evaluate(self, images: Tensor) -> dict[str, float]:
         metrics = evaluate(
@@ -367,7 +385,8 @@ class Training:
             self.dataset,
             images.to(self.device),
             self.trainer.eval_batch_size,
-            self.stop.check,
+            self.may_stop,
+            self.ranks,
         )
         if not math.isfinite(metrics["loss"]):
             raise UserError(f"the validation loss is not finite after step {self.progress.step} ({metrics}); {ADVICE}")

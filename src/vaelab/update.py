@@ -1,4 +1,4 @@
-"""One training step on one batch: eager, which is the reference, or as one compiled graph."""
+"""One training step on one batch: eager, which is the reference, as one compiled graph, or shared among ranks."""
 
 import logging
 import math
@@ -11,6 +11,7 @@ from torch import Tensor
 from vaelab.compiled import CompiledStep, has_moments, is_adam, pays
 from vaelab.errors import UserError, one_line
 from vaelab.objective.elbo import ELBO
+from vaelab.ranks import ALONE, Ranks
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,10 @@ class Update:
         compile: true, false, or `auto`, which compiles where it pays.
         batch_size: of all batches but the last of an epoch.
         total_steps: of the run.
+        ranks: share each batch; a shared step is eager.
 
     Raises:
-        UserError: if compiling is asked for and the optimizer is none that can be.
+        UserError: if compiling is asked for and the optimizer is none that can be, or there are several ranks.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Update:
         compile: bool | str,
         batch_size: int,
         total_steps: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.vae = vae
         self.objective = objective
@@ -52,15 +55,22 @@ class Update:
         self.pixels = pixels
         self.grad_clip = grad_clip
         self.batch_size = batch_size
+        self.ranks = ranks
         self.device = next(vae.parameters()).device
         self.compile_seconds = 0.0
         self._must_compile = compile is True
-        self._compile = pays(vae, optimizer, total_steps, self.device) if compile == "auto" else compile
+        if compile == "auto":
+            compile = ranks.alone and pays(vae, optimizer, total_steps, self.device)
+        self._compile = compile
         self._compiled: CompiledStep | None = None
         if self._must_compile and not is_adam(optimizer):
             raise UserError(
                 f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
                 f"{type(optimizer).__name__}; choose one of them, or trainer.compile=auto"
+            )
+        if self._must_compile and not ranks.alone:
+            raise UserError(
+                f"trainer.compile=true is for a single process, got {ranks.size} ranks; use trainer.compile=auto"
             )
 
     def __call__(
@@ -93,17 +103,37 @@ class Update:
     def _eager(
         self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int, want_grad_norm: bool
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        trace = self.vae(self.pixels(batch, uniform), eps)
-        loss, terms = self.objective(trace, torch.full((), float(step), device=self.device))
-        values = {"loss": loss, **terms}
-        self.optimizer.zero_grad()
-        loss.backward()
+        backward = self._backward if self.ranks.alone else self._shared_backward
+        values = backward(batch, uniform, eps, step)
         grad_norm = None
         if want_grad_norm or self.grad_clip is not None:
             grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), self.grad_clip or math.inf)
         require_finite(values, step)
         self.optimizer.step()
         return values, grad_norm
+
+    def _backward(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
+        """Leave the gradient of the loss in the parameters; return the loss with its terms."""
+        trace = self.vae(self.pixels(batch, uniform), eps)
+        loss, terms = self.objective(trace, torch.full((), float(step), device=self.device))
+        self.optimizer.zero_grad()
+        loss.backward()
+        return {"loss": loss, **terms}
+
+    def _shared_backward(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
+        """The same, each rank with its share of the batch: a mean over images is the weighted sum of the shares'."""
+        rows = self.ranks.share(len(batch))
+        weight = (rows.stop - rows.start) / len(batch)
+        if weight == 0:
+            rows = slice(1)  # without an image there would be no mean to weight
+        values = self._backward(batch[rows], None if uniform is None else uniform[rows], eps[:, rows], step)
+        trained = [parameter for parameter in self.vae.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in trained]
+        summed = self.ranks.weighted_sum([*values.values(), *gradients], weight)
+        for parameter, gradient in zip(trained, summed[len(values) :], strict=True):
+            parameter.grad = gradient
+        # copied, for they are kept until they are reported, and they are views of all that was summed
+        return {name: value.clone() for name, value in zip(values, summed, strict=False)}
 
     def _first_compiled(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
         """Compile and make the step; eager, from here on, where that fails and was not insisted on."""

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from vaelab.errors import UserError, check_choice, check_integer, check_number
 from vaelab.pruning import validated_metric
 from vaelab.records import only_writer
-from vaelab.search_space import as_overrides, search_space
+from vaelab.search_space import as_overrides, probes, search_space
 
 if TYPE_CHECKING:
     from vaelab.search import Search
@@ -72,7 +72,8 @@ class OptunaSweeper(Sweeper):
         Raises:
             UserError: if the search cannot be made of them, too many trials failed, or all did.
         """
-        from vaelab.search import Sampling, Search, probes  # imports Optuna, which `--help` must not wait for
+        from vaelab.sampling import Sampling  # imports Optuna, which `--help` must not wait for
+        from vaelab.search import Search
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         asked = [f"{key}={'null' if value is None else value}" for key, value in self._params.items()]

@@ -1,0 +1,49 @@
+"""A job that finds a run in its directory: the same one is gone on with, any other is refused."""
+
+import pytest
+import yaml
+
+from vaelab.continuation import begun, result
+from vaelab.errors import UserError
+from vaelab.records import write_summary
+
+CONFIG = {"seed": 1, "resume": None, "trust": ["mine"], "optimizer": {"lr": 1e-05}}
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    write_summary(tmp_path, {"status": "running", "overrides": ["seed=1"]})
+    return tmp_path
+
+
+def test_the_same_config_is_the_persons_own(run_dir):
+    assert begun(run_dir, CONFIG, ["seed=1"]) == (CONFIG, None)
+
+
+def test_after_a_change_of_the_files_the_saved_config_is_kept_and_names_trusted_code_only(run_dir):
+    changed = {**CONFIG, "optimizer": {"lr": 0.5}}
+    assert begun(run_dir, changed, ["seed=1"]) == (CONFIG, ["mine"])
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_another_run_is_refused(run_dir, damage):
+    if damage:
+        (run_dir / "summary.json").write_text("{")
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        begun(run_dir, {**CONFIG, "seed": 2}, ["seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("summary", "value"),
+    [
+        ({"status": "finished", "metrics": {"val/loss": 2.5, "train/loss": 1.0}}, 2.5),
+        ({"status": "finished", "metrics": {"train/loss": 1.0}}, 1.0),
+        ({"status": "pruned", "metrics": {"val/loss": 3.0}}, 3.0),
+        ({"status": "killed"}, None),
+        ({"status": "running"}, None),
+        ({}, None),
+    ],
+)
+def test_only_a_run_that_ended_well_has_a_result(summary, value):
+    assert result(summary) == value
