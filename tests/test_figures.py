@@ -14,6 +14,7 @@ from vaelab.figures import (
     save_curves,
     save_grid,
     save_posterior_means,
+    save_search_history,
     side_by_side,
 )
 from vaelab.ops import unit_interval
@@ -192,3 +193,31 @@ def test_levels_survive_the_way_from_a_dataset_to_a_picture():
 def test_images_of_two_channels_are_drawn_by_their_brightness():
     images = torch.stack([torch.zeros(2, 8, 8), torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 8, 8)])
     assert [int(tile(grid(images, 2), (1, 8, 8), 0, column).max()) for column in (0, 1)] == [0, 128]
+
+
+def limits_of(monkeypatch, tmp_path, values, pruned=(), direction="minimize"):
+    """The vertical axis and the legend of a search's history."""
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, format: (drawn.append(figure), path.touch()))
+    save_search_history(tmp_path / "history.png", {"loss": values}, {"loss": direction}, pruned, "title")
+    (axis,) = drawn[0].axes
+    return axis.get_ylim(), [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_trial_that_hardly_trained_does_not_flatten_the_history_and_is_counted(sign, monkeypatch, tmp_path):
+    values = [(number, sign * value) for number, value in enumerate((24.0, 23.0, 500.0, 25.0, 24.5))]
+    (low, high), legend = limits_of(monkeypatch, tmp_path, values, direction="minimize" if sign > 0 else "maximize")
+    near, far = sorted((abs(low), abs(high)))
+    assert 22 < near < 23
+    assert 25 < far < 30
+    assert legend == ["finished (1 beyond the axis)", "best so far"]
+
+
+def test_the_history_of_one_trial_and_of_given_up_ones_is_drawn(monkeypatch, tmp_path):
+    (low, high), legend = limits_of(monkeypatch, tmp_path, [(0, 3.0)])
+    assert low < 3 < high
+    assert legend == ["finished", "best so far"]
+    (low, high), legend = limits_of(monkeypatch, tmp_path, [], [(0, 3.0), (1, 4.0)])
+    assert low < 3 < 4 < high
+    assert legend == ["pruned, last value"]

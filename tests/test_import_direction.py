@@ -18,14 +18,14 @@ dataset model posterior prior likelihood scheduler
 vae loader
 objective
 compiled evaluate figures
-checkpoint signals progress state update profiling continuation
+checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures compared
 train compare
 build page dashboard
 experiment
 runs
-cli pool sweep sentences
-arguments composition sweep_view cluster
+cli pool sweep sentences search search_space
+arguments composition sweep_view cluster search_report
 launch
 preload
 vaelab
@@ -34,7 +34,7 @@ LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name
 FEW = {
     "wandb": {"logger", "preload"},
     "wandb_workspaces": {"dashboard"},
-    "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
+    "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments", "search_space"},
     "omegaconf": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
 }
 

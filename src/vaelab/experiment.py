@@ -18,6 +18,7 @@ from vaelab.build import Builder
 from vaelab.errors import UserError, one_line
 from vaelab.evaluate import evaluate
 from vaelab.logger import NoLogger
+from vaelab.pruning import AfterValidation, Pruned
 from vaelab.ranks import current
 from vaelab.records import read_summary, write_summary, write_text
 from vaelab.signals import Interrupted, StopRequest
@@ -39,6 +40,7 @@ def run_experiment(
     group: str | None,
     trusted: Iterable[str] | None,
     resumed: bool,
+    after_validation: AfterValidation | None = None,
 ) -> float:
     """Train, or go on with, the run of a directory and write all that `conf/` asks for there.
 
@@ -50,6 +52,7 @@ def run_experiment(
         group: of the sweep in W&B, or None.
         trusted: packages whose code a saved config may run; None for a config of the person's own.
         resumed: go on from the last checkpoint.
+        after_validation: asked after each validation; it ends the run, and well, by raising Pruned.
 
     Returns:
         The best validation loss, in nats per image; without validation images the training loss of the last epoch.
@@ -90,15 +93,15 @@ def run_experiment(
             logger = builder.logger(run_dir) if ranks.first else NoLogger()
             logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
             experiment = builder.experiment(ranks)
-            training = Training(experiment, logger, run_dir, stop, ranks)
+            training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
             if resumed:
                 training.restore()
                 if any(override.startswith(SCORING) for override in overrides):
                     training.progress.best = {}  # a loss of another kind is no better or worse
                 begun = True
                 begin()
-            training.run()
-            metrics, best_epoch = _final_metrics(training, experiment)
+            status = _train(training)
+            metrics, best_epoch = _final_metrics(training, experiment, tested=status == "finished")
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": one_line(error) or type(error).__name__}
@@ -110,7 +113,7 @@ def run_experiment(
             raise
         progress = training.progress
         summary |= {
-            "status": "finished",
+            "status": status,
             "metrics": metrics,
             "setting": _setting(config, experiment),
             "best_epoch": best_epoch,
@@ -122,22 +125,45 @@ def run_experiment(
             "training_seconds": round(progress.seconds, 2),
             "versions": _versions(),
         }
-        logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
+        if status == "finished":
+            logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
         if ranks.first:
             write_summary(run_dir, summary)
-        logger.finish("finished", {**metrics, "best_epoch": best_epoch})
+        logger.finish(status, {**metrics, "best_epoch": best_epoch})
     if ranks.first:
         _print_table(run_dir, summary)
     return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
 
 
-def _final_metrics(training: Training, experiment: Experiment) -> tuple[dict[str, float], int]:
-    """Training means of the last epoch, validation and test metrics of the best checkpoint, and its epoch."""
+def _train(training: Training) -> str:
+    """Train to the end and return `finished`, or to where the run is given up and return `pruned`."""
+    try:
+        training.run()
+    except Pruned as reason:
+        log.info("%s", reason)
+        # after the last epoch there is nothing left to save
+        return "pruned" if training.progress.reported_step < training.total_steps else "finished"
+    return "finished"
+
+
+def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> tuple[dict[str, float], int]:
+    """Training means of the last epoch, validation and, if wanted, test metrics of the best checkpoint, and its epoch.
+
+    A run that was given up is not tested: a test is for runs that are compared in the end.
+    """
     best = training.ranks.from_first(lambda: checkpoint.load(training.run_dir / "checkpoints" / "best.pt"))
     if best is None:
         raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
+    by_split = {"train": training.progress.train, "val": best["val"]}
+    if tested:
+        by_split["test"] = _test(training, experiment, best["vae"])
+    metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
+    return metrics, best["epoch"]
+
+
+def _test(training: Training, experiment: Experiment, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
     model = training.model
-    model.load_state_dict(best["vae"])
+    model.load_state_dict(weights)
     model.eval()
     images = experiment.dataset.test().images.to(training.device)
     test = evaluate(
@@ -151,9 +177,7 @@ def _final_metrics(training: Training, experiment: Experiment) -> tuple[dict[str
     )
     if not math.isfinite(test["loss"]):
         raise UserError(f"the test loss of the best epoch is not finite ({test}); try a smaller optimizer.lr")
-    by_split = {"train": training.progress.train, "val": best["val"], "test": test}
-    metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
-    return metrics, best["epoch"]
+    return test
 
 
 def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
@@ -217,5 +241,5 @@ def _print_table(run_dir: Path, summary: Mapping[str, Any]) -> None:
         made,
         f"{summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""),
         f"run directory  {run_dir}",
-        f"pictures       {run_dir}/{', '.join(pictures)}",
+        *([f"pictures       {run_dir}/{', '.join(pictures)}"] if pictures else []),
     )

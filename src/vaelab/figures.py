@@ -1,6 +1,7 @@
 """Pictures: grids of images, curves, and maps of a two-dimensional latent space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,59 @@ def save_comparison(path: Path, curves: Mapping[str, Sequence[tuple[float, float
     _save_figure(figure, path, title)
 
 
+def save_search_history(
+    path: Path,
+    values: Mapping[str, Sequence[tuple[int, float]]],
+    directions: Mapping[str, str],
+    pruned: Sequence[tuple[int, float]],
+    title: str,
+) -> None:
+    """Draw what each trial of a search reached, a panel an objective, and the best so far.
+
+    Args:
+        path: of the picture.
+        values: by objective, (trial, value) of the finished trials in their order.
+        directions: by objective, `minimize` or `maximize`.
+        pruned: (trial, last value) of those that were given up.
+        title: of the picture.
+    """
+    figure, axes = _subplots(len(values), (max(8, 4.5 * len(values)), 4))
+    for axis, (name, points) in zip(axes, values.items(), strict=True):
+        better = min if directions[name] == "minimize" else max
+        low, high = _limits([value for _, value in [*points, *pruned]], better)
+        for trials, marker, color, label in (
+            (points, "o", "C0", "finished"),
+            (pruned, "x", "0.5", "pruned, last value"),
+        ):
+            if trials:
+                outside = sum(not low <= value <= high for _, value in trials)
+                label += f" ({outside} beyond the axis)" if outside else ""
+                axis.plot(*zip(*trials, strict=True), marker, color=color, markersize=5, label=label)
+        if points:
+            numbers, reached = zip(*points, strict=True)
+            best = list(accumulate(reached, better))
+            end = max(number for number, _ in [*points, *pruned])
+            axis.step([*numbers, end], [*best, best[-1]], "C1", where="post", linewidth=1.2, label="best so far")
+        axis.set(xlabel="trial", ylabel=_with_unit(name), ylim=(low, high))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    _save_figure(figure, path, title)
+
+
+def save_importances(path: Path, importances: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """Draw the share of each variable of a search in the variance of its objectives, a panel each."""
+    most = max(map(len, importances.values()))
+    figure, axes = _subplots(len(importances), (max(8, 5 * len(importances)), 1.5 + 0.4 * most))
+    for axis, (name, shares) in zip(axes, importances.items(), strict=True):
+        smallest_first = sorted(shares.items(), key=lambda item: item[1])
+        bars = axis.barh(*zip(*smallest_first, strict=True))
+        axis.bar_label(bars, fmt="%.2f", padding=3)
+        axis.set(xlabel=f"share of the variance of {name}", xlim=(0, 1.1))
+        axis.grid(alpha=0.3, axis="x")
+    _save_figure(figure, path, title)
+
+
 def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) -> None:
     """Draw posterior means (N, 2), coloured by label (N,)."""
     figure, (axis,) = _subplots(1, (6.6, 6))
@@ -112,6 +166,23 @@ def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) 
     axis.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     axis.grid(alpha=0.3)
     _save_figure(figure, path, title)
+
+
+def _limits(values: Sequence[float], better: Callable[..., float]) -> tuple[float, float]:
+    """An axis from the best value to the worst, but at most to twice as far from the best as the median is.
+
+    Without that bound a setting that hardly trains would flatten the differences between the others.
+    """
+    best = better(values)
+    distance = max(abs(value - best) for value in values)
+    distance = min(distance, 2 * abs(float(np.median(values)) - best)) or distance or 1.0
+    end = best + distance if better is min else best - distance
+    margin = 0.05 * distance
+    return min(best, end) - margin, max(best, end) + margin
+
+
+def _with_unit(metric: str) -> str:
+    return f"{metric}, {'bits' if metric.endswith('bits_per_dim') else 'nats per image'}"
 
 
 def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:

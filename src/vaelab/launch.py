@@ -18,12 +18,14 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab import ranks
 from vaelab.arguments import Root, config_name, with_sweep_dir
 from vaelab.continuation import begun, result
 from vaelab.errors import UserError
+from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
 from vaelab.signals import SCHEDULER, Interrupted
 from vaelab.sweep import SweepReport, varied
@@ -93,7 +95,8 @@ def job(config: DictConfig) -> float:
                 ended = result(read_summary(run_dir))
                 if ended is not None:
                     return ended
-            return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed)
+            judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
+            return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
     except Interrupted as error:
         log.info("%s; go on with: python run.py resume=%s", error, run_dir)
         if error.signum in SCHEDULER:
@@ -111,6 +114,18 @@ def job(config: DictConfig) -> float:
             raise SingleRunError(error) from error
         log.error("job %s failed: %s", run_dir.name, error)
         raise error
+
+
+def _judge(hydra_config: Any, sweep_dir: Path) -> AfterValidation | None:
+    """What a trial of a search with a pruner asks after each validation; None for any other job."""
+    pruner = OmegaConf.select(hydra_config, "sweeper.pruner")
+    if not pruner:
+        return None
+    sweeper = hydra_config.sweeper
+    metric = validated_metric(sweeper.metrics)
+    assert metric is not None  # the sweeper has checked it
+    url = storage_url(sweeper.storage, sweep_dir)
+    return judge(url, sweeper.study_name, int(hydra_config.job.num), instantiate(pruner), metric)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

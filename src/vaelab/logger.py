@@ -15,7 +15,7 @@ from vaelab.records import write_text
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
-EXIT_CODES = {"finished": 0, "failed": 1, "killed": 130}
+EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "killed": 130}
 
 
 class Logger:
@@ -76,7 +76,7 @@ class Logger:
             self._metrics.seek(0, os.SEEK_END)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
-        """Close the files and the W&B run; status is `finished`, `failed` or `killed`."""
+        """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
 
         def close() -> None:
             self._wandb_run.summary.update({**summary, "status": status})

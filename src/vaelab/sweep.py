@@ -45,9 +45,11 @@ def varied(sweep_dir: Path, overrides: list[str]) -> list[str]:
     """Those overrides of a job that differ between the jobs of its sweep."""
     if not (sweep_dir / "multirun.yaml").exists():  # not every sweeper writes what it was asked for
         return overrides
-    whole = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-    parsed = OverridesParser.create().parse_overrides(whole)
-    keys = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    asked = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]
+    params = (asked["sweeper"].get("params") or {}).items()
+    whole = [*(f"{key}={value}" for key, value in params), *asked["overrides"]["task"]]
+    latest = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(whole)}
+    keys = {key for key, override in latest.items() if override.is_sweep_override()}
     return [override for override in overrides if override.split("=")[0] in keys]
 
 
@@ -103,9 +105,10 @@ def _print_table(directory: Path, jobs: list[dict[str, Any]], files: str) -> Non
         cells = [job["metrics"].get(key) for key in ("val/elbo", "val/loss", "test/elbo")]
         numbers = ["" if cell is None else f"{cell:.2f}" for cell in cells]
         made.add_row(job["job"], job["name"], *numbers, job["status"])
-    bad = sum(job["status"] != "finished" for job in jobs)
+    finished, pruned = (sum(job["status"] == status for job in jobs) for status in ("finished", "pruned"))
+    given_up = f", {pruned} pruned" if pruned else ""
     show(
         made,
-        f"{len(jobs) - bad} of {len(jobs)} jobs finished; nats per image, best first",
+        f"{finished} of {len(jobs)} jobs finished{given_up}; nats per image, best first",
         f"{directory}/{files}",
     )

@@ -28,6 +28,7 @@ from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
 from vaelab.progress import ProgressBar
+from vaelab.pruning import AfterValidation
 from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
@@ -121,6 +122,7 @@ class Training:
         run_dir: where checkpoints and pictures are kept.
         stop: asked between two steps.
         ranks: train together; the first alone writes.
+        after_validation: called with the epoch's number and its validation metrics when a checkpoint has them.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Training:
         run_dir: Path,
         stop: StopRequest,
         ranks: Ranks = ALONE,
+        after_validation: AfterValidation | None = None,
     ) -> None:
         self.vae = vae = experiment.vae
         self.dataset = dataset = experiment.dataset
@@ -141,6 +144,7 @@ class Training:
         self.run_dir = run_dir
         self.stop = stop
         self.ranks = ranks
+        self.after_validation = after_validation
         # between batches or pictures, of which the ranks do not have the same, one of several would stop alone
         self.may_stop = stop.check if ranks.alone else nothing
         self.device = next(vae.parameters()).device
@@ -372,6 +376,8 @@ class Training:
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
             )
+        if val and self.after_validation is not None:
+            self.after_validation(number, val)
         self._check_stop()
 
     def _evaluate(self, images: Tensor) -> dict[str, float]:

@@ -1,0 +1,60 @@
+"""A run that is given up after a validation ends well, with what it has reached."""
+
+import pytest
+
+from vaelab.experiment import run_experiment
+from vaelab.pruning import Pruned
+from vaelab.records import read_metrics, read_summary
+
+SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[16]")
+
+
+@pytest.fixture
+def run(compose, tmp_path):
+    """Runs three epochs and gives up after one of them; returns its value and what was asked of it."""
+
+    def call(given_up_after, *overrides, resumed=False):
+        asked = []
+
+        def after_validation(epoch, metrics):
+            assert (tmp_path / "checkpoints/best.pt").exists()
+            asked.append((epoch, metrics["loss"]))
+            if epoch == given_up_after:
+                raise Pruned("hopeless")
+
+        config = compose(*SMALL, "trainer.epochs=3", "trainer.batch_size=300", *overrides)
+        config.pop("trust")
+        value = run_experiment(config, tmp_path, [], "name", None, None, resumed, after_validation)
+        return value, asked
+
+    return call
+
+
+def test_a_run_that_is_given_up_has_the_metrics_of_its_best_validation_and_no_test(run, tmp_path):
+    value, asked = run(2)
+    summary = read_summary(tmp_path)
+    assert [epoch for epoch, _ in asked] == [1, 2]
+    assert summary["status"] == "pruned"
+    assert summary["epochs"] == 2
+    assert value == summary["metrics"]["val/loss"] == min(loss for _, loss in asked)
+    assert {name.split("/")[0] for name in summary["metrics"]} == {"train", "val"}
+    assert all("step" in row and len(row) > 2 for row in read_metrics(tmp_path))
+
+
+def test_a_run_that_is_given_up_after_its_last_epoch_is_a_finished_one(run, tmp_path):
+    run(3)
+    summary = read_summary(tmp_path)
+    assert summary["status"] == "finished"
+    assert "test/loss" in summary["metrics"]
+
+
+def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
+    run(1)
+    _, asked = run(None, resumed=True)
+    assert [epoch for epoch, _ in asked] == [2, 3]
+    assert read_summary(tmp_path)["status"] == "finished"
+
+
+def test_only_epochs_with_a_validation_are_asked_about(run):
+    _, asked = run(None, "trainer.evaluate_every=2")
+    assert [epoch for epoch, _ in asked] == [2, 3]
