@@ -136,16 +136,76 @@ def test_config_files_are_read_once(begin, tmp_path):
         assert "lr: 0.001" in (tmp_path / "sweep" / job / "config.yaml").read_text()
 
 
+# Stands in for SLURM on one machine: runs each job of an array as SLURM's batch script says, again if it was requeued.
+SLURM = """#!{python}
+import os, re, subprocess, sys
+from pathlib import Path
+
+name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+state = Path(__file__).parent
+if name == "sbatch":
+    script = Path(arguments[-1]).read_text()
+    (state / "script").write_text(script)
+    jobs = range(int(re.search(r"--array=0-(\\d+)", script)[1]) + 1)
+    for job in jobs:
+        subprocess.Popen([state / "node", arguments[-1], str(job)], start_new_session=True, stdout=subprocess.DEVNULL)
+    print("Submitted batch job 4711")
+elif name == "node":
+    ids = {{"SLURM_JOB_ID": f"90{{arguments[1]}}", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": arguments[1]}}
+    task = {{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1"}}
+    here = {{"SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "here"}}
+    requeued = state / f"4711_{{arguments[1]}}"
+    while True:
+        subprocess.run(["bash", arguments[0]], env={{**os.environ, **ids, **task, **here}})
+        if not requeued.exists():
+            break
+        requeued.unlink()
+elif name == "srun":
+    first = next(index for index, argument in enumerate(arguments) if "python" in argument)
+    os.execv(arguments[first], arguments[first:])
+elif name == "scontrol":
+    (state / arguments[1]).touch()
+elif name == "sacct":
+    print("JobID|State|NodeList")
+    print("4711_0|RUNNING|here")
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """A folder with the commands of SLURM."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name in ("sbatch", "node", "srun", "scontrol", "sacct"):
+        (folder / name).write_text(SLURM.format(python=sys.executable))
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def submitted_jobs(folder):
+    """Processes of submitit that work for a sweep in that folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_text()
+        except OSError:
+            continue
+        if "submitit.core._submit" in line and str(folder) in line and "srun" not in line:
+            found.append(int(process.name))
+    return found
+
+
 @pytest.mark.slow
-def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(begin, tmp_path):
-    pytest.importorskip("submitit")
-    slurm_like = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5", "trainer.epochs=200")
-    sweep = begin("seed=0", *LONG, *slurm_like, "logger=wandb", "logger.mode=offline", "hydra.sweep.dir=sweep")
+@pytest.mark.parametrize("launcher", ["submitit_local", "slurm"])
+def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(launcher, begin, slurm, tmp_path):
+    submitit = (f"hydra/launcher={launcher}", "hydra.launcher.timeout_min=5", "trainer.epochs=200")
+    logged = ("logger=wandb", "logger.mode=offline")
+    path = os.pathsep.join([str(slurm), clean_environment()["PATH"]])
+    sweep = begin("seed=0", *LONG, *submitit, *logged, "hydra.sweep.dir=sweep", env={"PATH": path})
     run_dir = tmp_path / "sweep/0"
     until(lambda: is_under_way(run_dir))
     wandb_id = (run_dir / "wandb/run_id").read_text()
-    (controller,) = children(sweep.pid)
-    (worker,) = children(controller)
+    (worker,) = submitted_jobs(tmp_path)
     os.kill(worker, signal.SIGUSR2)
     output, _ = sweep.communicate(timeout=240)
     assert sweep.returncode == 0, output
@@ -157,6 +217,10 @@ def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(begin, tmp_path)
     steps = [row["step"] for row in read_metrics(run_dir) if "train/loss" in row]
     assert steps == sorted(set(steps))
     assert json.loads((run_dir / "summary.json").read_text())["epochs"] == 200
+    if launcher == "slurm":
+        asked = (slurm / "script").read_text()
+        for option in ("--signal=USR2@120", "--time=5", "--requeue", "--cpus-per-task=8", "--gpus-per-node=1"):
+            assert option in asked, asked
 
 
 @pytest.mark.slow

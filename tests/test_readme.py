@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from importlib.metadata import metadata
 
 import pytest
@@ -15,10 +16,23 @@ from vaelab.cli import main as vaelab
 README = (ROOT / "README.md").read_text()
 QUICK = ("trainer.max_steps=2", "trainer.eval_batch_size=2500", "trainer.pictures_every=0", "model.activation=tanh")
 
+
+def is_extra(name: str) -> bool:
+    return name in metadata("vaelab").get_all("Provides-Extra")
+
+
 # What cannot be run here, and what is looked at instead.
 NOT_RUN = {
+    **{f"pip install -e '.[{extra}]'": partial(is_extra, extra) for extra in ("parallel", "hpo")},
     "source .venv/bin/activate": lambda: "$(VENV)/bin" in (ROOT / "Makefile").read_text(),
-    "pip install -e '.[parallel]'": lambda: "parallel" in metadata("vaelab").get_all("Provides-Extra"),
+    # a test of its own starts a cluster
+    "python run.py -m hydra/launcher=ray hydra.launcher.num_cpus=2 hydra.launcher.num_gpus=0.5 seed=0,1,2,3": (
+        lambda: (ROOT / "conf/hydra/launcher/ray.yaml").exists()
+    ),
+    # and another the same with SLURM's place taken by one machine
+    "python run.py -m hydra/launcher=slurm hydra.launcher.partition=gpu seed=0,1,2,3": (
+        lambda: "submitit_slurm" in (ROOT / "conf/hydra/launcher/slurm.yaml").read_text()
+    ),
     "wandb sweep conf/wandb_sweep.yaml": lambda: "program: run.py" in (ROOT / "conf/wandb_sweep.yaml").read_text(),
     "wandb agent ENTITY/vaelab/SWEEP_ID": lambda: (ROOT / "run.py").exists(),
     "wandb sync RUN_DIR/wandb/offline-run-*": lambda: shutil.which("wandb", path=f"{sys.prefix}/bin"),
@@ -49,6 +63,11 @@ def test_every_command_runs(line, inline, command, trained, data_root, monkeypat
         assert NOT_RUN[line]()
         return
     program, *arguments = shlex.split(line.replace("RUN_DIR", "outputs/run"))
+    if "sweep=SWEEP_DIR" in arguments:
+        arguments = [*(argument for argument in arguments if argument != "sweep=SWEEP_DIR"), "sweep=outputs/sweep"]
+        begin = [argument for argument in arguments if not argument.startswith("sweep=")]
+        code, _, err = inline(*begin[1:], *QUICK, "dataset=digits", "hydra.sweep.dir=outputs/sweep")
+        assert code == 0, err
     if program == "make":
         planned = command("make", "-n", "--no-print-directory", *arguments, cwd=ROOT)
         assert planned.returncode == 0
@@ -62,11 +81,18 @@ def test_every_command_runs(line, inline, command, trained, data_root, monkeypat
         quick = (*QUICK, "logger=local", "dataset=digits", f"hydra.sweep.dir={tmp_path}/sweep")
         done = command(ROOT / "multirun.sh", *arguments, *quick)
         assert done.returncode == 0, done.stderr
+    elif program == "torchrun":
+        arguments[arguments.index("run.py")] = str(ROOT / "run.py")
+        start = (sys.executable, "-m", "torch.distributed.run")
+        done = command(*start, *arguments, *QUICK[:-1], "logger=local", env={"VAELAB_DATA": str(data_root)})
+        assert done.returncode == 0, done.stderr
     else:
         assert (program, arguments[0]) == ("python", "run.py")
         resumed = any(argument.startswith("resume=") for argument in arguments)
         asks = "--help" in arguments
         quick = () if resumed or asks else (*QUICK, "dataset=digits") if "-m" in arguments else QUICK
+        if "hydra/sweeper=optuna" in arguments:
+            quick = (*quick, "hydra.sweeper.n_trials=2")
         code, _, err = inline(*arguments[1:], *quick)
         assert code == 0, err
 
