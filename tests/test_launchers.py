@@ -136,27 +136,25 @@ def test_config_files_are_read_once(begin, tmp_path):
         assert "lr: 0.001" in (tmp_path / "sweep" / job / "config.yaml").read_text()
 
 
-# Stands in for SLURM on one machine: runs each job of an array as SLURM's batch script says, again if it was requeued.
+# Stands in for SLURM on one machine: runs a job as its batch script says, and again if it was requeued.
 SLURM = """#!{python}
-import os, re, subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
 
 name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
 state = Path(__file__).parent
 if name == "sbatch":
-    script = Path(arguments[-1]).read_text()
-    (state / "script").write_text(script)
-    jobs = range(int(re.search(r"--array=0-(\\d+)", script)[1]) + 1)
-    for job in jobs:
-        subprocess.Popen([state / "node", arguments[-1], str(job)], start_new_session=True, stdout=subprocess.DEVNULL)
+    (state / "script").write_text(Path(arguments[-1]).read_text())
+    nothing = subprocess.DEVNULL
+    subprocess.Popen([state / "node"], start_new_session=True, stdout=nothing, stderr=nothing)
     print("Submitted batch job 4711")
 elif name == "node":
-    ids = {{"SLURM_JOB_ID": f"90{{arguments[1]}}", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": arguments[1]}}
-    task = {{"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1"}}
-    here = {{"SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "here"}}
-    requeued = state / f"4711_{{arguments[1]}}"
+    zeros = dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), "0")
+    ones = dict.fromkeys(("SLURM_NTASKS", "SLURM_JOB_NUM_NODES"), "1")
+    job = {{"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "here", **zeros, **ones}}
+    requeued = state / "4711"
     while True:
-        subprocess.run(["bash", arguments[0]], env={{**os.environ, **ids, **task, **here}})
+        subprocess.run(["bash", state / "script"], env={{**os.environ, **job}})
         if not requeued.exists():
             break
         requeued.unlink()
@@ -167,7 +165,7 @@ elif name == "scontrol":
     (state / arguments[1]).touch()
 elif name == "sacct":
     print("JobID|State|NodeList")
-    print("4711_0|RUNNING|here")
+    print("4711|RUNNING|here")
 """
 
 
