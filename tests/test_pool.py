@@ -61,6 +61,10 @@ def dies_once(path):
     return os._exit(0)
 
 
+def exits(code):
+    sys.exit(code)
+
+
 def tells(path):
     import torch
 
@@ -88,7 +92,7 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
         partial(os._exit, 3),
         fails_unportably,
         partial(fails, "long " * 50_000),
-        partial(sys.exit, 7),
+        partial(exits, 7),
         partial(abs, -2.5),
         view=view,
     )
