@@ -224,6 +224,8 @@ def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline
         assert code == 2
         assert "was begun with" in err
         assert "seed=0,1" in err
+    code, _, err = inline(*sweep, "trust=[mine]", "sweep=a sweep's")
+    assert code == 0, err
     code, _, err = inline(*QUICK, "sweep=a sweep's")
     assert code == 2
     assert "needs -m" in err

@@ -12,6 +12,7 @@ import pytest
 
 from vaelab.errors import UserError
 from vaelab.pool import Job, Pool, visible_gpus
+from vaelab.records import write_summary
 
 
 class Silent:
@@ -40,6 +41,11 @@ def fails_unportably():
 
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raises_after_its_summary(folder):
+    write_summary(Path(folder), {"status": "finished", "metrics": {"val/loss": 2.5}})
+    killed()
 
 
 def hangs():
@@ -72,6 +78,14 @@ def tells(path):
     Path(path).write_text(" ".join(map(str, told)))
     print("said by the job")
     return 0.0
+
+
+def waits_for_the_end(path):
+    Path(path).write_text(str(os.getpid()))
+    try:
+        time.sleep(60)
+    finally:
+        Path(path).unlink()
 
 
 @pytest.fixture
@@ -131,6 +145,33 @@ def test_a_job_whose_process_dies_is_started_again(run, tmp_path):
     assert "SIGKILL" in str(always.error)
 
 
+def test_a_job_that_dies_when_its_work_is_done_has_finished(run, tmp_path):
+    (outcome,) = run(partial(raises_after_its_summary, tmp_path / "0"))
+    assert outcome.value == 2.5
+    assert json.loads((tmp_path / "0/summary.json").read_text())["status"] == "finished"
+
+
+def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_path):
+    beginning = tmp_path / "pid"
+
+    class KillsTheServer(Silent):
+        def update(self, running):
+            if beginning.exists() and beginning.read_text() and not self.most:
+                self.most = 1
+                server = Path(f"/proc/{beginning.read_text()}/stat").read_text().rpartition(")")[2].split()[1]
+                os.kill(int(server), signal.SIGKILL)
+
+        def ended(self, job, outcome):
+            super().ended(job, outcome)
+            assert not beginning.exists()
+
+    view = KillsTheServer()
+    lost, other = run(partial(waits_for_the_end, beginning), partial(abs, -1.0), view=view, n_jobs=1)
+    assert view.most == 1
+    assert "the job's process" in str(lost.error)
+    assert other.value == 1.0
+
+
 def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     monkeypatch.setenv("MARK", "now")  # the fork server may be older than this
@@ -163,6 +204,7 @@ def test_gpus_are_those_that_the_environment_or_the_driver_names(tmp_path, monke
 def test_the_number_of_jobs_follows_gpus_or_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert Pool(None, 3, None, 0, 1).n_jobs == 6
+    assert Pool(None, 2, None, 0, 1).places == ["0", "1", "0", "1"]
     with pytest.raises(ValueError, match="n_jobs must be at most 6"):
         Pool(7, 3, None, 0, 1)
     cores = len(os.sched_getaffinity(0))

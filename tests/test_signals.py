@@ -138,3 +138,16 @@ def test_a_schedulers_signal_that_nobody_handles_is_left_alone():
     assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
     with StopRequest():
         assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
+
+
+def test_sigterm_is_left_to_the_scheduler_where_there_is_one():
+    before = signal.signal(signal.SIGUSR2, lambda signum, frame: None)
+    told = []
+    signal.signal(signal.SIGTERM, lambda signum, frame: told.append(signum))
+    try:
+        with StopRequest() as stop:
+            send(signal.SIGTERM)
+            stop.check()
+        assert told == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGUSR2, before)

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
 
 from vaelab import ranks
+from vaelab.continuation import without_trust
 from vaelab.errors import UserError
 
 
@@ -54,7 +55,8 @@ def with_sweep_dir(arguments: list[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("hydra.sweep.dir="):
             sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
-            _check_overrides(sweep_dir, [given for given in arguments if "=" in given or given.startswith("~")])
+            given = [given for given in arguments if "=" in given or given.startswith("~")]
+            _check_overrides(sweep_dir, [override for override in given if not override.startswith(("-", "hydra"))])
     return arguments
 
 
@@ -62,8 +64,11 @@ def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
     """A job's number is its directory, so a sweep that was begun takes the same overrides only, in the same order."""
     if not (sweep_dir / "multirun.yaml").is_file():
         return
-    before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-    if before != [override for override in given if not override.startswith("hydra")]:
+    try:
+        before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
+    except (yaml.YAMLError, TypeError, KeyError):  # cut off as it was written: each job is still held to its own
+        return
+    if without_trust(before) != without_trust(given):
         raise UserError(f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2)
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from vaelab.errors import UserError, one_line
 from vaelab.pool import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.records import record_death
+from vaelab.signals import Interrupted
 
 try:
     import ray
@@ -69,12 +72,16 @@ def _attempt(call: Callable[[], float]) -> Outcome:
         return Outcome(call(), None, time.monotonic() - started)
     except Exception as error:
         return Outcome(None, portable(error), time.monotonic() - started)
+    except Interrupted as error:
+        if error.signum == signal.SIGTERM:
+            os._exit(1)  # the checkpoint is written, and Ray starts again what has died, not what has raised
+        raise
 
 
 def _outcome(reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
-        died = UserError(f"the job's process died ({type(error).__name__}: {one_line(error, 200)})")
+        died = UserError(f"the job's process died ({type(error).__name__}); go on with: resume={job.directory}")
         record_death(job.directory, job.overrides, died)
         return Outcome(None, died, math.nan)

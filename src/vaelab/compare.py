@@ -134,7 +134,8 @@ def _settings_of(run: ComparedRun, settings: Sequence[str]) -> Entry:
 
 
 def _name(run: ComparedRun, settings: Sequence[str]) -> str:
-    given = [f"{key}={run.settings[key]}" for key in settings if key in run.settings]
+    values = {key: run.settings[key] for key in settings if key in run.settings}
+    given = [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]
     return ", ".join(given) or run.name
 
 

@@ -31,9 +31,9 @@ class Composer:
         self._task_function = task_function
         self._config = config
         self._copies = TemporaryDirectory(prefix="vaelab-conf-", ignore_cleanup_errors=True)
-        for source in context.config_loader.get_sources():
-            if source.provider == "main" and source.scheme() == "file":
-                source.path = shutil.copytree(source.path, self._copies.name, dirs_exist_ok=True)
+        for number, source in enumerate(context.config_loader.get_sources()):
+            if source.scheme() == "file" and Path(source.path).is_dir():
+                source.path = shutil.copytree(source.path, Path(self._copies.name, str(number))).as_posix()
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
         """The jobs, each composed as it is asked for."""

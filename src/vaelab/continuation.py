@@ -1,7 +1,7 @@
 """What a job of a sweep does that finds a run in its directory: it goes on with it, or has nothing to do."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,16 @@ def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tup
         UserError: if the run there is none of this job's.
     """
     saved = yaml.safe_load((run_dir / "config.yaml").read_text())
-    if saved == {**config, "resume": None}:
+    own = {"resume": None, "trust": None}
+    if isinstance(saved, dict) and {**saved, **own} == {**config, **own}:
         return config, None
-    if isinstance(saved, dict) and read_summary(run_dir).get("overrides") == overrides:
+    begun_with = read_summary(run_dir).get("overrides", ())
+    if isinstance(saved, dict) and without_trust(begun_with) == without_trust(overrides):
         log.warning("the config files have changed since this run began; it goes on with those of its beginning")
         return saved, list(config["trust"])
     raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")
+
+
+def without_trust(overrides: Iterable[str]) -> list[str]:
+    """The overrides but for `trust`, which may be given later, for what is gone on with."""
+    return [override for override in overrides if not override.startswith("trust=")]

@@ -59,7 +59,7 @@ def main(conf: Path) -> None:
     if sweep_dir is not None and code != 0:
         again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
         command = shlex.join(["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"])
-        print(f"vaelab: go on with the jobs that have not finished: {command}", file=sys.stderr)
+        print(f"vaelab: go on with the jobs that have not finished, or not begun: {command}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -22,12 +22,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from vaelab.continuation import result
 from vaelab.errors import UserError, check_integer, check_number, one_line
-from vaelab.records import record_death
+from vaelab.records import read_summary, record_death
 from vaelab.signals import Interrupted
 
 POLL_SECONDS = 0.2
 PRELOADED = "vaelab.preload"
+LOST = 255  # multiprocessing's exit code of a process whose fork server has died
 LARGEST_RESULT = 32_000  # bytes; a pipe holds twice that without a reader
 
 
@@ -115,7 +117,8 @@ class Pool:
             check_integer("n_jobs", n_jobs, 1)
         if timeout_min is not None:
             check_number("timeout_min", timeout_min, 0, above=True)
-        places = [gpu for gpu in visible_gpus() for _ in range(jobs_per_gpu)]
+        gpus = visible_gpus() if jobs_per_gpu else []
+        places = gpus * jobs_per_gpu  # each GPU gets a job before one gets a second
         if places and n_jobs is not None and n_jobs > len(places):
             raise ValueError(
                 f"n_jobs must be at most {len(places)}, jobs_per_gpu={jobs_per_gpu} times the GPUs, got {n_jobs}; "
@@ -125,7 +128,7 @@ class Pool:
         self.n_jobs = n_jobs or len(places) or cores
         self.threads = max(1, cores // self.n_jobs)
         # without a GPU of its own no job may see one, for all would take the first
-        self._gpus = places or [""] * self.n_jobs
+        self.places = places or [""] * self.n_jobs
         self._timeout_min = timeout_min
         self._retries = retries
         self._grace_seconds = grace_seconds
@@ -134,17 +137,22 @@ class Pool:
         """Start the fork server, which imports while the caller goes on."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([PRELOADED])
-        before = os.environ.get("OMP_NUM_THREADS")
-        if not before:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)  # torch reads it as it is imported
-        try:
+        with self._threads_in_environment():
             multiprocessing.forkserver.ensure_running()
+        return context
+
+    @contextmanager
+    def _threads_in_environment(self) -> Iterator[None]:
+        """For a fork server that is started inside: torch reads the number as it is imported."""
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = before or str(self.threads)
+        try:
+            yield
         finally:
             if before is None:
                 del os.environ["OMP_NUM_THREADS"]
             else:
                 os.environ["OMP_NUM_THREADS"] = before
-        return context
 
     def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
         """Run all jobs and return how each ended, in their order.
@@ -181,12 +189,12 @@ class Pool:
                     if died and attempt.number < self._retries:
                         running[attempt.slot] = self._start(context, attempt.job, attempt.slot, attempt.number + 1)
                     else:
-                        if died:
+                        if outcome.error is not None and (died or not read_summary(attempt.job.directory)):
                             record_death(attempt.job.directory, attempt.job.overrides, outcome.error)
                         outcomes[attempt.job.number] = outcome
                         view.ended(attempt.job, outcome)
         finally:
-            self._stop(running.values())
+            self._stop()
         return [outcomes[number] for number in order]
 
     def _free(self, running: Mapping[int, Any]) -> Iterator[int]:
@@ -195,12 +203,13 @@ class Pool:
     def _start(self, context: multiprocessing.context.ForkServerContext, job: Job, slot: int, number: int) -> _Attempt:
         job.directory.mkdir(parents=True, exist_ok=True)
         result, sender = context.Pipe(duplex=False)
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self._gpus[slot]}
-        environment.setdefault("OMP_NUM_THREADS", str(self.threads))
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self.places[slot]}
+        environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(self.threads)
         process = context.Process(
             target=_work, args=(sender, job.call, environment, job.directory / "output.log"), name=f"job {job.number}"
         )
-        process.start()
+        with self._threads_in_environment():  # a fork server that has died is started again here
+            process.start()
         sender.close()
         return _Attempt(job, slot, number, process, result)
 
@@ -214,14 +223,18 @@ class Pool:
     def _outcome(self, attempt: _Attempt) -> tuple[Outcome, bool]:
         """How an attempt ended whose process has, and whether that was the process's death."""
         value, error = None, None
-        # the process may have died before it sent anything, or while it did
-        with suppress(EOFError, OSError, pickle.UnpicklingError):
+        # the process may have died before it sent anything, or while it did, or have sent what only it can import
+        with suppress(Exception):
             if attempt.result.poll():
                 value, error = attempt.result.recv()
         attempt.result.close()
         attempt.process.join()
         exit_code = attempt.process.exitcode
+        if exit_code == LOST:
+            self._end_lost(attempt.process)
         attempt.process.close()
+        if value is None and error is None:
+            value = result(read_summary(attempt.job.directory))  # it may have died after its work was done
         died = value is None and error is None
         hint = f"go on with: python run.py resume={attempt.job.directory}"
         if attempt.asked_to_stop is not None and value is None:
@@ -231,18 +244,30 @@ class Pool:
             error = UserError(f"the job's process {_manner_of_death(exit_code)}; {hint}")
         return Outcome(value, error, time.monotonic() - attempt.started), died
 
-    def _stop(self, attempts: Iterable[_Attempt]) -> None:
+    def _end_lost(self, process: ForkServerProcess) -> None:
+        """End a job whose fork server has died, and which therefore nobody can wait for."""
+        assert process.pid is not None
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + self._grace_seconds
+            while time.monotonic() < deadline:
+                os.kill(process.pid, 0)  # raises when it has ended
+                time.sleep(POLL_SECONDS)
+            os.kill(process.pid, signal.SIGKILL)
+
+    def _stop(self) -> None:
         """Ask what still runs to stop at a checkpoint, and wait for it; kill it on a second Ctrl-C."""
-        attempts = list(attempts)
+        processes = multiprocessing.active_children()
+        deadline = time.monotonic() + self._grace_seconds
         try:
-            for attempt in attempts:
-                attempt.ask_to_stop()
-            for attempt in attempts:
-                attempt.process.join(self._grace_seconds)
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join(max(0.0, deadline - time.monotonic()))
         finally:
-            for attempt in attempts:
-                attempt.process.kill()
-                attempt.process.join()
+            for process in processes:
+                process.kill()
+                process.join()
 
 
 def visible_gpus() -> list[str]:
@@ -266,6 +291,9 @@ def _work(result: Connection, call: Callable[[], float], environment: Mapping[st
         os.dup2(file.fileno(), 2)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _interrupt)
+    threads = environment["OMP_NUM_THREADS"]
+    if "torch" in sys.modules and threads.isdecimal():
+        sys.modules["torch"].set_num_threads(int(threads))  # the fork server may be one of an earlier pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         answer: tuple[float | None, Exception | None] = (call(), None)

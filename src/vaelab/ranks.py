@@ -173,4 +173,6 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "out of memory" in str(error):
+            raise
         raise RankLostError("another rank of this run has died; the report of torchrun says which") from error

@@ -45,6 +45,8 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
             ),
             COMMAND_LINE,
         )
+    if 'detect "srun"' in str(error):
+        yield "there is no SLURM on this machine; start the sweep on one that has sbatch, or use hydra/launcher=pool", 1
     if type(error).__name__ in ("BrokenProcessPool", "TerminatedWorkerError"):
         yield "a worker of the sweep was killed, and the jobs that had not ended with it; resume them one by one", 1
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):

@@ -26,7 +26,8 @@ class Interrupted(BaseException):
 class StopRequest:
     """While entered, holds a signal back until `check` is called; a second SIGINT ends all.
 
-    These are SIGTERM and SIGINT, and those of a scheduler where code outside handles them, to requeue the job.
+    These are SIGTERM and SIGINT. Where code outside handles the signals of a scheduler, to requeue the job, they are
+    those and SIGINT: what SIGTERM then means is for that code to say.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,8 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             handled = [number for number in SCHEDULER if callable(signal.getsignal(number))]
-            self._before = {number: signal.signal(number, self._receive) for number in (*REQUESTS, *handled)}
+            numbers = (*handled, signal.SIGINT) if handled else REQUESTS
+            self._before = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(

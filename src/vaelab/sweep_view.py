@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,6 +101,7 @@ def last_row(run_dir: Path) -> dict[str, Any]:
     except OSError:
         return {}
     for line in reversed(lines):
-        if b'"train/elbo"' in line and line.startswith(b"{"):
-            return json.loads(line)
+        if b'"train/elbo"' in line:
+            with suppress(ValueError):  # the first may be cut off
+                return json.loads(line)
     return {}

@@ -1,5 +1,6 @@
 """`hydra/sweeper=optuna`: a search whose trials are the jobs of a sweep."""
 
+import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,8 @@ from vaelab.search_space import as_overrides, probes, search_space
 
 if TYPE_CHECKING:
     from vaelab.search import Search
+
+log = logging.getLogger(__name__)
 
 COMMAND_LINE = 2
 SUBDIR = "${hydra.job.num}"  # the study finds what became of a trial by its number
@@ -129,7 +132,8 @@ class OptunaSweeper(Sweeper):
             write_best(search)
             write_pictures(search)
         if not search.best:
-            raise UserError(f"all {len(search.trials)} trials failed; {search.directory}/results.csv says why")
+            raise UserError(f"all {len(search.trials)} trials failed; the lines above say why")
+        log.info("best.yaml in %s names the best trial and the command that runs it again", search.directory)
 
 
 def _objectives(direction: str | list[str], metrics: str | list[str] | None, pruned: bool) -> dict[str, str]:
