@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 from hydra import version
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -30,10 +31,11 @@ class Composer:
         self._context = context
         self._task_function = task_function
         self._config = config
-        self._copies = TemporaryDirectory(prefix="vaelab-conf-", ignore_cleanup_errors=True)
+        copies = mkdtemp(prefix="vaelab-conf-")
+        finalize(self, shutil.rmtree, copies, ignore_errors=True)  # a launcher is not told when the sweep has ended
         for number, source in enumerate(context.config_loader.get_sources()):
             if source.scheme() == "file" and Path(source.path).is_dir():
-                source.path = shutil.copytree(source.path, Path(self._copies.name, str(number))).as_posix()
+                source.path = shutil.copytree(source.path, Path(copies, str(number))).as_posix()
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
         """The jobs, each composed as it is asked for."""
