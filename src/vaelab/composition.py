@@ -33,9 +33,9 @@ class Composer:
         self._config = config
         copies = mkdtemp(prefix="vaelab-conf-")
         finalize(self, shutil.rmtree, copies, ignore_errors=True)  # a launcher is not told when the sweep has ended
-        for number, source in enumerate(context.config_loader.get_sources()):
-            if source.scheme() == "file" and Path(source.path).is_dir():
-                source.path = shutil.copytree(source.path, Path(copies, str(number))).as_posix()
+        for source in context.config_loader.get_sources():
+            if source.provider == "main" and source.scheme() == "file":  # a folder of --config-dir could hold anything
+                source.path = shutil.copytree(source.path, copies, dirs_exist_ok=True)
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
         """The jobs, each composed as it is asked for."""
