@@ -14,7 +14,6 @@ from vaelab.errors import UserError
 from vaelab.pictures import draw_pictures
 
 # wandb-workspaces is written in pydantic's old style, which pydantic says at its import
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")
 
 
 @pytest.fixture
