@@ -28,7 +28,7 @@ from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
 from vaelab.progress import ProgressBar
-from vaelab.pruning import AfterValidation
+from vaelab.pruning import AfterValidation, Pruned
 from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
@@ -122,7 +122,7 @@ class Training:
         run_dir: where checkpoints and pictures are kept.
         stop: asked between two steps.
         ranks: train together; the first alone writes.
-        after_validation: called with the epoch's number and its validation metrics when a checkpoint has them.
+        after_validation: called with the epoch's number and its validation metrics; after a death perhaps again.
     """
 
     def __init__(
@@ -368,6 +368,12 @@ class Training:
             progress.epoch_sums, progress.epoch_images, progress.epoch_seconds = {}, 0, 0.0
         if is_best and self.ranks.first:
             self._save_best(number)
+        given_up = None
+        if val and self.after_validation is not None:
+            try:
+                self.after_validation(number, val)  # before the checkpoint, so that after a death none is left out
+            except Pruned as reason:
+                given_up = reason
         if is_best or due(trainer.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
         curves_due = wants_pictures and time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS
@@ -376,8 +382,8 @@ class Training:
             save_curves(
                 self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
             )
-        if val and self.after_validation is not None:
-            self.after_validation(number, val)
+        if given_up is not None:
+            raise given_up
         self._check_stop()
 
     def _evaluate(self, images: Tensor) -> dict[str, float]:
