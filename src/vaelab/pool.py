@@ -203,12 +203,10 @@ class Pool:
     def _start(self, context: multiprocessing.context.ForkServerContext, job: Job, slot: int, number: int) -> _Attempt:
         job.directory.mkdir(parents=True, exist_ok=True)
         result, sender = context.Pipe(duplex=False)
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self.places[slot]}
-        environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(self.threads)
-        process = context.Process(
-            target=_work, args=(sender, job.call, environment, job.directory / "output.log"), name=f"job {job.number}"
-        )
         with self._threads_in_environment():  # a fork server that has died is started again here
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self.places[slot]}
+            arguments = (sender, job.call, environment, job.directory / "output.log")
+            process = context.Process(target=_work, args=arguments, name=f"job {job.number}")
             process.start()
         sender.close()
         return _Attempt(job, slot, number, process, result)
