@@ -17,7 +17,7 @@ IMAGE_SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 9, 13), (3, 17, 33)]
 LATENT_DIM = 5
 NETWORKS = {
     "mlp": partial(mlp.networks, hidden=[24, 16], activation="silu"),
-    "conv": partial(conv.networks, channels=[16, 32], features=16, activation="silu"),
+    "conv": partial(conv.networks, channels=[16, 32], features=16, activation="silu", linear=True),
 }
 LIKELIHOODS = {
     "bernoulli": BernoulliLikelihood,

@@ -1,12 +1,16 @@
 """Convolutional networks: strided convolutions down, transposed ones up (Radford et al., 2016), with group norm.
 
-Group normalisation (Wu & He, 2018) treats every image alone, so that the ELBO of an image does not depend on its batch.
+Beside each network runs a linear path: what a linear VAE, which is probabilistic PCA (Lucas et al., 2019,
+arXiv:1911.02469), can say of the images is learned within an epoch, and the convolutions add to it. Pixels are centred:
+from 0 up they train slower and less stably. Group normalisation (Wu & He, 2018, arXiv:1803.08494) treats every image
+alone, so that the ELBO of an image does not depend on its batch.
 """
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from vaelab.errors import check_integer
@@ -20,6 +24,7 @@ def networks(
     channels: Sequence[int],
     features: int,
     activation: str,
+    linear: bool,
 ) -> tuple["Encoder", "Decoder"]:
     """A convolutional encoder and decoder for images of any number of channels and any size from 8 x 8 up.
 
@@ -30,12 +35,17 @@ def networks(
         channels: channels after each halving of the image, from the image inwards; the decoder's run back.
         features: size of the layer between the convolutions and the latent.
         activation: the name of a `torch.nn` activation, such as `relu`, `gelu`, `silu`.
+        linear: whether the linear paths are there: from the pixels to as many features more, and from z to the first C
+            channels of the likelihood's parameters, which are the means.
 
     Raises:
-        ValueError: if a size is not a positive integer, or the image is too small for that many halvings.
+        ValueError: if a size is not a positive integer, the image is too small for that many halvings, or `linear` is
+            not true or false.
     """
     check_widths("channels", channels, minimum=2)
     check_integer("features", features, 1)
+    if not isinstance(linear, bool):
+        raise ValueError(f"linear must be true or false, got {linear!r}")
     sizes = [tuple(image_shape[1:])]  # (H, W) after each halving
     for _ in channels:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
@@ -44,27 +54,39 @@ def networks(
             f"channels must halve the image at most {int(math.log2(min(image_shape[1:])))} times and the image be at "
             f"least 8 x 8, got {len(channels)} halvings of {image_shape[1]} x {image_shape[2]}"
         )
-    encoder = Encoder([image_shape[0], *channels], sizes[-1], features, activation)
+    encoder = Encoder(image_shape, channels, sizes[-1], features, activation, linear)
     out_channels = params_per_channel * image_shape[0]
-    return encoder, Decoder([*channels[::-1], out_channels], sizes[::-1], latent_dim, features, activation)
+    decoder = Decoder([*channels[::-1], out_channels], sizes[::-1], latent_dim, features, activation)
+    return encoder, LinearPath(decoder, latent_dim, image_shape) if linear else decoder
 
 
 class Encoder(nn.Module):
-    """x (B, C, H, W) -> h (B, features)."""
+    """x (B, C, H, W) -> h (B, F)."""
 
-    def __init__(self, channels: Sequence[int], last_size: tuple[int, ...], features: int, activation: str) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        last_size: tuple[int, ...],
+        features: int,
+        activation: str,
+        linear: bool,
+    ) -> None:
         super().__init__()
-        self.out_features = features
         layers: list[nn.Module] = []
-        for before, after in pairwise(channels):
+        for before, after in pairwise([image_shape[0], *channels]):
             down = nn.Conv2d(before, after, 4, stride=2, padding=1)
             layers += [down, _group_norm(after), activation_layer(activation)]
         flat = channels[-1] * math.prod(last_size)
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, features), activation_layer(activation))
+        self.linear = nn.Linear(math.prod(image_shape), features) if linear else None
+        self.out_features = 2 * features if linear else features
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of the images, (B, C, H, W) -> (B, F)."""
-        return self.layers(x)
+        centred = 2 * x - 1
+        h = self.layers(centred)
+        return h if self.linear is None else torch.cat([h, self.linear(centred.flatten(1))], dim=1)
 
 
 class Decoder(nn.Module):
@@ -96,6 +118,24 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
         return self.layers(z)
+
+
+class LinearPath(nn.Module):
+    """A decoder, and a linear map of z added to the first C channels of what it gives."""
+
+    def __init__(self, decoder: Decoder, latent_dim: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.linear = nn.Linear(latent_dim, math.prod(image_shape), bias=False)
+        nn.init.zeros_(self.linear.weight)  # z is noise at first, which the pixels are not to begin with
+        self.image_shape = image_shape
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
+        params = self.decoder(z)
+        means = self.linear(z).unflatten(1, self.image_shape)  # (N, C * H * W) -> (N, C, H, W)
+        others = params.shape[1] - means.shape[1]
+        return params + nn.functional.pad(means, (0, 0, 0, 0, 0, others))
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
