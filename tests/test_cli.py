@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from vaelab.cli import main
+from vaelab.figures import save_grid
+from vaelab.runs import load_run
 
 QUICK = ("dataset=digits", "logger=local", "trainer.epochs=1", "trainer.pictures_every=0")
 
@@ -25,6 +27,12 @@ def test_generate_writes_a_row_or_a_grid(run_dir, tmp_path, capfd):
     with Image.open(tmp_path / "grid.PNG") as grid:
         assert 0.5 < grid.width / grid.height < 2
     assert "10 samples in row.png" in capfd.readouterr().out
+
+
+def test_generate_draws_what_the_run_samples_with_that_seed(run_dir, tmp_path):
+    main(["generate", str(run_dir), "--num-samples", "5", "--seed", "3", "--output", "row.png"])
+    save_grid(tmp_path / "same.png", load_run(run_dir).sample(5, seed=3), 5)
+    assert (tmp_path / "row.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
 def test_evaluate_prints_what_the_summary_holds(run_dir, capfd):

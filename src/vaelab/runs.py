@@ -94,7 +94,7 @@ class Run:
 
     def decode(self, z: Tensor | np.ndarray) -> Tensor:
         """Means of p(x|z), (N, D) -> (N, C, H, W) in [0, 1]."""
-        z = as_tensor("z", z)
+        z = _as_tensor("z", z)
         if z.dim() != 2 or z.shape[1] != self.model.latent_dim:
             raise ValueError(f"z must have the shape (N, {self.model.latent_dim}), got {tuple(z.shape)}")
         return pictures.decode(self.model, z.float())
@@ -106,7 +106,7 @@ class Run:
     def evaluate(self, split: str = "test", importance_samples: int = 0) -> dict[str, float]:
         """Metrics on a split of the dataset the run was trained on, as in `summary.json`; this needs the dataset.
 
-        On the kind of device that the run was trained on they are those that it recorded, to the last digit.
+        On the kind of device that the run was trained on they are those of the record, to the last digit.
 
         Args:
             split: `test`, `val` or `train`.
@@ -121,13 +121,13 @@ class Run:
         if tuple(images.shape[1:]) != self.image_shape:
             shape = tuple(images.shape[1:])
             raise UserError(f"{dataset.name} must have the images {self.image_shape} of the training, got {shape}")
-        batch = builder.trainer().eval_batch_size
-        metrics = evaluate(self.model, builder.objective(), dataset, images, batch)
         if importance_samples and self.model.likelihood.supports[dataset.support] == CROSS_ENTROPY:
             raise UserError(
                 "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
                 "none; evaluate it without importance samples"
             )
+        batch = builder.trainer().eval_batch_size
+        metrics = evaluate(self.model, builder.objective(), dataset, images, batch)
         if importance_samples:
             some = max(1, batch // 10)
             metrics["log_likelihood"] = log_likelihood(self.model, dataset, images, importance_samples, some)
@@ -140,7 +140,7 @@ class Run:
         return {name: value for (of, _, name), value in pairs if of == split}
 
     def _checked(self, x: Tensor | np.ndarray) -> Tensor:
-        x = as_tensor("x", x)
+        x = _as_tensor("x", x)
         if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"x must have the shape (B, {', '.join(map(str, self.image_shape))}), got {tuple(x.shape)}"
@@ -193,7 +193,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     return Run(path, on_this_machine(config), model.to(found), image_shape, trusted)
 
 
-def as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
+def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
     """A tensor as it is, an array as a tensor of its own; ValueError, which begins with the name, for anything else."""
     if isinstance(value, Tensor):
         return value
