@@ -2,14 +2,16 @@
 
 import pickle
 import sys
-from types import SimpleNamespace
+from functools import partial
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
-from fakes import small_dataset
+from fakes import small_dataset, small_split
 from vaelab.build import Builder, UnknownKeyError, check_support, pick_device
 from vaelab.errors import UserError
+from vaelab.images import Dataset, Split
 from vaelab.likelihood.logistic import LogisticLikelihood
 from vaelab.vae import VAE
 
@@ -279,6 +281,40 @@ def test_a_likelihood_of_binary_pixels_on_levels_is_refused():
 def test_a_likelihood_of_the_datasets_pixels_is_accepted(support, binarize):
     likelihood = LogisticLikelihood() if support == "levels" else SimpleNamespace(supports={"binary": "mass"})
     check_support({}, SimpleNamespace(likelihood=likelihood), small_dataset(binarize=binarize))
+
+
+@pytest.fixture
+def own_dataset(config, monkeypatch):
+    """Builds the run's experiment with what a function of one's own gives as its dataset."""
+
+    def experiment(made):
+        module = ModuleType("our_data")
+        module.load = lambda: made
+        monkeypatch.setitem(sys.modules, "our_data", module)
+        config["dataset"] = {"_target_": "our_data.load"}
+        return Builder(config, None).experiment()
+
+    return experiment
+
+
+def test_what_is_no_dataset_is_refused(own_dataset):
+    sentence = refusal(lambda: own_dataset({"train": small_split(5)}))
+    assert "dataset._target_ must return a vaelab.images.Dataset, but our_data.load returned a dict" in sentence
+
+
+def test_images_that_are_no_levels_are_refused_before_the_training(own_dataset):
+    good, bad = small_split(5), Split(small_split(5).images / 255)
+    for splits in ({"train": bad, "test": good}, {"train": good, "test": bad}):
+        dataset = Dataset("photos", splits.__getitem__, 0, "none")
+        assert "of photos must have images that are a uint8 tensor" in refusal(partial(own_dataset, dataset))
+
+
+def test_what_a_dataset_of_ones_own_says_at_its_reading_is_one_sentence(own_dataset):
+    def read(part):
+        raise ValueError("there is nothing in it")
+
+    sentence = refusal(lambda: own_dataset(Dataset("photos", read, 0, "none")))
+    assert sentence == "dataset: there is nothing in it"
 
 
 # Devices

@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from vaelab.cli import main
+from vaelab.figures import save_grid
+from vaelab.runs import load_run
 
 QUICK = ("dataset=digits", "logger=local", "trainer.epochs=1", "trainer.pictures_every=0")
 
@@ -21,10 +23,16 @@ def test_generate_writes_a_row_or_a_grid(run_dir, tmp_path, capfd):
     main(["generate", str(run_dir), "--num-samples", "10", "--output", "row.png"])
     with Image.open(tmp_path / "row.png") as row:
         assert row.width > 9 * row.height
-    main(["generate", str(run_dir), "--num-samples", "10", "--output", "new/grid.png", "--grid"])
-    with Image.open(tmp_path / "new/grid.png") as grid:
+    main(["generate", str(run_dir), "--num-samples", "10", "--output", "grid.PNG", "--grid"])
+    with Image.open(tmp_path / "grid.PNG") as grid:
         assert 0.5 < grid.width / grid.height < 2
     assert "10 samples in row.png" in capfd.readouterr().out
+
+
+def test_generate_draws_what_the_run_samples_with_that_seed(run_dir, tmp_path):
+    main(["generate", str(run_dir), "--num-samples", "5", "--seed", "3", "--output", "row.png"])
+    save_grid(tmp_path / "same.png", load_run(run_dir).sample(5, seed=3), 5)
+    assert (tmp_path / "row.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
 def test_evaluate_prints_what_the_summary_holds(run_dir, capfd):
@@ -33,6 +41,19 @@ def test_evaluate_prints_what_the_summary_holds(run_dir, capfd):
     summary = json.loads((run_dir / "summary.json").read_text())
     assert f"{summary['metrics']['test/elbo']:.4f}" in out
     assert "nats per image" in out
+    assert "equal to summary.json to the last digit" in out
+    main(["evaluate", str(run_dir), "--split", "train", "--device", "cpu"])
+    assert "summary.json holds no figures of train" in capfd.readouterr().out
+
+
+def test_evaluate_says_how_far_it_is_from_the_summary(run_dir, capfd):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["metrics"]["test/kl"] += 0.25
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    main(["evaluate", str(run_dir)])
+    versions = summary["versions"]
+    said = f"recorded on {versions['device']} with torch {versions['torch']}, differs by up to 2.5e-01 (test/kl)"
+    assert said in capfd.readouterr().out
 
 
 def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
@@ -57,3 +78,33 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, capfd, tmp_
         main(arguments)
     assert exit_info.value.code == code
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("generate", "RUN", "--output"), ("compare", "RUN", "-o"), ("dashboard", "--entity=a", "--project=b", "--output")],
+)
+def test_an_output_that_cannot_be_written_is_refused_first_and_leaves_nothing(command, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    suffix = {"generate": ".png", "compare": ".html", "dashboard": ".json"}[command[0]]
+    for output, said in (
+        ("it.xyz", f"must be a {suffix} file, got it.xyz; name it it{suffix}"),
+        ("it", f"must be a {suffix} file, got it; name it it{suffix}"),
+        (
+            f"new/folder/it{suffix}",
+            f"must lie in a folder that is there, got new/folder/it{suffix}; make new/folder first",
+        ),
+        (".", "must be a file, got the folder ."),
+    ):
+        with pytest.raises(SystemExit) as exit_info:
+            main([*command, output])  # there is no such run, which it would say next
+        assert exit_info.value.code == 2
+        assert said in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_absent_is_refused(run_dir, capfd, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        main(["generate", str(run_dir), "--device", "cuda"])
+    assert "device=cuda is not on this machine" in capfd.readouterr().err

@@ -2,8 +2,10 @@
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 
-from vaelab.continuation import begun, result
+from vaelab.arguments import config_name
+from vaelab.continuation import begun, on_this_machine, result
 from vaelab.errors import UserError
 from vaelab.records import write_summary
 
@@ -24,6 +26,33 @@ def test_the_same_config_is_the_persons_own(run_dir):
 def test_after_a_change_of_the_files_the_saved_config_is_kept_and_names_trusted_code_only(run_dir):
     changed = {**CONFIG, "optimizer": {"lr": 0.5}}
     assert begun(run_dir, changed, ["seed=1"]) == (CONFIG, ["mine"])
+
+
+def rooted(root):
+    return {**CONFIG, "dataset": {"name": "photos", "root": root}}
+
+
+def test_a_dataset_that_was_moved_makes_no_other_run(run_dir):
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(rooted("/old")))
+    assert begun(run_dir, rooted("/new"), ["seed=1"]) == (rooted("/new"), None)
+    changed = {**rooted("/new"), "optimizer": {"lr": 0.5}}
+    assert begun(run_dir, changed, ["seed=1"]) == (rooted("/new"), ["mine"])
+
+
+@pytest.mark.parametrize(("variable", "root"), [(None, "/old"), ("", "/old"), ("/new", "/new")])
+def test_a_saved_dataset_lies_where_the_environment_says(variable, root, monkeypatch):
+    monkeypatch.delenv("VAELAB_DATA", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("VAELAB_DATA", variable)
+    assert on_this_machine(rooted("/old")) == rooted(root)
+    assert on_this_machine(CONFIG) == CONFIG
+
+
+def test_a_resumed_run_reads_the_dataset_where_the_environment_says(run_dir, monkeypatch):
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(rooted("/old")))
+    monkeypatch.setenv("VAELAB_DATA", "/new")
+    assert config_name([f"resume={run_dir}"]) == "resumed"
+    assert ConfigStore.instance().load("resumed.yaml").node.dataset.root == "/new"
 
 
 @pytest.mark.parametrize("damage", [False, True])

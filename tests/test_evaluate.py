@@ -1,6 +1,8 @@
 """Evaluation against closed forms: means over images, bits per dimension, the importance-weighted likelihood."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from types import MappingProxyType
 
 import pytest
@@ -13,6 +15,7 @@ from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 from vaelab.parts import MASS
+from vaelab.ranks import ALONE, Ranks
 
 IMAGES = levels(7, *IMAGE_SHAPE)
 DIGIT_LIKE = levels(7, 1, 8, 8)
@@ -148,3 +151,35 @@ def test_the_importance_weighted_bound_is_not_below_the_elbo():
     vae = linear_gaussian_vae(mean_shift=0.5)
     weighted = log_likelihood(vae, pixels(), IMAGES, samples=100, batch_size=7)
     assert weighted > evaluate(vae, elbo(samples=100), pixels(), IMAGES, batch_size=7)["elbo"]
+
+
+class Threads(Ranks):
+    """Ranks that are threads of this process; their store is a dictionary and a barrier."""
+
+    def gather(self, value):
+        values, barrier = self.store
+        values[self.rank] = value
+        barrier.wait(timeout=10)
+        return [values[rank] for rank in range(self.size)]
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_any_number_of_ranks_finds_the_same_figures_to_the_last_digit(size):
+    vae, images, store = vae_of(), levels(700, 1, 8, 8), ({}, Barrier(size))
+
+    def found(ranks):
+        return evaluate(vae, elbo(), pixels("dynamic"), images, 9, ranks=ranks)
+
+    with ThreadPoolExecutor(size) as pool:
+        shared = list(pool.map(found, [Threads(rank, size, store=store) for rank in range(size)]))
+    assert shared == [found(ALONE)] * size
+
+
+def test_images_and_noise_go_where_the_model_is():
+    seen, vae = [], vae_of().to("meta")  # the only device besides the CPU that is everywhere; it has no numbers
+    vae.register_forward_pre_hook(lambda module, arguments: seen.extend(arguments))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        evaluate(vae, elbo(), pixels("dynamic"), DIGIT_LIKE, batch_size=7)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        log_likelihood(vae, pixels("dynamic"), DIGIT_LIKE, samples=1, batch_size=7)
+    assert [value.device.type for value in seen] == ["meta"] * 4

@@ -72,9 +72,10 @@ def test_gaps_and_empty_places_of_a_grid_are_white():
 
 def test_a_grid_file_holds_the_grid(tmp_path):
     images = random_images(6, channels=3)
-    save_grid(tmp_path / "new" / "grid.png", images, 3)
-    assert np.array_equal(pixels(tmp_path / "new" / "grid.png"), grid(images, 3))
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
+    (tmp_path / "grid.tmp").write_text("somebody else's")
+    save_grid(tmp_path / "grid.png", images, 3)
+    assert np.array_equal(pixels(tmp_path / "grid.png"), grid(images, 3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "grid.tmp"]
 
 
 @pytest.mark.parametrize("title", ["short", "a title that is much wider than the picture below it"])
@@ -182,6 +183,16 @@ def test_posterior_means_are_drawn_where_they_are_in_the_colour_of_their_label(d
     assert np.allclose(points.get_offsets(), means)
     assert np.array_equal(points.get_array(), labels)
     assert len(axis.get_legend().get_texts()) == 4
+
+
+def test_posterior_means_without_labels_are_drawn_in_one_colour(drawn, tmp_path):
+    means = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    save_posterior_means(tmp_path / "means.png", means, None, "some dataset")
+    (axis,) = drawn[0].axes
+    (points,) = axis.collections
+    assert np.allclose(points.get_offsets(), means)
+    assert len(points.get_facecolors()) == 1
+    assert axis.get_legend() is None
 
 
 def test_levels_survive_the_way_from_a_dataset_to_a_picture():

@@ -1,19 +1,13 @@
-"""Splits are fixed and disjoint, binarisation is repeatable, prepared files are made once and verified."""
-
-import time
-from concurrent.futures import ThreadPoolExecutor
-from urllib.error import URLError
+"""Splits are fixed, disjoint and what they claim to be; binarisation is repeatable."""
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from fakes import FakeTorchvision, small_dataset, small_split
+from fakes import small_dataset, small_split
 from vaelab.errors import UserError
-from vaelab.images import Dataset, prepared
+from vaelab.images import Dataset, Split
 
-SIZES = {"train": 6, "test": 4}
 SHAPE = (1, 8, 8)
 
 
@@ -28,7 +22,7 @@ def test_static_binarisation_is_the_same_in_two_loads_and_holds_only_black_and_w
 
 def test_static_binarisation_draws_white_with_the_grey_value_as_probability():
     levels = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).repeat_interleave(5000).reshape(-1, 1, 10, 10)
-    split = Dataset("levels", lambda part: type(small_split(1))(levels, levels[:, 0, 0, 0]), 0, "static").test()
+    split = Dataset("levels", lambda part: Split(levels, levels[:, 0, 0, 0]), 0, "static").test()
     white = [split.images[split.labels == level].float().mean().item() / 255 for level in (0, 51, 204, 255)]
     assert white[0] == 0
     assert white[3] == 1
@@ -107,144 +101,86 @@ def test_test_images_are_not_read_before_they_are_asked_for():
     assert read == ["train", "test"]
 
 
-# Prepared files
+# What is read
 
 
-def prepare(root, torchvision_name="MNIST", shape=SHAPE):
-    return prepared(root, "small", torchvision_name, shape, SIZES)
+def own(images, labels=None, test=None, **settings):
+    """A dataset of one's own with these training images."""
+    train = Split(images, labels)
+    return Dataset("photos", {"train": train, "test": test or train}.__getitem__, 0, "none", **settings)
 
 
-def grey(part):
-    """As torchvision's MNIST: a tensor (N, H, W), labels in a tensor."""
-    split = small_split(SIZES[part])
-    return split.images[:, 0], split.labels.long()
-
-
-def colour(part):
-    """As torchvision's CIFAR10: an array (N, H, W, C), labels in a list."""
-    images = np.random.default_rng(SIZES[part]).integers(256, size=(SIZES[part], 8, 10, 3), dtype=np.uint8)
-    return images, list(range(SIZES[part]))
-
-
-def fake(monkeypatch, name="MNIST", source=grey):
-    import torchvision
-
-    fake = FakeTorchvision({part: source(part) for part in SIZES})
-    monkeypatch.setattr(torchvision.datasets, name, fake)
-    return fake
-
-
-def write_prepared(root, **changes):
-    """A prepared file with some tensors replaced, or left out where None is given."""
-    tensors = {}
-    for part, size in SIZES.items():
-        tensors |= {f"{part}_images": small_split(size).images, f"{part}_labels": small_split(size).labels}
-    path = root / "small.safetensors"
-    save_file({key: value for key, value in (tensors | changes).items() if value is not None}, path)
-    return path
-
-
-@pytest.mark.parametrize("part", SIZES)
-def test_a_grey_dataset_is_prepared_equal_to_its_source(part, tmp_path, monkeypatch):
-    fake(monkeypatch)
-    split = prepare(tmp_path)(part)
-    assert torch.equal(split.images, small_split(SIZES[part]).images)
-    assert torch.equal(split.labels, small_split(SIZES[part]).labels)
-
-
-@pytest.mark.parametrize("part", SIZES)
-def test_a_colour_dataset_is_prepared_equal_to_its_source(part, tmp_path, monkeypatch):
-    fake(monkeypatch, "CIFAR10", colour)
-    split = prepare(tmp_path, "CIFAR10", (3, 8, 10))(part)
-    images, labels = colour(part)
-    assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), images)
-    assert split.labels.tolist() == labels
-
-
-def test_the_prepared_file_is_kept_alone_and_the_second_call_does_not_download(tmp_path, monkeypatch):
-    source = fake(monkeypatch)
-    first = prepare(tmp_path / "data")("train")
-    assert {path.name for path in (tmp_path / "data").iterdir()} <= {"small.safetensors", "small.lock"}
-    stored = load_file(tmp_path / "data" / "small.safetensors")
-    assert {key: tensor.dtype for key, tensor in stored.items()} == dict.fromkeys(
-        ("train_images", "train_labels", "test_images", "test_labels"), torch.uint8
-    )
-    assert torch.equal(prepare(tmp_path / "data")("train").images, first.images)
-    assert source.uses == ["train", "test"]
-
-
-def test_jobs_that_ask_for_it_at_the_same_time_prepare_it_once(tmp_path, monkeypatch):
-    source = fake(monkeypatch)
-    monkeypatch.setattr(FakeTorchvision, "data", property(lambda self: self._data, slow_setter), raising=False)
-    with ThreadPoolExecutor(3) as pool:
-        sizes = list(pool.map(lambda _: len(prepare(tmp_path)("train").images), range(3)))
-    assert sizes == [SIZES["train"]] * 3
-    assert source.uses == ["train", "test"]
-
-
-def slow_setter(self, value):
-    time.sleep(0.05)
-    self._data = value
-
-
-def test_a_root_below_the_home_folder_is_found(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    write_prepared(tmp_path)
-    assert len(prepare("~")("test").images) == SIZES["test"]
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-10])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def garble(path):
-    path.write_bytes(b"no tensors" * 100)
-
-
-def narrow(path):
-    write_prepared(path.parent, train_images=torch.zeros(6, 1, 8, 7, dtype=torch.uint8))
-
-
-def shorten(path):
-    write_prepared(path.parent, test_labels=torch.zeros(3, dtype=torch.uint8))
-
-
-def lose(path):
-    write_prepared(path.parent, test_images=None)
-
-
-def blur(path):
-    write_prepared(path.parent, train_images=torch.zeros(6, 1, 8, 8))
-
-
-@pytest.mark.parametrize("damage", [truncate, empty, garble, narrow, shorten, lose, blur])
-def test_a_damaged_prepared_file_is_refused_in_one_sentence_and_left_in_place(damage, tmp_path, monkeypatch):
-    source = fake(monkeypatch)
-    path = write_prepared(tmp_path)
-    damage(path)
-    content = path.read_bytes()
-    with pytest.raises(UserError) as raised:
-        prepare(tmp_path)("train")
-    assert str(path) in str(raised.value)
-    assert "prepare it anew" in str(raised.value)
+def refusal(dataset):
+    with pytest.raises(UserError, match="of photos must") as raised:
+        dataset.check()
     assert "\n" not in str(raised.value)
-    assert path.read_bytes() == content
-    assert source.uses == []
+    return str(raised.value)
 
 
-@pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("Dataset not found"), OSError("timed out")])
-def test_a_dataset_that_cannot_be_downloaded_is_refused_and_leaves_nothing(error, tmp_path, monkeypatch):
-    import torchvision
+LEVELS = torch.zeros(5, 1, 8, 8, dtype=torch.uint8)
 
-    def unreachable(*args, **options):
-        raise error
 
-    monkeypatch.setattr(torchvision.datasets, "MNIST", unreachable)
-    with pytest.raises(UserError, match=r"small\.safetensors.*dataset=digits") as raised:
-        prepare(tmp_path)
-    assert "\n" not in str(raised.value)
-    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (LEVELS / 255, r"got torch.float32 (5, 1, 8, 8); for images in [0, 1] that is images.mul(255).round()"),
+        (LEVELS.long(), "got torch.int64 (5, 1, 8, 8); images.to(torch.uint8)"),
+        (LEVELS.numpy(), "got ndarray; torch.as_tensor"),
+        (LEVELS[:, 0], "got (5, 8, 8); images.unsqueeze(1)"),
+        (LEVELS[:0], "at least one image with at least one pixel, got the shape (0, 1, 8, 8)"),
+        (LEVELS[..., :0], "at least one image with at least one pixel, got the shape (5, 1, 8, 0)"),
+        (LEVELS.permute(0, 2, 3, 1), "1 to 4 channels C, got (5, 8, 8, 1); images.permute(0, 3, 1, 2)"),
+        (LEVELS.expand(-1, 12, -1, -1), "1 to 4 channels C, got (5, 12, 8, 8); max_channels"),
+    ],
+)
+def test_images_that_are_none_are_refused_with_what_to_do(images, said):
+    sentence = refusal(own(images))
+    assert sentence.startswith("the train split of photos must have ")
+    assert said in sentence
+    assert "the test split" in refusal(own(LEVELS, test=Split(images)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.zeros(5), "got torch.float32 (5,)"),
+        (torch.zeros(4, dtype=torch.uint8), "got torch.uint8 (4,)"),
+        (torch.zeros(5, 10, dtype=torch.int64), "got torch.int64 (5, 10)"),
+        (np.zeros(5, int), "got ndarray"),
+        ([0] * 5, "got list"),
+    ],
+)
+def test_labels_are_integers_one_an_image(labels, said):
+    sentence = refusal(own(LEVELS, labels))
+    assert "labels that are integers, a tensor (5,), or None" in sentence
+    assert said in sentence
+
+
+def test_what_is_no_split_is_refused():
+    dataset = Dataset("photos", lambda part: (LEVELS, None), 0, "none")
+    assert "must be a vaelab.images.Split(images, labels), got tuple" in refusal(dataset)
+
+
+def test_train_and_test_images_have_one_shape():
+    sentence = refusal(own(LEVELS, test=Split(LEVELS[..., :7])))
+    assert "the test images of photos must have the shape of its training images, (1, 8, 8), got (1, 8, 7)" in sentence
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_one_to_four_channels_are_taken_and_more_where_that_is_said(channels):
+    own(LEVELS.expand(-1, channels, -1, -1)).check()
+    own(LEVELS.expand(-1, 4 + channels, -1, -1), max_channels=8).check()
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic", "static"])
+def test_a_dataset_needs_no_labels(binarize):
+    dataset = Dataset("photos", lambda part: Split(LEVELS), 2, binarize)
+    dataset.check()
+    for split in (dataset.train, dataset.val, dataset.test()):
+        assert split.labels is None
+    assert (len(dataset.train.images), len(dataset.val.images)) == (3, 2)
+
+
+def test_what_is_read_is_checked_without_a_look_at_the_pixels():
+    endless = torch.empty(10**9, 3, 512, 512, dtype=torch.uint8, device="meta")  # it has no pixels to look at
+    assert own(endless)._read("train").images is endless

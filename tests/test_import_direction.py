@@ -14,6 +14,7 @@ LAYERS = """
 errors
 ops
 images layers parts ranks records terminal
+prepared
 dataset model posterior prior likelihood scheduler
 vae loader
 objective

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from combinations import normals
-from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, uniform_like, unit_interval
+from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, normal, uniform_like, unit_interval
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
@@ -81,3 +81,14 @@ def test_uniform_numbers_are_a_function_of_the_shape_and_the_generator():
 def test_the_parts_of_a_generators_place_do_not_run_into_each_other():
     assert not torch.equal(draws(0, "a1", 2), draws(0, "a", 12))
     assert not torch.equal(draws(1, "2a", 0), draws(12, "a", 0))
+
+
+def test_noise_is_drawn_where_the_generator_is_and_goes_where_it_is_wanted():
+    x = torch.empty(3, 4, device="meta")
+    assert (
+        uniform_like(x, generator(0, "test")).device == normal((2,), generator(0, "test"), x.device).device == x.device
+    )
+    drawn = normal((50_000,), generator(0, "test"), torch.device("cpu"))
+    assert torch.equal(drawn, normal((50_000,), generator(0, "test"), torch.device("cpu")))
+    assert abs(drawn.mean().item()) < 5 / 50_000**0.5
+    assert drawn.std().item() == pytest.approx(1, abs=0.02)

@@ -309,8 +309,8 @@ def test_the_command_says_where_the_page_is(runs, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     main(["compare", str(runs), str(runs / "3")])
     assert capfd.readouterr().out == "13 runs in compare.html; open it in a browser\n"
-    main(["compare", str(runs / "3"), "-o", "new/one.html"])
-    assert Path("new/one.html").exists()
+    main(["compare", str(runs / "3"), "-o", "one.html"])
+    assert Path("one.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_the_command_says_where_the_page_is(runs, tmp_path, monkeypatch, capfd):
     [
         (["nowhere"], 2, "nowhere is no folder"),
         (["."], 1, "holds no run"),
-        (["RUN", "-o", "."], 1, "must be a file"),
+        (["RUN", "-o", "."], 2, "must be a file"),
         ([], 2, "required: DIR"),
     ],
 )

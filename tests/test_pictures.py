@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from combinations import vae_of
 from fakes import Killed, pixels, small_dataset, small_vae
+from vaelab.images import Dataset, Split
 from vaelab.ops import unit_interval
-from vaelab.pictures import decode, draw_pictures, encode, sample
+from vaelab.pictures import decode, draw_pictures, encode, posterior, sample
+from vaelab.prior.normal import NormalPrior
 from vaelab.vae import VAE
 
 
@@ -128,3 +131,49 @@ def test_the_latent_plane_has_z1_to_the_right_and_z2_upwards(dimension, tmp_path
     across = np.diff(plane, axis=1 - (1 if dimension == 0 else 0))
     assert (along > 0).all()
     assert (across == 0).all()
+
+
+class LogNormalPrior(nn.Module):
+    """z1 = exp(e1), z2 = 3 - e2 / 2 for standard normal e: quantiles that are known and none of a standard normal."""
+
+    is_standard_normal = False
+
+    def sample(self, eps):
+        return torch.stack([eps[:, 0].exp(), 3 - eps[:, 1] / 2], dim=-1)
+
+
+@pytest.mark.parametrize("prior", [NormalPrior(), LogNormalPrior()])
+def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals(prior, tmp_path, monkeypatch):
+    vae, decoded, titles = small_vae(latent_dim=2), [], []
+    vae.prior = prior
+    vae.decoder.register_forward_hook(lambda module, arguments, out: decoded.append(arguments[0]))
+    monkeypatch.setattr(
+        "vaelab.pictures.save_grid", lambda path, images, columns, title: (path.touch(), titles.append(title))
+    )
+    for _ in range(2):
+        draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, carry_on)
+    (plane, again) = (z.view(16, 16, 2) for z in decoded if len(z) == 256)
+    normal = torch.special.ndtri((torch.arange(16) + 0.5) / 16)
+    z1, z2 = (normal, normal) if prior.is_standard_normal else (normal.exp(), 3 + normal / 2)
+    torch.testing.assert_close(plane[0, :, 0], z1, rtol=0.03, atol=0.02)
+    torch.testing.assert_close(plane[:, 0, 1], z2.flip(0), rtol=0.03, atol=0.02)
+    assert (plane[..., 0] == plane[:1, :, 0]).all()
+    assert (plane[..., 1] == plane[:, :1, 1]).all()
+    assert torch.equal(plane, again)
+    assert any("quantiles of p(z1), to the right, and p(z2), upwards" in title for title in titles)
+
+
+def test_pictures_need_no_labels(tmp_path):
+    images = small_dataset().train.images
+    dataset = Dataset("bare", lambda part: Split(images), 30, "dynamic")
+    pictures = draw_pictures(small_vae(latent_dim=2), dataset, tmp_path, 1, carry_on)
+    assert pixels(pictures["posterior_means"]).std() > 0
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "logistic"])
+def test_noise_from_the_cpu_goes_where_the_model_is(likelihood):
+    vae = vae_of(likelihood=likelihood).to("meta")
+    x = torch.zeros(2, 1, 8, 8)
+    made = [*(sample(vae, 2, 0, pixel_noise) for pixel_noise in (False, True)), posterior(vae, x, 3, seed=0).z]
+    made += [encode(vae, x), decode(vae, torch.zeros(2, 5))]
+    assert all(value.device.type == "meta" for value in made)

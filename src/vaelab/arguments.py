@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
 
 from vaelab import ranks
-from vaelab.continuation import without_trust
+from vaelab.continuation import on_this_machine, without_trust
 from vaelab.errors import UserError
 
 
@@ -88,7 +88,7 @@ def config_name(arguments: list[str]) -> str:
         raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
-    node = {"defaults": defaults, **saved, "resume": None, "trust": [], "hydra": settings}
+    node = {"defaults": defaults, **on_this_machine(saved), "resume": None, "trust": [], "hydra": settings}
     ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
     return "resumed"
 

@@ -21,7 +21,7 @@ from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator
 from vaelab.ranks import ALONE, Ranks
-from vaelab.train import Experiment
+from vaelab.train import Experiment, Trainer
 from vaelab.vae import VAE
 
 OUR_TARGETS = {"optimizer": "torch.optim", "trainer": "vaelab.train", "logger": "vaelab.logger"}
@@ -65,22 +65,26 @@ class Builder:
 
     def experiment(self, ranks: Ranks = ALONE) -> Experiment:
         """Everything a training needs, on the device of this rank; UserError where the config makes no sense."""
-        trainer = self.part("trainer")
+        trainer = self.trainer()
         seed = self.config["seed"]
         _translated("", lambda: check_integer("seed", seed, 0))
         device = pick_device(trainer.device, ranks)
         objective = self.part("objective")
         schedule = self.part("scheduler")
         dataset = self.dataset()
-        image_shape = _translated("dataset", lambda: dataset.image_shape)
-        vae = self.vae(image_shape, seed, bfloat16=trainer.precision == "bfloat16")
+        _translated("dataset", dataset.check)
+        vae = self.vae(dataset.image_shape, seed)
         check_support(self.config, vae, dataset)
         vae.to(device)
         return Experiment(vae, dataset, objective, self.optimizer(vae), schedule, trainer, seed)
 
     def dataset(self) -> Dataset:
-        """The dataset."""
-        return self.part("dataset")
+        """The dataset; its images are read when they are asked for."""
+        made = self.part("dataset")
+        if not isinstance(made, Dataset):
+            target, kind = self.config["dataset"]["_target_"], type(made).__name__
+            raise UserError(f"dataset._target_ must return a vaelab.images.Dataset, but {target} returned a {kind}")
+        return made
 
     def objective(self) -> ELBO:
         """The objective."""
@@ -95,8 +99,13 @@ class Builder:
         _translated("optimizer", lambda: check_number("lr", self.config["optimizer"].get("lr"), 0, above=True))
         return self.part("optimizer", params=vae.parameters())
 
-    def vae(self, image_shape: tuple[int, int, int], seed: int = 0, bfloat16: bool = False) -> VAE:
-        """The model, its weights a function of the seed."""
+    def trainer(self) -> Trainer:
+        """How long and how to train."""
+        return self.part("trainer")
+
+    def vae(self, image_shape: tuple[int, int, int], seed: int = 0) -> VAE:
+        """The model in the precision of the training, its weights a function of the seed."""
+        bfloat16 = self.trainer().precision == "bfloat16"
         latent_dim = self.config["latent"]["dim"]
         _translated("latent", lambda: check_integer("dim", latent_dim, 1))
         with torch.random.fork_rng(devices=[]):
@@ -168,8 +177,8 @@ def check_support(config: Config, vae: VAE, dataset: Dataset) -> None:
         )
 
 
-def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
-    """The device of that name, or with `auto` the best there is; UserError if it is absent.
+def pick_device(name: str, ranks: Ranks = ALONE, key: str = "trainer.device") -> torch.device:
+    """The device of that name, or with `auto` the best there is; UserError, which names the `key`, if it is absent.
 
     Of several ranks each has the GPU of its number on its machine, or else the CPU.
     """
@@ -183,11 +192,11 @@ def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
     kind, _, index = str(name).partition(":")
-    _translated("trainer", lambda: check_choice("device", "auto:" if kind == "auto" else kind, ("auto", *available)))
+    _translated("", lambda: check_choice(key, "auto:" if kind == "auto" else kind, ("auto", *available)))
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if not available[kind] or (index and not (index.isdigit() and int(index) < count)):
         there = ", ".join(kind for kind, there in available.items() if there)
-        raise UserError(f"trainer.device={name} is not on this machine, which has {there}; use trainer.device=auto")
+        raise UserError(f"{key}={name} is not on this machine, which has {there}; use {key}=auto")
     return torch.device(name)
 
 

@@ -3,9 +3,14 @@
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vaelab.errors import UserError
+from vaelab.errors import UserError, check_output
+
+if TYPE_CHECKING:
+    from vaelab.runs import Run
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,6 +87,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", action="append", default=[], metavar="PACKAGE", help="a package whose code the run's config may name"
     )
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the best there is)")
 
 
 def _positive(text: str) -> int:
@@ -95,10 +101,12 @@ def _keys(text: str) -> list[str]:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    check_output(options.output, ".png")  # before torch is imported and the model loaded
     from vaelab.figures import save_grid
     from vaelab.runs import load_run
 
-    images = load_run(options.run, options.trust).sample(options.num_samples, options.seed, options.pixel_noise)
+    run = load_run(options.run, options.trust, options.device)
+    images = run.sample(options.num_samples, options.seed, options.pixel_noise)
     columns = math.isqrt(options.num_samples - 1) + 1 if options.grid else options.num_samples
     save_grid(options.output, images, columns)
     print(f"{options.num_samples} samples in {options.output}")
@@ -107,12 +115,27 @@ def _generate(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from vaelab.runs import load_run
 
-    run = load_run(options.run, options.trust)
-    for name, value in run.evaluate(options.split, options.importance_samples).items():
+    run = load_run(options.run, options.trust, options.device)
+    found = run.evaluate(options.split, options.importance_samples)
+    for name, value in found.items():
         unit = "bits" if name == "bits_per_dim" else "nats per image"
         if name == "log_likelihood":
             unit += f", a lower bound of log p(x) with {options.importance_samples} samples of z"
         print(f"{options.split}/{name:<16} {value:12.4f}  {unit}")
+    print(_beside_record(run, options.split, found))
+
+
+def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
+    """How figures compare with those that the run has recorded, in one line."""
+    recorded = run.recorded(split)
+    if not recorded:
+        return f"summary.json holds no figures of {split} to compare with"
+    apart = {name: abs(found[name] - value) for name, value in recorded.items() if found.get(name, value) != value}
+    if not apart:
+        return "equal to summary.json to the last digit"
+    versions, worst = run.summary.get("versions", {}), max(apart, key=apart.__getitem__)
+    where = f"{versions.get('device', 'another device')} with torch {versions.get('torch', 'unknown')}"
+    return f"summary.json, recorded on {where}, differs by up to {apart[worst]:.1e} ({split}/{worst})"
 
 
 def _runs(options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
-"""What a job of a sweep does that finds a run in its directory: it goes on with it, or has nothing to do."""
+"""What is taken from a run that was begun: its config, on whatever machine, and what a job of a sweep does with it."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tup
         UserError: if the run there is none of this job's.
     """
     saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    root = config.get("dataset", {}).get("root")
+    if isinstance(saved, dict) and root is not None:
+        saved = with_root(saved, root)
     own = {"resume": None, "trust": None}
     if isinstance(saved, dict) and {**saved, **own} == {**config, **own}:
         return config, None
@@ -43,6 +47,20 @@ def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tup
         log.warning("the config files have changed since this run began; it goes on with those of its beginning")
         return saved, list(config["trust"])
     raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")
+
+
+def on_this_machine(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The saved config of a run with its dataset where this machine has it: in $VAELAB_DATA, where that is set."""
+    root = os.environ.get("VAELAB_DATA")
+    return with_root(saved, root) if root else saved
+
+
+def with_root(saved: Mapping[str, Any], root: str) -> Mapping[str, Any]:
+    """A saved config with another folder of the datasets, if its dataset lies in one."""
+    dataset = saved.get("dataset")
+    if not isinstance(dataset, Mapping) or "root" not in dataset:
+        return saved
+    return {**saved, "dataset": {**dataset, "root": root}}
 
 
 def without_trust(overrides: Iterable[str]) -> list[str]:

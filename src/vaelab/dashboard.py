@@ -8,7 +8,7 @@ from typing import Any
 
 from vaelab.compare import differing
 from vaelab.compared import find_run_directories, read_run
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError, check_output, one_line
 from vaelab.logger import has_key
 from vaelab.records import write_text
 
@@ -75,8 +75,8 @@ def specification(made: Any) -> dict[str, Any]:
 
 
 def write(made: Any, output: Path) -> None:
-    """Write what would be sent to W&B as JSON."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    """Write what would be sent to W&B as JSON; UserError if the output is no such file."""
+    check_output(output, ".json")
     write_text(output, json.dumps(specification(made), indent=2) + "\n")
 
 

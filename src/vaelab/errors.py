@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -29,6 +30,21 @@ def one_line(text: object, limit: int | None = None) -> str:
     """What `text` says, such as an error, on one line, cut after `limit` characters."""
     line = " ".join(str(text).split())
     return line if limit is None or len(line) < limit else line[:limit] + " ..."
+
+
+def check_output(path: Path, suffix: str) -> None:
+    """Raise UserError, with the exit code of a wrong command line, unless `path` can be a file to write.
+
+    Args:
+        path: of the file.
+        suffix: the only one that says what is written, such as `.png`.
+    """
+    if path.is_dir():
+        raise UserError(f"the output must be a file, got the folder {path}; name a file, such as {path}/it{suffix}", 2)
+    if path.suffix.lower() != suffix:
+        raise UserError(f"the output must be a {suffix} file, got {path}; name it {path.stem}{suffix}", 2)
+    if not path.parent.is_dir():  # a misspelt path must not make folders
+        raise UserError(f"the output must lie in a folder that is there, got {path}; make {path.parent} first", 2)
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:

@@ -165,12 +165,11 @@ def _test(training: Training, experiment: Experiment, weights: Mapping[str, torc
     model = training.model
     model.load_state_dict(weights)
     model.eval()
-    images = experiment.dataset.test().images.to(training.device)
     test = evaluate(
         model,
         experiment.objective,
         experiment.dataset,
-        images,
+        experiment.dataset.test().images,
         experiment.trainer.eval_batch_size,
         training.may_stop,
         training.ranks,

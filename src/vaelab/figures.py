@@ -51,8 +51,7 @@ def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> None
 
 def save_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    temporary = _temporary(path)
     picture.save(temporary, "PNG")
     temporary.replace(path)
 
@@ -157,12 +156,14 @@ def save_importances(path: Path, importances: Mapping[str, Mapping[str, float]],
     _save_figure(figure, path, title)
 
 
-def save_posterior_means(path: Path, means: Tensor, labels: Tensor, title: str) -> None:
-    """Draw posterior means (N, 2), coloured by label (N,)."""
+def save_posterior_means(path: Path, means: Tensor, labels: Tensor | None, title: str) -> None:
+    """Draw posterior means (N, 2), coloured by label (N,) where there are labels."""
     figure, (axis,) = _subplots(1, (6.6, 6))
-    points = axis.scatter(*means.cpu().numpy().T, c=labels.cpu().numpy(), cmap="tab10", s=4, alpha=0.7)
-    handles, names = points.legend_elements(num=None)
-    axis.legend(handles, names, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    colors = {} if labels is None else {"c": labels.cpu().numpy(), "cmap": "tab10"}
+    points = axis.scatter(*means.cpu().numpy().T, **colors, s=4, alpha=0.7)
+    if labels is not None:
+        handles, names = points.legend_elements(num=None)
+        axis.legend(handles, names, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     axis.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     axis.grid(alpha=0.3)
     _save_figure(figure, path, title)
@@ -194,6 +195,10 @@ def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[An
 
 def _save_figure(figure: Any, path: Path, title: str) -> None:
     figure.suptitle(title)
-    temporary = path.with_suffix(".tmp")
+    temporary = _temporary(path)
     figure.savefig(temporary, format="png")
     temporary.replace(path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")  # with a suffix of its own it could be another picture's, or a person's

@@ -1,29 +1,29 @@
-"""Images in memory: uint8 tensors with fixed splits, prepared once and verified at every start."""
+"""Images in memory: uint8 tensors with fixed splits, checked when they are read."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vaelab.errors import UserError, check_choice, check_integer
 from vaelab.ops import binarize, generator, uniform_like, unit_interval
 
 BINARIZE = ("none", "dynamic", "static")
+LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8 and their labels (N,)."""
+    """Images (N, C, H, W) uint8 and their labels (N,), integers, or None where they have none."""
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None = None
+
+    def at(self, index: Tensor) -> "Split":
+        """The images of these numbers with their labels."""
+        return Split(self.images[index], None if self.labels is None else self.labels[index])
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,29 @@ class Dataset:
         val_size: how many training images are kept for validation, the same ones in every run; 0 for none.
         binarize: `none` leaves 256 levels in [0, 1]; `dynamic` draws every pixel anew as 0 or 1 in each step, with
             the grey value as its probability; `static` draws once, the same in every run.
+        max_channels: more than 4 for images that are no photographs; without it they are taken for a mistake.
 
     Raises:
         ValueError: if `val_size` leaves no training image, or `binarize` is not one of the three.
+        UserError: at the reading of a split that does not hold what `Split` says.
+
+    Example:
+        >>> images = torch.randint(256, (100, 1, 8, 8), dtype=torch.uint8)
+        >>> splits = {"train": Split(images[:80]), "test": Split(images[80:])}
+        >>> Dataset("noise", splits.__getitem__, val_size=10, binarize="none").image_shape
+        (1, 8, 8)
     """
 
     name: str
     read: Callable[[str], Split]
     val_size: int
     binarize: str
+    max_channels: int = 4
 
     def __post_init__(self) -> None:
         check_integer("val_size", self.val_size, 0)
         check_choice("binarize", self.binarize, BINARIZE)
+        check_integer("max_channels", self.max_channels, 1)
 
     @property
     def support(self) -> str:
@@ -80,6 +90,15 @@ class Dataset:
         """The test images."""
         return self._fixed("test")
 
+    def check(self) -> None:
+        """Read both splits and raise UserError if one is not what a training and its test need, or they differ."""
+        expected, found = self.image_shape, tuple(self._read("test").images.shape[1:])
+        if found != expected:
+            raise UserError(
+                f"the test images of {self.name} must have the shape of its training images, {expected}, got {found}; "
+                f"make them the same"
+            )
+
     @cached_property
     def _parts(self) -> tuple[Split, Split]:
         whole = self._fixed("train")
@@ -88,10 +107,15 @@ class Dataset:
             raise ValueError(f"val_size must be less than the {total:,} training images, got {self.val_size:,}")
         order = torch.randperm(total, generator=generator(0, "validation split"))
         kept, rest = order[: self.val_size].sort().values, order[self.val_size :].sort().values
-        return Split(whole.images[rest], whole.labels[rest]), Split(whole.images[kept], whole.labels[kept])
+        return whole.at(rest), whole.at(kept)
+
+    def _read(self, part: str) -> Split:
+        split = self.read(part)
+        _check_split(f"the {part} split of {self.name}", split, self.max_channels)
+        return split
 
     def _fixed(self, part: str) -> Split:
-        split = self.read(part)
+        split = self._read(part)
         if self.binarize != "static":
             return split
         x = unit_interval(split.images)
@@ -99,72 +123,40 @@ class Dataset:
         return Split(drawn.mul_(255).to(torch.uint8), split.labels)
 
 
-def prepared(
-    root: str | Path, name: str, torchvision_name: str, image_shape: tuple[int, int, int], sizes: dict[str, int]
-) -> Callable[[str], Split]:
-    """A reader of `<root>/<name>.safetensors`, which is downloaded and written through torchvision when it is missing.
-
-    Args:
-        root: the folder of the prepared datasets.
-        name: the dataset's name.
-        torchvision_name: of its class in `torchvision.datasets`.
-        image_shape: (C, H, W) that every image must have.
-        sizes: the number of images in `train` and in `test`.
-
-    Raises:
-        UserError: if the dataset can be neither found nor downloaded, or the file is damaged.
-    """
-    path = Path(root).expanduser() / f"{name}.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):  # the jobs of a sweep ask for it at the same time
-            if not path.exists():
-                _prepare(path, torchvision_name)
-    try:
-        with safe_open(path, "pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in sorted(file.keys())}
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged or cut short ({error}); move it away and run again to prepare it anew"
-        ) from error
-    expected = {}
-    for part, size in sizes.items():
-        expected |= {f"{part}_images": (size, *image_shape), f"{part}_labels": (size,)}
-    if any(shapes.get(key) != shape for key, shape in expected.items()):
-        raise UserError(f"{path} must hold {expected}, got {shapes}; move it away and run again to prepare it anew")
-
-    def read(part: str) -> Split:
-        with safe_open(path, "pt") as file:
-            split = Split(file.get_tensor(f"{part}_images"), file.get_tensor(f"{part}_labels"))
-        if split.images.dtype != torch.uint8:
-            raise UserError(f"{path} must hold uint8 images, got {split.images.dtype}; prepare it anew")
-        return split
-
-    return read
+def _check_split(name: str, split: Split, max_channels: int) -> None:
+    """Raise UserError unless these are images and labels as `Split` says; costs nothing that grows with the images."""
+    if not isinstance(split, Split):
+        raise UserError(f"{name} must be a vaelab.images.Split(images, labels), got {type(split).__name__}")
+    if reason := _wrong_images(split.images, max_channels):
+        raise UserError(f"{name} must have {reason}")
+    labels, count = split.labels, len(split.images)
+    if labels is not None and not (isinstance(labels, Tensor) and labels.dtype in LABELS and labels.shape == (count,)):
+        raise UserError(f"{name} must have labels that are integers, a tensor ({count},), or None, got {_kind(labels)}")
 
 
-def _prepare(path: Path, torchvision_name: str) -> None:
-    tensors = {}
-    try:
-        from torchvision import datasets  # takes seconds to import; needed once
+def _wrong_images(images: Tensor, max_channels: int) -> str | None:
+    """What was expected of images, what came, what to do; None for good ones."""
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        return f"images that are a uint8 tensor, levels 0 to 255, got {_kind(images)}; {_to_levels(images)}"
+    if images.dim() != 4:
+        advice = "; images.unsqueeze(1) gives grey images their channel" if images.dim() == 3 else ""
+        return f"images of the shape (N, C, H, W), got {tuple(images.shape)}{advice}"
+    if not images.numel():
+        return f"at least one image with at least one pixel, got the shape {tuple(images.shape)}"
+    if images.shape[1] > max_channels:
+        channels_last = images.shape[3] <= max_channels
+        advice = "images.permute(0, 3, 1, 2) puts them first" if channels_last else "max_channels allows more"
+        return f"images (N, C, H, W) with 1 to {max_channels} channels C, got {tuple(images.shape)}; {advice}"
+    return None
 
-        for part in ("train", "test"):
-            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=True)
-            images = torch.as_tensor(source.data)
-            # grey (N, H, W) -> (N, 1, H, W), colour (N, H, W, C) -> (N, C, H, W)
-            images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-            tensors[f"{part}_images"] = images.contiguous()
-            tensors[f"{part}_labels"] = torch.as_tensor(source.targets, dtype=torch.uint8)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError
-        raise UserError(
-            f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); put {path.name} or "
-            f"torchvision's files there, or use dataset=digits, which needs no download"
-        ) from error
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary)
-        temporary.replace(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} could not be written ({error}); free some space or change dataset.root") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+def _to_levels(images: object) -> str:
+    if not isinstance(images, Tensor):
+        return "torch.as_tensor makes a tensor of an array"
+    if images.is_floating_point():
+        return "for images in [0, 1] that is images.mul(255).round().to(torch.uint8)"
+    return "images.to(torch.uint8) makes them so, if they are in that range"
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

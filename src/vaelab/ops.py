@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,8 +37,13 @@ def unit_interval(images: Tensor) -> Tensor:
 
 
 def uniform_like(x: Tensor, noise: torch.Generator) -> Tensor:
-    """Numbers in [0, 1) in the shape of x."""
-    return torch.rand(x.shape, generator=noise, device=x.device)
+    """Numbers in [0, 1) in the shape and on the device of x; drawn where the generator is, as `normal`'s are."""
+    return torch.rand(x.shape, generator=noise, device=noise.device).to(x.device)
+
+
+def normal(shape: Sequence[int], noise: torch.Generator, device: torch.device) -> Tensor:
+    """Standard normal numbers on `device`; drawn where the generator is: one on the CPU gives all devices the same."""
+    return torch.randn(shape, generator=noise, device=noise.device).to(device)
 
 
 def binarize(x: Tensor, uniform: Tensor) -> Tensor:

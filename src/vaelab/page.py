@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from vaelab.compare import compare
-from vaelab.errors import UserError
+from vaelab.errors import check_output
 from vaelab.records import write_text
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
@@ -27,14 +27,12 @@ def write_page(paths: Iterable[Path], output: Path) -> int:
     """Compare the runs of run and sweep directories in a page, whole or not at all; returns how many runs it shows.
 
     Raises:
-        UserError: for a path without runs, or an output that is a folder.
+        UserError: for a path without runs, or an output that cannot be written.
         OSError: if the page cannot be written.
     """
-    if output.is_dir():
-        raise UserError(f"the page must be a file, got the folder {output}; name a file, such as {output}/compare.html")
+    check_output(output, ".html")
     data = compare(paths)
     data["pictures"] = _add_pictures(data["runs"])
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, page(data))
     return len(data["runs"])
 

@@ -83,4 +83,4 @@ class Likelihood(Protocol):
         """E[x|z] in [0, 1], (N, P * C, H, W) -> (N, C, H, W)."""
 
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
-        """Draw x from p(x|z), (N, P * C, H, W) -> (N, C, H, W)."""
+        """Draw x from p(x|z), (N, P * C, H, W) -> (N, C, H, W), by noise that may be of another device."""

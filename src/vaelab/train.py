@@ -391,7 +391,7 @@ class Training:
             self.model,
             self.objective,
             self.dataset,
-            images.to(self.device),
+            images,
             self.trainer.eval_batch_size,
             self.may_stop,
             self.ranks,

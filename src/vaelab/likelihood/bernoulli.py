@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from vaelab.ops import binarize, uniform_like
 from vaelab.parts import CROSS_ENTROPY, MASS
 
 
@@ -30,4 +31,5 @@ class BernoulliLikelihood(nn.Module):
 
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
         """0 or 1, (N, C, H, W)."""
-        return params.sigmoid().bernoulli(generator=noise)
+        probability = params.sigmoid()
+        return binarize(probability, uniform_like(probability, noise))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.errors import check_number
+from vaelab.ops import normal
 from vaelab.parts import DENSITY
 
 MIN_LOG_SIGMA = -6.0  # of a learned sigma
@@ -58,5 +59,4 @@ class GaussianLikelihood(nn.Module):
 
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
         """A draw, not cut to [0, 1], (N, C, H, W)."""
-        eps = torch.randn(params.shape, generator=noise, device=params.device)
-        return params + self.log_sigma.exp() * eps
+        return params + self.log_sigma.exp() * normal(params.shape, noise, params.device)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from vaelab.ops import uniform_like
 from vaelab.parts import MASS
 
 LEVELS = 256
@@ -45,6 +46,6 @@ class LogisticLikelihood(nn.Module):
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
         """One of the 256 levels k / 255, (N, C, H, W)."""
         mean, log_scale = params.chunk(2, dim=-3)
-        uniform = torch.rand(mean.shape, generator=noise, device=mean.device).clamp(1e-6, 1 - 1e-6)
+        uniform = uniform_like(mean, noise).clamp(1e-6, 1 - 1e-6)
         value = mean + log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE).exp() * torch.logit(uniform)
         return (value * 0.5 + 0.5).clamp(0, 1).mul(LEVELS - 1).round().div(LEVELS - 1)
