@@ -100,7 +100,7 @@ class Builder:
         latent_dim = self.config["latent"]["dim"]
         _translated("latent", lambda: check_integer("dim", latent_dim, 1))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(seed, "weights").initial_seed())
+            torch.set_rng_state(generator(seed, "weights").get_state())
             likelihood = self.part("likelihood")
             encoder, decoder = self.part(
                 "model",
