@@ -17,6 +17,7 @@ images layers parts ranks records terminal
 dataset model posterior prior likelihood scheduler
 vae loader
 objective
+loss
 compiled evaluate figures
 checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures compared

@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 
-from fakes import small_vae
+from fakes import LearnedPrior, small_vae
 from vaelab import compiled
 from vaelab.compiled import CompiledStep, _Adam, pays
 from vaelab.errors import UserError
+from vaelab.likelihood.gaussian import GaussianLikelihood
+from vaelab.loss import Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator, unit_interval
 from vaelab.update import Update
@@ -27,13 +29,12 @@ def pixels(batch, uniform):
     return x if uniform is None else uniform.lt(x).float()
 
 
-def make(optimizer="adam", compile=False, grad_clip=None, objective=None, bfloat16=False, total_steps=1000):
-    vae = small_vae(D)
+def make(optimizer="adam", compile=False, grad_clip=None, objective=None, bfloat16=False, total_steps=1000, vae=None):
+    vae = vae or small_vae(D)
     vae.bfloat16 = bfloat16
     kind, options = ADAMS.get(optimizer, (torch.optim.SGD, {}))
     return Update(
-        vae,
-        objective or ELBO(1.0, 0, 1),
+        Loss(vae, objective or ELBO(1.0, 0, 1)),
         kind(vae.parameters(), lr=1e-2, fused=True, **options),
         pixels,
         grad_clip,
@@ -47,7 +48,7 @@ def step(update, number, size=B, want_grad_norm=False):
     noise = generator(0, "test", number)
     batch = torch.randint(256, (size, 1, 8, 8), generator=noise).to(torch.uint8)
     uniform = torch.rand(batch.shape, generator=noise)
-    eps = torch.randn(update.objective.samples, size, D, generator=noise)
+    eps = torch.randn(update.loss.objective.samples, size, D, generator=noise)
     return update(batch, uniform, eps, number, want_grad_norm)
 
 
@@ -61,7 +62,7 @@ def losses(update, steps):
 
 def tensors(update):
     """Weights and all that the optimizer keeps."""
-    kept = dict(update.vae.state_dict())
+    kept = dict(update.loss.vae.state_dict())
     for index, state in update.optimizer.state_dict()["state"].items():
         kept |= {f"{index}.{key}": value for key, value in state.items()}
     return {name: value.clone() for name, value in kept.items()}
@@ -118,6 +119,24 @@ def test_compiled_steps_give_the_losses_of_eager_ones(options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_prior_and_a_likelihood_with_parameters_are_compiled(samples):
+    def learned(compile):
+        vae = small_vae(D, LearnedPrior(D), GaussianLikelihood("learned"))
+        return make(vae=vae, compile=compile, objective=ELBO(1.0, 0, samples))
+
+    eager, fast = learned(False), learned(True)
+    before = tensors(fast)
+    assert losses(fast, range(50)) == pytest.approx(losses(eager, range(50)), rel=1e-5)
+    assert fast.compile_seconds > 0
+    after, expected = tensors(fast), tensors(eager)
+    assert {"prior.mean", "prior.log_sigma", "likelihood.raw_log_sigma"} < before.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-5)
+        assert not torch.equal(after[name], before.get(name, torch.zeros(()))), name
+
+
+@pytest.mark.slow
 def test_two_compiled_models_in_one_process_do_not_share_a_graph():
     one, other = make(compile=True), make(compile=True, objective=ELBO(3.0, 0, 1), optimizer="adam with weight decay")
     found = [(losses(one, [number])[0], losses(other, [number])[0]) for number in range(20)]
@@ -135,7 +154,7 @@ def test_compiled_steps_of_a_copy_that_was_resumed_are_the_same_to_the_last_bit(
     expected = losses(whole, range(30))
     assert losses(part, range(15)) == expected[:15]
     resumed = make(compile=True)
-    resumed.vae.load_state_dict(part.vae.state_dict())
+    resumed.loss.vae.load_state_dict(part.loss.vae.state_dict())
     resumed.optimizer.load_state_dict(copy.deepcopy(part.optimizer.state_dict()))
     assert losses(resumed, range(15, 30)) == expected[15:]
     for name, value in tensors(whole).items():
@@ -147,7 +166,7 @@ def test_a_compiled_step_whose_loss_is_not_finite_changes_nothing():
     update = make(compile=True)
     losses(update, range(3))
     with torch.no_grad():
-        next(update.vae.decoder.parameters())[0, 0] = torch.nan
+        next(update.loss.vae.decoder.parameters())[0, 0] = torch.nan
     before = tensors(update)
     with pytest.raises(UserError, match=r"not finite at step 4 \(loss = nan, elbo = nan"):
         step(update, 3)
@@ -167,7 +186,9 @@ def test_compiled_bfloat16_stays_close_to_eager_bfloat16():
 def test_more_models_than_a_code_object_keeps_graphs_for_are_compiled_in_one_process():
     for beta in range(10):
         update = make(compile=True, objective=ELBO(float(beta), 0, 1))
-        assert losses(update, range(3)) == pytest.approx(losses(make(objective=update.objective), range(3)), rel=1e-5)
+        assert losses(update, range(3)) == pytest.approx(
+            losses(make(objective=update.loss.objective), range(3)), rel=1e-5
+        )
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from vaelab.figures import save_curves
 from vaelab.images import Dataset
 from vaelab.loader import Loader
 from vaelab.logger import Logger, NoLogger
+from vaelab.loss import Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
@@ -160,8 +161,7 @@ class Training:
         self._clock: float | None = None
         self._curves_drawn = -math.inf
         self.update = Update(
-            vae,
-            experiment.objective,
+            Loss(vae, experiment.objective),
             optimizer,
             self.loader.pixels,
             trainer.grad_clip,

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from vaelab.compiled import CompiledStep, has_moments, is_adam, pays
 from vaelab.errors import UserError, one_line
-from vaelab.objective.elbo import ELBO
+from vaelab.loss import Loss
 from vaelab.ranks import ALONE, Ranks
-from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +22,8 @@ class Update:
     """Forward, backward and optimizer step, as a function of (parameters, batch, noise).
 
     Args:
-        vae: the model, changed in place.
-        objective: what to minimise.
-        optimizer: over the parameters of `vae`.
+        loss: what to minimise; the parameters of its model are changed in place.
+        optimizer: over these parameters.
         pixels: from a uint8 batch, and the uniform numbers that binarise it, to what the model sees.
         grad_clip: largest norm of the gradient, or None.
         compile: true, false, or `auto`, which compiles where it pays.
@@ -39,8 +37,7 @@ class Update:
 
     def __init__(
         self,
-        vae: VAE,
-        objective: ELBO,
+        loss: Loss,
         optimizer: torch.optim.Optimizer,
         pixels: Callable[[Tensor, Tensor | None], Tensor],
         grad_clip: float | None,
@@ -49,18 +46,17 @@ class Update:
         total_steps: int,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.vae = vae
-        self.objective = objective
+        self.loss = loss
         self.optimizer = optimizer
         self.pixels = pixels
         self.grad_clip = grad_clip
         self.batch_size = batch_size
         self.ranks = ranks
-        self.device = next(vae.parameters()).device
+        self.device = next(loss.parameters()).device
         self.compile_seconds = 0.0
         self._must_compile = compile is True
         if compile == "auto":
-            compile = ranks.alone and pays(vae, optimizer, total_steps, self.device)
+            compile = ranks.alone and pays(loss.vae, optimizer, total_steps, self.device)
         self._compile = compile
         self._compiled: CompiledStep | None = None
         if self._must_compile and not is_adam(optimizer):
@@ -107,15 +103,14 @@ class Update:
         values = backward(batch, uniform, eps, step)
         grad_norm = None
         if want_grad_norm or self.grad_clip is not None:
-            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), self.grad_clip or math.inf)
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.loss.parameters(), self.grad_clip or math.inf)
         require_finite(values, step)
         self.optimizer.step()
         return values, grad_norm
 
     def _backward(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
         """Leave the gradient of the loss in the parameters; return the loss with its terms."""
-        trace = self.vae(self.pixels(batch, uniform), eps)
-        loss, terms = self.objective(trace, torch.full((), float(step), device=self.device))
+        loss, terms = self.loss(self.pixels(batch, uniform), eps, torch.full((), float(step), device=self.device))
         self.optimizer.zero_grad()
         loss.backward()
         return {"loss": loss, **terms}
@@ -127,7 +122,7 @@ class Update:
         if weight == 0:
             rows = slice(1)  # without an image there would be no mean to weight
         values = self._backward(batch[rows], None if uniform is None else uniform[rows], eps[:, rows], step)
-        trained = [parameter for parameter in self.vae.parameters() if parameter.grad is not None]
+        trained = [parameter for parameter in self.loss.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in trained]
         summed = self.ranks.weighted_sum([*values.values(), *gradients], weight)
         for parameter, gradient in zip(trained, summed[len(values) :], strict=True):
@@ -142,7 +137,7 @@ class Update:
         level = cuda_log.level
         cuda_log.setLevel(logging.ERROR)
         try:
-            compiled = CompiledStep(self.vae, self.objective, self.optimizer, self.pixels, self.grad_clip, step)
+            compiled = CompiledStep(self.loss, self.optimizer, self.pixels, self.grad_clip, step)
             values = compiled(batch, uniform, eps, step)
         except Exception as error:  # what a compiler raises has no class in common
             if self._must_compile:
