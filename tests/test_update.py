@@ -4,15 +4,18 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fakes import LearnedPrior, small_vae
 from vaelab import compiled
+from vaelab.average import MovingAverage
 from vaelab.compiled import CompiledStep, _Adam, pays
 from vaelab.errors import UserError
 from vaelab.likelihood.gaussian import GaussianLikelihood
 from vaelab.loss import Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator, unit_interval
+from vaelab.state import Meter
 from vaelab.update import Update
 
 B, D = 16, 3
@@ -174,6 +177,94 @@ def test_a_compiled_step_whose_loss_is_not_finite_changes_nothing():
         assert torch.equal(value.nan_to_num(7.0), before[name].nan_to_num(7.0)), name
 
 
+OPTIMIZERS = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, fused=True),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=1e-2, fused=True),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-5, momentum=0.9, fused=True),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3),
+    "adam that is not fused": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, fused=False),
+}
+
+
+def as_on_a_gpu(update):
+    """The update as it is made where reading a value waits; torch's fused optimizers know the flag on the CPU too."""
+    update._skips_by_itself = getattr(update.optimizer, "_step_supports_amp_scaling", False)
+    return update
+
+
+def make_with(optimizer):
+    vae = small_vae(D)
+    return Update(Loss(vae, ELBO(1.0, 0, 1)), OPTIMIZERS[optimizer](vae.parameters()), pixels, None, False, B, 1000)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_an_eager_step_whose_loss_is_not_finite_changes_nothing(optimizer, gpu, steps_before):
+    update = make_with(optimizer)
+    if gpu:
+        as_on_a_gpu(update)
+    losses_before = [step(update, number)[0]["loss"].item() for number in range(steps_before)]
+    before = tensors(update)
+    weight = next(update.loss.vae.decoder.parameters())
+    kept = weight[0, 0].item()
+    weight.data[0, 0] = torch.nan
+    meter = Meter()
+    if gpu and optimizer in ("adam", "adamw", "sgd") and steps_before:
+        meter.add(step(update, steps_before)[0], B, steps_before)
+        with pytest.raises(UserError, match=rf"not finite at step {steps_before + 1} \(loss = nan, elbo = nan"):
+            meter.read()
+    else:
+        with pytest.raises(UserError, match=rf"not finite at step {steps_before + 1} \(loss = nan, elbo = nan"):
+            step(update, steps_before)
+    weight.data[0, 0] = kept
+    after = tensors(update)
+    assert after.keys() == before.keys()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]), name
+    # and what follows is what would have followed
+    whole = make_with(optimizer)
+    assert [step(whole, number)[0]["loss"].item() for number in range(steps_before)] == losses_before
+    for number in range(steps_before, steps_before + 3):
+        assert torch.equal(step(update, number)[0]["loss"], step(whole, number)[0]["loss"])
+
+
+class Reads(TorchDispatchMode):
+    """Counts the values that the host reads, for each of which it would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_an_eager_step_on_a_gpu_waits_for_nothing(optimizer):
+    update = as_on_a_gpu(make_with(optimizer))
+    average = MovingAverage(update.loss.vae, 0.9)
+    meter = Meter()
+    waits = []
+    for number in range(4):
+        with Reads() as reads:
+            values, _ = step(update, number, want_grad_norm=number == 2)
+            average.update()
+            meter.add(values, B, number)
+        waits.append(reads.count)
+    assert waits[0] > 0  # the moments are made
+    assert waits[1:] == [0, 0, 0]
+
+
+def test_a_meter_names_the_first_step_that_was_not_finite():
+    meter = Meter()
+    for number in range(20):
+        meter.add({"loss": torch.tensor(torch.nan if number in (7, 9) else 1.0), "kl": torch.tensor(2.0)}, B, number)
+    with pytest.raises(UserError, match=r"the loss is not finite at step 8 \(loss = nan, kl = 2\)"):
+        meter.state()
+
+
 @pytest.mark.slow
 def test_compiled_bfloat16_stays_close_to_eager_bfloat16():
     expected = losses(make(bfloat16=True), range(50))
@@ -217,6 +308,17 @@ def test_without_a_compiler_the_steps_are_eager_ones(monkeypatch, caplog, replac
     update = make(compile="auto")
     assert losses(update, range(6)) == losses(make(), range(6))
     assert caplog.messages == ["the training step could not be compiled and runs as it is (no compiler was found)"]
+
+
+@pytest.mark.parametrize("compile", [True, "auto"])
+def test_a_compiled_step_that_runs_out_of_memory_says_so(monkeypatch, compile):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: full)
+    monkeypatch.setattr(compiled, "PAYS_FROM_STEPS", 10)
+    with pytest.raises(torch.OutOfMemoryError):
+        losses(make(compile=compile), range(2))
 
 
 def test_who_insists_on_compiling_is_told_why_it_fails(monkeypatch):

@@ -1,9 +1,15 @@
 """The training loss as one module, so that all parts with parameters are called within one `forward`."""
 
+import math
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
+from vaelab.errors import UserError
 from vaelab.objective.elbo import ELBO
 from vaelab.vae import VAE
+
+ADVICE = "the last good checkpoint, if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
 
 
 class Loss(nn.Module):
@@ -32,3 +38,16 @@ class Loss(nn.Module):
             step: the training step, ().
         """
         return self.objective(self.vae(x, eps), step)
+
+
+def require_finite(values: Mapping[str, Tensor | float], step: int) -> None:
+    """Raise UserError if the loss or a term of a step is not finite; of a tensor on a GPU, reading it waits.
+
+    Args:
+        values: the loss with its terms.
+        step: steps made before this one.
+    """
+    found = {name: value.item() if isinstance(value, Tensor) else value for name, value in values.items()}
+    if not all(map(math.isfinite, found.values())):
+        terms = ", ".join(f"{name} = {value:g}" for name, value in found.items())
+        raise UserError(f"the loss is not finite at step {step + 1} ({terms}); {ADVICE}")
