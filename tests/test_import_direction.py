@@ -12,11 +12,12 @@ SOURCE = Path(vaelab.__file__).parent
 # A module imports from the lines above its own only; a folder stands for its files.
 LAYERS = """
 errors
-ops
+ops device
 images layers parts ranks records terminal
 dataset model posterior prior likelihood scheduler
-vae loader
+vae loader average
 objective
+loss
 compiled evaluate figures
 checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures compared

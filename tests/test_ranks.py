@@ -18,6 +18,7 @@ from fakes import small_dataset, small_split, small_vae
 from vaelab.build import pick_device
 from vaelab.errors import UserError
 from vaelab.evaluate import evaluate
+from vaelab.loss import Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.update import Update
@@ -92,7 +93,7 @@ def test_a_shared_step_is_eager():
 
     def update(compile):
         optimizer = torch.optim.Adam(vae.parameters())
-        return Update(vae, ELBO(1.0, 0, 1), optimizer, None, None, compile, 16, 100_000, Ranks(0, 2))
+        return Update(Loss(vae, ELBO(1.0, 0, 1)), optimizer, None, None, compile, 16, 100_000, Ranks(0, 2))
 
     assert update("auto")._compile is False
     with pytest.raises(UserError, match="is for a single process, got 2 ranks"):

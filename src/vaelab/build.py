@@ -15,6 +15,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from vaelab.device import in_memory
 from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest
 from vaelab.images import Dataset
 from vaelab.logger import Logger
@@ -73,9 +74,13 @@ class Builder:
         schedule = self.part("scheduler")
         dataset = self.dataset()
         image_shape = _translated("dataset", lambda: dataset.image_shape)
-        vae = self.vae(image_shape, seed, bfloat16=trainer.precision == "bfloat16")
+        if trainer.precision == "tf32" and device.type != "cuda":
+            raise UserError(
+                f"trainer.precision=tf32 is for CUDA GPUs, got the device {device}; use float32 or bfloat16"
+            )
+        with in_memory("the model", "choose smaller networks or a smaller latent.dim"):
+            vae = self.vae(image_shape, seed, bfloat16=trainer.precision == "bfloat16").to(device)
         check_support(self.config, vae, dataset)
-        vae.to(device)
         return Experiment(vae, dataset, objective, self.optimizer(vae), schedule, trainer, seed)
 
     def dataset(self) -> Dataset:

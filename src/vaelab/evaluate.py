@@ -35,7 +35,7 @@ def evaluate(
         vae: the model.
         objective: gives `loss`, after any warm-up, and the number of samples of z.
         dataset: what the pixels are.
-        images: (N, C, H, W) uint8 on the device of the model.
+        images: (N, C, H, W) uint8; they are sent to the device of the model a batch at a time.
         batch_size: images at a time; the noise depends on it.
         between_batches: called before each batch; may raise.
         ranks: share the batches, and all get the means.
@@ -44,7 +44,7 @@ def evaluate(
         `elbo`, `reconstruction`, `kl`, `loss`, and `bits_per_dim` where the likelihood gives probabilities of pixels.
     """
     sums: dict[str, Tensor] = {}
-    for x, noise in _batches(dataset, images, batch_size, between_batches, ranks):
+    for x, noise in _batches(vae, dataset, images, batch_size, between_batches, ranks):
         eps = torch.randn(objective.samples, len(x), vae.latent_dim, generator=noise, device=x.device)
         loss, terms = objective(vae(x, eps))
         for name, value in {**terms, "loss": loss}.items():
@@ -67,7 +67,7 @@ def log_likelihood(
     It rises to log p(x) as K = `samples` grows (Burda et al., 2016).
     """
     total = 0.0
-    for x, noise in _batches(dataset, images, batch_size, nothing, ALONE):
+    for x, noise in _batches(vae, dataset, images, batch_size, nothing, ALONE):
         log_weights = []  # (K', B) each
         for first in range(0, samples, samples_at_once):
             k = min(samples_at_once, samples - first)
@@ -78,10 +78,11 @@ def log_likelihood(
 
 
 def _batches(
-    dataset: Dataset, images: Tensor, batch_size: int, between_batches: Callable[[], None], ranks: Ranks
+    vae: VAE, dataset: Dataset, images: Tensor, batch_size: int, between_batches: Callable[[], None], ranks: Ranks
 ) -> Iterator[tuple[Tensor, torch.Generator]]:
+    device = next(vae.parameters()).device
     for index, batch in islice(enumerate(images.split(batch_size)), ranks.rank, None, ranks.size):
         between_batches()
-        noise = generator(0, "evaluate", index, batch.device)
-        x = unit_interval(batch)
+        noise = generator(0, "evaluate", index, device)
+        x = unit_interval(batch.to(device))
         yield binarize(x, uniform_like(x, noise)) if dataset.dynamic else x, noise

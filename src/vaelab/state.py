@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaelab.loss import require_finite
+
 MOST_UNREAD = 1000  # steps whose values a meter keeps
 
 
@@ -30,16 +32,19 @@ class Progress:
 
 
 class Meter:
-    """Sums of a step's values over images; the values stay on the device until they are read."""
+    """Sums of a step's values over images; the values stay on the device until they are read.
+
+    Whatever reads them raises UserError, with the number of the first such step, if one of them is not finite.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._images = 0
-        self._unread: list[tuple[Mapping[str, Tensor], int]] = []
+        self._unread: list[tuple[Mapping[str, Tensor], int, int]] = []
 
-    def add(self, values: Mapping[str, Tensor], images: int) -> None:
-        """Add the means over a batch of that many images."""
-        self._unread.append(({name: value.detach() for name, value in values.items()}, images))
+    def add(self, values: Mapping[str, Tensor], images: int, step: int) -> None:
+        """Add the means over a batch of that many images, of the step after `step` others."""
+        self._unread.append(({name: value.detach() for name, value in values.items()}, images, step))
         if len(self._unread) == MOST_UNREAD:
             self._sum_up()
 
@@ -63,9 +68,11 @@ class Meter:
         """Add in double precision and one by one, so that a save in between does not change the sum."""
         if not self._unread:
             return
-        table = torch.stack([value for values, _ in self._unread for value in values.values()])
-        for (values, images), row in zip(self._unread, table.view(len(self._unread), -1).tolist(), strict=True):
-            for name, value in zip(values, row, strict=True):
+        table = torch.stack([value for values, *_ in self._unread for value in values.values()])
+        for (values, images, step), row in zip(self._unread, table.view(len(self._unread), -1).tolist(), strict=True):
+            means = dict(zip(values, row, strict=True))
+            require_finite(means, step)
+            for name, value in means.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value * images
             self._images += images
         self._unread = []

@@ -15,15 +15,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaelab import checkpoint
+from vaelab.average import MovingAverage
+from vaelab.device import in_memory, synchronize
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
 from vaelab.evaluate import evaluate, nothing
 from vaelab.figures import save_curves
 from vaelab.images import Dataset
-from vaelab.loader import Loader
+from vaelab.loader import Loader, place
 from vaelab.logger import Logger, NoLogger
+from vaelab.loss import ADVICE, Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
@@ -33,7 +35,7 @@ from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
-from vaelab.update import ADVICE, Update
+from vaelab.update import Update
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Trainer:
     batch_size: int
     eval_batch_size: int
     device: str
+    images_on: str
     precision: str
     compile: bool | str
     grad_clip: float | None
@@ -68,7 +71,8 @@ class Trainer:
         for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             check_integer(name, getattr(self, name), 1)
         check_integer("pictures_every", self.pictures_every, 0)
-        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        check_choice("images_on", self.images_on, ("auto", "device", "host"))
+        check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
         if not isinstance(self.profile, bool):
             raise ValueError(f"profile must be true or false, got {self.profile!r}")
         if self.compile is True and self.log_every == 1:
@@ -149,10 +153,9 @@ class Training:
         self.may_stop = stop.check if ranks.alone else nothing
         self.device = next(vae.parameters()).device
         ranks.copy_from_first(vae.state_dict().values())  # a network of one's own may draw its weights otherwise
-        self.average = None
-        if trainer.ema is not None:
-            self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema), use_buffers=True)
-        self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, experiment.seed, dataset.dynamic)
+        self.average = None if trainer.ema is None else MovingAverage(vae, trainer.ema)
+        images = place(dataset.train.images, trainer.images_on, self.device)
+        self.loader = Loader(images, self.device, trainer.batch_size, experiment.seed, dataset.dynamic)
         self.total_steps = trainer.total_steps(self.loader.steps_per_epoch)
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
         self.meter = Meter()
@@ -160,8 +163,7 @@ class Training:
         self._clock: float | None = None
         self._curves_drawn = -math.inf
         self.update = Update(
-            vae,
-            experiment.objective,
+            Loss(vae, experiment.objective),
             optimizer,
             self.loader.pixels,
             trainer.grad_clip,
@@ -174,7 +176,7 @@ class Training:
     @property
     def model(self) -> VAE:
         """What is evaluated, sampled and kept as best: the moving average where there is one."""
-        return self.vae if self.average is None else self.average.module
+        return self.vae if self.average is None else self.average.model
 
     def run(self) -> None:
         """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
@@ -185,15 +187,8 @@ class Training:
                 while progress.reported_step < self.total_steps:
                     self.vae.train()
                     self._start_clock()
-                    for batch in self.loader.epoch(progress.epoch, progress.position):
-                        if progress.step >= self.total_steps:
-                            break
-                        due = (progress.step + 1) % self.trainer.log_every == 0
-                        grad_norm = self.step(batch, want_grad_norm=due)
-                        if due:
-                            self._report_interval(grad_norm, bar)
-                        profiler.step()
-                        self._check_stop()
+                    with in_memory(f"a training step of {self.trainer.batch_size} images", self._memory_advice):
+                        self._train_epoch(bar, profiler)
                     self._stop_clock()
                     profiler.stop()
                     self._report_interval(None, bar)
@@ -205,11 +200,24 @@ class Training:
                     raise RankLostError(f"{error}; go on with resume={self.run_dir}") from error
                 raise
 
+    def _train_epoch(self, bar: ProgressBar, profiler: StepProfiler) -> None:
+        """Make the steps that are left of an epoch, or of the run."""
+        progress = self.progress
+        for batch in self.loader.epoch(progress.epoch, progress.position):
+            if progress.step >= self.total_steps:
+                break
+            due = (progress.step + 1) % self.trainer.log_every == 0
+            grad_norm = self.step(batch, want_grad_norm=due)
+            if due:
+                self._report_interval(grad_norm, bar)
+            profiler.step()
+            self._check_stop()
+
     def step(self, batch: Tensor, want_grad_norm: bool = False) -> Tensor | None:
         """One step on a uint8 batch (B, C, H, W); returns the norm of the gradient where it was computed.
 
         Raises:
-            UserError: if the loss is not finite; the parameters are then those of the step before.
+            UserError: if the loss was read, as on the CPU it is in every step, and is not finite.
         """
         progress = self.progress
         for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
@@ -219,8 +227,8 @@ class Training:
         eps = torch.randn(self.objective.samples, len(batch), self.vae.latent_dim, generator=noise, device=self.device)
         values, grad_norm = self.update(batch, uniform, eps, progress.step, want_grad_norm)
         if self.average is not None:
-            self.average.update_parameters(self.vae)
-        self.meter.add(values, len(batch))
+            self.average.update()
+        self.meter.add(values, len(batch), progress.step)
         progress.step += 1
         progress.position += len(batch)
         return grad_norm
@@ -229,14 +237,13 @@ class Training:
         """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight or the loss is not finite."""
         self._require_finite_weights()
         meter = self.meter.state()
-        self._require_finite_sums(meter["sums"])
         if not self.ranks.first:
             return
         checkpoint.save(
             self.run_dir / "checkpoints" / "last.pt",
             {
                 "vae": self.vae.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
+                "average": None if self.average is None else self.average.state(),
                 "optimizer": self.optimizer.state_dict(),
                 "meter": meter,
                 "progress": asdict(self.progress),
@@ -260,8 +267,7 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             self.meter.restore(state["meter"])
             if self.average is not None:
-                # a moving average that is switched on later starts from the weights
-                self.average.load_state_dict(state["average"] or AveragedModel(self.vae, use_buffers=True).state_dict())
+                self.average.restore(state["average"])  # one that is switched on later begins with the weights
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({one_line(error, 200)}); "
@@ -284,11 +290,6 @@ class Training:
         elif signum := self.ranks.largest(self.stop.signum or 0):
             raise Interrupted(signum)
 
-    def _require_finite_sums(self, sums: Mapping[str, float]) -> None:
-        # on the CPU every step has been asked already
-        if not all(map(math.isfinite, sums.values())):
-            raise UserError(f"the loss was not finite in the steps up to {self.progress.step}; {ADVICE}")
-
     def _require_finite_weights(self) -> None:
         # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
         if not all(parameter.isfinite().all() for parameter in self.vae.parameters()):
@@ -300,6 +301,7 @@ class Training:
     def _stop_clock(self) -> None:
         """Count the time since the clock was started as time in training steps, but for the compiling of one."""
         if self._clock is not None:
+            synchronize(self.device)  # the steps were only given to it
             elapsed = time.perf_counter() - self._clock - self.update.compile_seconds
             self.update.compile_seconds = 0.0
             self.progress.seconds += elapsed
@@ -313,7 +315,6 @@ class Training:
         sums, images = self.meter.read()
         if images == 0:
             return
-        self._require_finite_sums(sums)
         running = self._clock is not None
         self._stop_clock()
         for name, total in sums.items():
@@ -345,7 +346,7 @@ class Training:
         self.model.eval()
         val: dict[str, float] = {}
         if due(trainer.evaluate_every) and len(self.dataset.val.images):
-            val = self._evaluate(self.dataset.val.images)
+            val = self.evaluate("validation", self.dataset.val.images)
         wants_pictures = self.ranks.first and trainer.pictures_every and due(trainer.pictures_every)
         if wants_pictures:
             pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.may_stop)
@@ -386,18 +387,13 @@ class Training:
             raise given_up
         self._check_stop()
 
-    def _evaluate(self, images: Tensor) -> dict[str, float]:
-        metrics = evaluate(
-            self.model,
-            self.objective,
-            self.dataset,
-            images.to(self.device),
-            self.trainer.eval_batch_size,
-            self.may_stop,
-            self.ranks,
-        )
+    def evaluate(self, split: str, images: Tensor) -> dict[str, float]:
+        """The metrics of the split of that name with those uint8 images; UserError if the loss is not finite."""
+        size = self.trainer.eval_batch_size
+        with in_memory(f"an evaluation of {size} images at a time", "choose a smaller trainer.eval_batch_size"):
+            metrics = evaluate(self.model, self.objective, self.dataset, images, size, self.may_stop, self.ranks)
         if not math.isfinite(metrics["loss"]):
-            raise UserError(f"the validation loss is not finite after step {self.progress.step} ({metrics}); {ADVICE}")
+            raise UserError(f"the {split} loss is not finite after step {self.progress.step} ({metrics}); {ADVICE}")
         return metrics
 
     def _save_best(self, number: int) -> None:
@@ -411,6 +407,13 @@ class Training:
         }
         checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
         checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
+
+    @property
+    def _memory_advice(self) -> str:
+        images = self.loader.images
+        on_device = images.device.type != "cpu"
+        freed = f", or trainer.images_on=host, which frees {images.nbytes / 1e9:.2g} GB" if on_device else ""
+        return f"choose a smaller trainer.batch_size, objective.samples or model{freed}"
 
     @property
     def epochs_done(self) -> float:
