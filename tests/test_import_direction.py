@@ -13,7 +13,7 @@ SOURCE = Path(vaelab.__file__).parent
 LAYERS = """
 errors
 ops device
-images layers parts ranks records terminal
+images layers parts ranks records terminal threads
 dataset model posterior prior likelihood scheduler
 vae loader average
 objective

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from vaelab.errors import UserError
+from vaelab.threads import sleep_while_waiting
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    sleep_while_waiting()
     options = _parser().parse_args(arguments)
     try:
         options.command(options)

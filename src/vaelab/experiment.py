@@ -22,6 +22,7 @@ from vaelab.ranks import current
 from vaelab.records import read_summary, write_summary, write_text
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
+from vaelab.threads import own_number_of_threads
 from vaelab.train import Experiment, Training
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def run_experiment(
     begun = not resumed  # what a finished run left is not touched until its checkpoint was found to fit
     if begun:
         begin()
-    with StopRequest() as stop:
+    with StopRequest() as stop, own_number_of_threads():
         logger = None
         try:
             builder = Builder(config, trusted)
@@ -120,6 +121,7 @@ def run_experiment(
             "epochs": training.epochs_done,
             "step": progress.step,
             "ranks": ranks.size,
+            "threads": progress.threads,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
             "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
             "training_seconds": round(progress.seconds, 2),

@@ -20,6 +20,7 @@ class Progress:
     epoch: int = 0  # whole epochs done
     position: int = 0  # images of this epoch's order that were used
     reported_step: int = 0  # the last step at which an epoch, or the run, was evaluated and reported
+    threads: int | None = None  # that train on the CPU; another number would sum in another order
     images: int = 0
     seconds: float = 0.0  # in training steps, without evaluation and pictures
     interval_seconds: float = 0.0  # of these, since the last report

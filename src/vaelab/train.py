@@ -5,11 +5,13 @@ noise of (seed, step), so a checkpoint needs no generator's state and a resumed 
 bit.
 """
 
+import copy
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
+from vaelab.threads import SpeedWatch, faster_number_of_threads
 from vaelab.update import Update
 from vaelab.vae import VAE
 
@@ -57,6 +60,7 @@ class Trainer:
     eval_batch_size: int
     device: str
     images_on: str
+    threads: int | str
     precision: str
     compile: bool | str
     grad_clip: float | None
@@ -73,6 +77,8 @@ class Trainer:
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("images_on", self.images_on, ("auto", "device", "host"))
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
+        if self.threads != "auto" and (type(self.threads) is not int or self.threads < 1):
+            raise ValueError(f"threads must be auto or a number of at least 1, got {self.threads!r}")
         if not isinstance(self.profile, bool):
             raise ValueError(f"profile must be true or false, got {self.profile!r}")
         if self.compile is True and self.log_every == 1:
@@ -162,16 +168,12 @@ class Training:
         self.progress = Progress()
         self._clock: float | None = None
         self._curves_drawn = -math.inf
-        self.update = Update(
-            Loss(vae, experiment.objective),
-            optimizer,
-            self.loader.pixels,
-            trainer.grad_clip,
-            trainer.compile,
-            trainer.batch_size,
-            self.total_steps,
-            ranks,
-        )
+        self._speed_watch = SpeedWatch(run_dir)
+        self.update = self._update(Loss(vae, experiment.objective), optimizer, trainer.compile, ranks)
+
+    def _update(self, loss: Loss, optimizer: torch.optim.Optimizer, compile: bool | str, ranks: Ranks) -> Update:
+        settings = self.trainer.grad_clip, compile, self.trainer.batch_size, self.total_steps
+        return Update(loss, optimizer, self.loader.pixels, *settings, ranks)
 
     @property
     def model(self) -> VAE:
@@ -181,6 +183,8 @@ class Training:
     def run(self) -> None:
         """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
         progress = self.progress
+        if self.device.type == "cpu":
+            self._set_threads()
         profiler = StepProfiler(self.run_dir, self.trainer.profile and self.ranks.first)
         with ProgressBar(self.total_steps, self.trainer.epochs, self.ranks.first) as bar, profiler:
             try:
@@ -199,6 +203,30 @@ class Training:
                 if isinstance(error, RankLostError):
                     raise RankLostError(f"{error}; go on with resume={self.run_dir}") from error
                 raise
+
+    def _set_threads(self) -> None:
+        """Use the threads that were asked for, or those of the run's beginning, or now, at its beginning, choose."""
+        threads = self.progress.threads if self.trainer.threads == "auto" else self.trainer.threads
+        if threads is None:
+            left = self.total_steps - self.progress.step
+            threads = self.ranks.from_first(lambda: faster_number_of_threads(self._step_of_a_copy(), left))
+        self.progress.threads = threads
+        torch.set_num_threads(threads)
+
+    def _step_of_a_copy(self) -> Callable[[], object]:
+        """A step, always the same, on a copy of the model and of the optimizer."""
+        loss, optimizer = copy.deepcopy((self.update.loss, self.optimizer))
+        loss.train()
+        update = self._update(loss, optimizer, compile=False, ranks=ALONE)
+        batch = next(self.loader.epoch(self.progress.epoch, 0))
+        return partial(update, batch, *self._noise(batch), self.progress.step, want_grad_norm=False)
+
+    def _noise(self, batch: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What is random in the next step: uniform numbers for the pixels, or None, and the model's normal ones."""
+        noise = self.loader.noise(self.progress.step)
+        uniform = self.loader.uniform(batch, noise)
+        shape = self.objective.samples, len(batch), self.vae.latent_dim
+        return uniform, torch.randn(shape, generator=noise, device=self.device)
 
     def _train_epoch(self, bar: ProgressBar, profiler: StepProfiler) -> None:
         """Make the steps that are left of an epoch, or of the run."""
@@ -222,10 +250,7 @@ class Training:
         progress = self.progress
         for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = lr * self.schedule(progress.step, self.total_steps)
-        noise = self.loader.noise(progress.step)
-        uniform = self.loader.uniform(batch, noise)
-        eps = torch.randn(self.objective.samples, len(batch), self.vae.latent_dim, generator=noise, device=self.device)
-        values, grad_norm = self.update(batch, uniform, eps, progress.step, want_grad_norm)
+        values, grad_norm = self.update(batch, *self._noise(batch), progress.step, want_grad_norm)
         if self.average is not None:
             self.average.update()
         self.meter.add(values, len(batch), progress.step)
@@ -327,6 +352,8 @@ class Training:
         if grad_norm is not None:
             row["train/grad_norm"] = grad_norm.item()
         row["images_per_second"] = images / progress.interval_seconds
+        if self.device.type == "cpu":
+            self._speed_watch.add(images, progress.interval_seconds)
         progress.interval_seconds = 0.0
         self.logger.log(row)
         bar.update(progress.step, row["epoch"], row["train/elbo"], row["images_per_second"])
