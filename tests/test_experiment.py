@@ -64,11 +64,9 @@ def test_only_epochs_with_a_validation_are_asked_about(run):
 
 
 def test_the_summary_names_the_device_that_the_run_used(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a GPU that is there but not used")
+    monkeypatch.setattr(experiment, "device_name", lambda device: f"name of {device}")
     run(1, "trainer.device=cpu")
-    assert read_summary(tmp_path)["status"] == "pruned"
-    assert read_summary(tmp_path)["versions"]["device"].endswith(" CPU")
+    assert read_summary(tmp_path)["versions"]["device"] == "name of cpu"
 
 
 def test_a_run_sets_its_precision_whatever_the_one_before_it_set_and_records_it(run, tmp_path, monkeypatch):
@@ -95,4 +93,4 @@ def test_a_run_sets_its_precision_whatever_the_one_before_it_set_and_records_it(
 
 def test_a_model_that_does_not_fit_in_memory_is_named(run):
     with pytest.raises(UserError, match="out of memory: the model did not fit; choose smaller networks"):
-        run(1, "model.hidden=[10000000,10000000]")
+        run(1, "model.hidden=[10000000000000]")
