@@ -43,6 +43,7 @@ from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
 
+VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
 
 
@@ -173,7 +174,7 @@ class Training:
 
     def _update(self, loss: Loss, optimizer: torch.optim.Optimizer, compile: bool | str, ranks: Ranks) -> Update:
         settings = self.trainer.grad_clip, compile, self.trainer.batch_size, self.total_steps
-        return Update(loss, optimizer, self.loader.pixels, *settings, ranks)
+        return Update(loss, optimizer, self.loader.pixels, *settings, ranks, lambda: self.stop.signum is not None)
 
     @property
     def model(self) -> VAE:
@@ -239,7 +240,9 @@ class Training:
             if due:
                 self._report_interval(grad_norm, bar)
             profiler.step()
-            self._check_stop()
+            # to read the votes waits for a GPU; a rank that has been asked once votes so in every later step too
+            if self.ranks.alone or self.device.type == "cpu" or progress.step % VOTES_READ_EVERY == 0:
+                self._check_votes()
 
     def step(self, batch: Tensor, want_grad_norm: bool = False) -> Tensor | None:
         """One step on a uint8 batch (B, C, H, W); returns the norm of the gradient where it was computed.
@@ -308,8 +311,13 @@ class Training:
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
+    def _check_votes(self) -> None:
+        """Raise Interrupted, on all ranks after the same step, if a signal had come to one of them before it."""
+        if self.ranks.alone or self.update.stop_votes.item():
+            self._check_stop()
+
     def _check_stop(self) -> None:
-        """Raise Interrupted, on all ranks after the same step, if a signal has come to one of them."""
+        """Raise Interrupted, on all ranks, if a signal has come to one of them."""
         if self.ranks.alone:
             self.stop.check()
         elif signum := self.ranks.largest(self.stop.signum or 0):

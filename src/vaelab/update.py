@@ -33,6 +33,7 @@ class Update:
         batch_size: of all batches but the last of an epoch.
         total_steps: of the run.
         ranks: share each batch; a shared step is eager.
+        wants_to_stop: whether this rank has been asked to stop, which a shared step tells the others.
 
     Raises:
         UserError: if compiling is asked for and the optimizer is none that can be, or there are several ranks.
@@ -48,6 +49,7 @@ class Update:
         batch_size: int,
         total_steps: int,
         ranks: Ranks = ALONE,
+        wants_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.loss = loss
         self.optimizer = optimizer
@@ -55,6 +57,8 @@ class Update:
         self.grad_clip = grad_clip
         self.batch_size = batch_size
         self.ranks = ranks
+        self.wants_to_stop = wants_to_stop
+        self.stop_votes = torch.zeros(())  # ranks that were asked to stop before the last shared step
         self.device = next(loss.parameters()).device
         self.compile_seconds = 0.0
         self._skips_by_itself = self.device.type == "cuda" and getattr(optimizer, "_step_supports_amp_scaling", False)
@@ -138,7 +142,7 @@ class Update:
         values = self._backward(batch[rows], None if uniform is None else uniform[rows], eps[:, rows], step)
         trained = [parameter for parameter in self.loss.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in trained]
-        summed = self.ranks.weighted_sum([*values.values(), *gradients], weight)
+        summed, self.stop_votes = self.ranks.weighted_sum([*values.values(), *gradients], weight, self.wants_to_stop())
         for parameter, gradient in zip(trained, summed[len(values) :], strict=True):
             parameter.grad = gradient
         # copied, for they are kept until they are reported, and they are views of all that was summed
