@@ -1,7 +1,10 @@
 """A run that is given up after a validation ends well, with what it has reached."""
 
 import pytest
+import torch
 
+from vaelab import experiment
+from vaelab.errors import UserError
 from vaelab.experiment import run_experiment
 from vaelab.pruning import Pruned
 from vaelab.records import read_metrics, read_summary
@@ -58,3 +61,36 @@ def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
 def test_only_epochs_with_a_validation_are_asked_about(run):
     _, asked = run(None, "trainer.evaluate_every=2")
     assert [epoch for epoch, _ in asked] == [2, 3]
+
+
+def test_the_summary_names_the_device_that_the_run_used(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "device_name", lambda device: f"name of {device}")
+    run(1, "trainer.device=cpu")
+    assert read_summary(tmp_path)["versions"]["device"] == "name of cpu"
+
+
+def test_a_run_sets_its_precision_whatever_the_one_before_it_set_and_records_it(run, tmp_path, monkeypatch):
+    def read_switches():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    def watched(training):
+        switches.append(read_switches())
+        return train(training)
+
+    switches, train = [], experiment._train
+    monkeypatch.setattr(experiment, "_train", watched)
+    matmul, convolutions = read_switches()
+    torch.set_float32_matmul_precision("high")  # as a job of a sweep in tf32 would
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        run(1, "trainer.precision=float32")
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = convolutions
+    assert switches == [("highest", False)]
+    assert read_summary(tmp_path)["setting"]["precision"] == "float32"
+
+
+def test_a_model_that_does_not_fit_in_memory_is_named(run):
+    with pytest.raises(UserError, match="out of memory: the model did not fit; choose smaller networks"):
+        run(1, "model.hidden=[10000000000000]")

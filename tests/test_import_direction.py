@@ -12,12 +12,13 @@ SOURCE = Path(vaelab.__file__).parent
 # A module imports from the lines above its own only; a folder stands for its files.
 LAYERS = """
 errors
-ops
-images layers parts ranks records terminal
+ops device
+images layers parts ranks records terminal threads
 prepared
 dataset model posterior prior likelihood scheduler
-vae loader
+vae loader average
 objective
+loss
 compiled evaluate figures
 checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures compared

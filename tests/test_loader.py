@@ -2,15 +2,20 @@
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from vaelab.loader import Loader
+from vaelab.errors import UserError
+from vaelab.loader import Loader, place
 
 COUNT = 23
 
 
+IMAGES = torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1)  # of one pixel, each its own number
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 1)
+
+
 def loader(batch_size=5, seed=0, dynamic=False):
-    """Images of one pixel, each its own number."""
-    return Loader(torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1), batch_size, seed, dynamic)
+    return Loader(IMAGES, CPU, batch_size, seed, dynamic)
 
 
 def order(epoch, start=0, **options):
@@ -75,3 +80,63 @@ def test_pixels_are_grey_values_or_drawn_anew_in_every_step():
     assert first.unique().tolist() == [0.0, 1.0]
     assert torch.equal(first, pixels(drawn, 0))
     assert not torch.equal(first, pixels(drawn, 1))
+
+
+class FakeGPU(TorchFunctionMode):
+    """Notes what is asked of a GPU that is not there: tensors stay on the CPU, where memory is never pinned."""
+
+    def __init__(self):
+        super().__init__()
+        self.pinned, self.sent = [], []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if kwargs.pop("pin_memory", False):
+            self.pinned.append(args[1:])
+        if function is torch.Tensor.to and args[1] == CUDA:
+            self.sent.append(kwargs)
+            return args[0]
+        return function(*args, **kwargs)
+
+
+def test_a_batch_of_images_in_host_memory_is_gathered_in_pinned_memory_and_sent_without_a_wait():
+    with FakeGPU() as gpu:
+        batches = list(Loader(IMAGES, CUDA, 10, 0, False).epoch(3, 0))
+    assert [batch.flatten().tolist() for batch in batches] == [
+        batch.flatten().tolist() for batch in loader(10).epoch(3, 0)
+    ]
+    assert gpu.pinned == [(size, 1, 1, 1) for size in (10, 10, 3)]
+    assert gpu.sent == [{"non_blocking": True}] * 3
+
+
+def test_images_are_placed_by_the_free_memory_of_the_device_or_as_asked_for(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    free = {}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda asked: (free[asked], 10**12))
+    for images_on, bytes_free, sent in [
+        ("auto", 2 * COUNT, True),
+        ("auto", 2 * COUNT - 1, False),
+        ("device", 1, True),
+        ("host", 10**12, False),
+    ]:
+        free[CUDA] = bytes_free
+        with FakeGPU() as gpu:
+            assert torch.equal(place(IMAGES, images_on, CUDA), IMAGES)
+        assert len(gpu.sent) == sent
+    assert caplog.messages == [
+        "the training images stay in host memory, for they take more than half of what is free on cuda:1"
+    ]
+
+
+@pytest.mark.parametrize("images_on", ["auto", "device", "host"])
+def test_on_the_cpu_the_images_stay_where_they_are(images_on):
+    assert place(IMAGES, images_on, CPU) is IMAGES
+
+
+def test_images_that_do_not_fit_on_the_device_are_named(monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(UserError, match=r"the 23 training images did not fit; use trainer\.images_on=host"):
+        place(IMAGES, "device", CUDA)

@@ -2,11 +2,22 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from combinations import normals
-from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, normal, uniform_like, unit_interval
+from vaelab.ops import (
+    WORDS_BYTES,
+    _mersenne_state,
+    binarize,
+    bits_per_dim,
+    generator,
+    log_mean_exp,
+    normal,
+    uniform_like,
+    unit_interval,
+)
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
@@ -42,9 +53,43 @@ def test_streams_that_differ_in_one_of_the_three_are_uncorrelated(other):
     assert abs(torch.corrcoef(pair)[0, 1]) < 0.05  # five standard deviations
 
 
+# Steps of seed 0 whose 63-bit seeds agreed in the 32 bits that `manual_seed` uses on the CPU.
+@pytest.mark.parametrize("steps", [(18_874, 49_957), (65_921, 87_199), (64_311, 117_956)])
+def test_steps_with_equal_noise_under_a_seed_of_32_bits_have_noise_of_their_own(steps):
+    first, second = (draws(0, "train", step, count=10_000) for step in steps)
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.05  # five standard deviations
+
+
 def test_no_two_of_many_generators_begin_alike():
-    seeds = {generator(seed, "train", step).initial_seed() for seed in range(50) for step in range(50)}
-    assert len(seeds) == 2500
+    generators = [generator(seed, "train", step) for seed in range(100) for step in range(100)]
+    assert len({bytes(each.get_state()[WORDS_BYTES][:128].tolist()) for each in generators}) == 10_000
+    assert len({each.initial_seed() for each in generators}) == 10_000
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1])
+def test_the_state_is_laid_out_as_torch_does(seed):
+    """The words that `manual_seed` gives, written into the state, give its draws, of which the first is twisted too."""
+    words = [seed]
+    for index in range(1, 624):  # Matsumoto & Nishimura, 1998
+        words.append((1_812_433_253 * (words[-1] ^ words[-1] >> 30) + index) % 2**32)
+    state = _mersenne_state(np.array([seed, 0], np.uint32), np.array(words, np.uint32))
+    own, torchs = torch.Generator().set_state(state), torch.Generator().manual_seed(seed)
+    assert torch.equal(own.get_state(), torchs.get_state())
+    for count in (1, 7, 2000):
+        assert torch.equal(torch.randn(count, generator=own), torch.randn(count, generator=torchs))
+
+
+def test_the_first_numbers_of_many_generators_are_uniform_and_normal():
+    """Where the words themselves were used, or few of them were filled, the first numbers would tell."""
+    first = torch.stack([torch.rand(4, generator=generator(1, "train", index)) for index in range(20_000)])
+    normal = torch.stack([draws(2, "train", index, count=20) for index in range(20_000)])
+    assert (first.mean(0) - 0.5).abs().max() < 0.01  # five standard deviations
+    assert (first.var(0) - 1 / 12).abs().max() < 0.003
+    assert (first.mul(10).long().flatten().bincount() / 80_000 - 0.1).abs().max() < 0.006
+    assert normal.mean(0).abs().max() < 0.035
+    assert (normal.var(0) - 1).abs().max() < 0.05
+    correlations = torch.corrcoef(normal.T) - torch.eye(20)
+    assert correlations.abs().max() < 0.04
 
 
 def test_a_generator_leaves_the_global_one_alone():

@@ -15,11 +15,15 @@ import torch
 
 from conftest import ROOT, clean_environment
 from fakes import small_dataset, small_split, small_vae
-from vaelab.build import pick_device
+from vaelab.build import Builder, pick_device
 from vaelab.errors import UserError
 from vaelab.evaluate import evaluate
+from vaelab.logger import NoLogger
+from vaelab.loss import Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.ranks import ALONE, RankLostError, Ranks
+from vaelab.signals import Interrupted, StopRequest
+from vaelab.train import Training
 from vaelab.update import Update
 
 # 1,300 training images: three batches of 433, which two ranks cannot halve, and one of a single image
@@ -92,11 +96,75 @@ def test_a_shared_step_is_eager():
 
     def update(compile):
         optimizer = torch.optim.Adam(vae.parameters())
-        return Update(vae, ELBO(1.0, 0, 1), optimizer, None, None, compile, 16, 100_000, Ranks(0, 2))
+        return Update(Loss(vae, ELBO(1.0, 0, 1)), optimizer, None, None, compile, 16, 100_000, Ranks(0, 2))
 
     assert update("auto")._compile is False
     with pytest.raises(UserError, match="is for a single process, got 2 ranks"):
         update(True)
+
+
+@pytest.fixture
+def training_of_a_rank(monkeypatch, tmp_path, compose):
+    """Builds the training of the first of two ranks, and a list of its messages' sizes; `answer` changes each."""
+
+    def build(*overrides, answer=lambda message: None):
+        messages = []
+
+        def all_reduce(message, *_):
+            messages.append(message.numel())
+            answer(message)
+
+        monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+        monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: None)
+        monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda found, src, device: None)
+        small = ("dataset=digits", "model.hidden=[16]", "trainer.pictures_every=0", "trainer.epochs=1", *overrides)
+        ranks = LoneRanks(0, 2)
+        return Training(
+            Builder(compose(*small), None).experiment(), NoLogger(), tmp_path, StopRequest(), ranks
+        ), messages
+
+    return build
+
+
+def test_a_step_of_ranks_is_one_message(training_of_a_rank):
+    training, messages = training_of_a_rank("trainer.log_every=1", "trainer.max_steps=12")
+    training.run()
+    steps, of_the_epoch = messages[:12], messages[12:]
+    parameters = sum(parameter.numel() for parameter in training.vae.parameters())
+    assert steps == [parameters + 4 + 1] * 12  # the loss and its three terms, and a vote
+    assert of_the_epoch == [1]  # whether a signal has come while it was evaluated
+
+
+def test_the_request_to_stop_of_any_rank_ends_all_after_the_same_step(training_of_a_rank):
+    steps = 0
+
+    def other(message):
+        nonlocal steps
+        steps += 1
+        if steps == 7:
+            message[-1] += 1  # its vote, with its gradients
+        if message.numel() == 1:
+            message.fill_(signal.SIGTERM)
+
+    training, messages = training_of_a_rank(answer=other)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        training.run()
+    assert training.progress.step == 7
+    assert len(messages) == 8
+    own, messages = training_of_a_rank()
+    own.stop.signum = signal.SIGINT
+    with pytest.raises(Interrupted, match="SIGINT"):
+        own.run()
+    assert own.progress.step == 1
+
+
+def test_votes_do_not_change_what_is_summed(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda message: message.mul_(2))
+    tensors = [torch.ones(2, 3), torch.tensor(4.0)]
+    for vote in (False, True):
+        sums, votes = Ranks(0, 2).weighted_sum(tensors, 0.25, vote)
+        assert torch.equal(sums[0], torch.full((2, 3), 0.5))
+        assert (sums[1].item(), votes.item()) == (2.0, 2.0 * vote)
 
 
 def test_ranks_that_end_for_one_reason_say_so_once():

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+import vaelab.train as train_module
 from vaelab.build import Builder
 from vaelab.errors import UserError
 from vaelab.evaluate import evaluate
@@ -129,10 +130,10 @@ def test_the_moving_average_is_what_is_evaluated_and_kept(train):
     training.run()
     best = torch.load(training.run_dir / "checkpoints/best.pt", weights_only=True)["vae"]
     name = "posterior.heads.weight"
-    assert torch.equal(best[name], training.average.module.state_dict()[name])
+    assert torch.equal(best[name], training.average.model.state_dict()[name])
     assert not torch.equal(best[name], training.vae.state_dict()[name])
     images = training.dataset.val.images
-    again = evaluate(training.average.module, training.objective, training.dataset, images, 500)
+    again = evaluate(training.average.model, training.objective, training.dataset, images, 500)
     assert again["elbo"] == rows(training)[-1]["val/elbo"]
 
 
@@ -145,7 +146,62 @@ def test_the_moving_average_follows_its_definition(train):
         training.step(next(batches))
         value = training.vae.state_dict()[name].clone()
         expected = value if expected is None else 0.8 * expected + 0.2 * value
-    assert torch.allclose(training.average.module.state_dict()[name], expected, atol=1e-6)
+    assert torch.allclose(training.average.model.state_dict()[name], expected, atol=1e-6)
+
+
+def test_the_clock_is_read_when_the_device_has_finished(train, monkeypatch):
+    training = train("trainer.max_steps=4", "trainer.log_every=2")
+    step_ends = []  # of steps that take 50 ms after they were given to the device
+
+    def step(batch, want_grad_norm=False):
+        given(batch, want_grad_norm)
+        step_ends.append(max([time.perf_counter(), *step_ends[-1:]]) + 0.05)
+
+    def finish(device):
+        time.sleep(max(0, step_ends[-1] - time.perf_counter()))
+
+    given, training.step = training.step, step
+    monkeypatch.setattr(train_module, "synchronize", finish)
+    training.run()
+    assert training.progress.seconds >= 4 * 0.05
+    for row in rows(training):
+        if "images_per_second" in row:
+            assert row["images_per_second"] <= 32 / 0.05
+
+
+@pytest.mark.parametrize(
+    ("place", "part", "advice"),
+    [
+        ("step", "a training step of 32 images", "trainer.batch_size"),
+        ("evaluate", "an evaluation of 500 images at a time", "trainer.eval_batch_size"),
+    ],
+)
+def test_what_did_not_fit_in_memory_is_named(train, monkeypatch, place, part, advice):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    training = train("trainer.epochs=1")
+    monkeypatch.setattr(*((training, "step") if place == "step" else (train_module, "evaluate")), full)
+    with pytest.raises(UserError, match=f"out of memory: {part} did not fit; choose a smaller {advice}"):
+        training.run()
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_tf32_is_for_cuda(train, precision):
+    if precision != "tf32":
+        assert train(f"trainer.precision={precision}", "trainer.device=cpu")
+        return
+    with pytest.raises(UserError, match=r"trainer.precision=tf32 is for CUDA GPUs, got the device cpu; use float32"):
+        train("trainer.precision=tf32", "trainer.device=cpu")
+
+
+def test_images_in_host_memory_give_the_same_losses(train):
+    found = []
+    for images_on in ("device", "host"):
+        training = train(f"trainer.images_on={images_on}", "trainer.epochs=1", "trainer.log_every=1")
+        training.run()
+        found.append([{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(training)])
+    assert found[0] == found[1]
 
 
 def test_the_gradient_is_clipped_and_its_norm_before_that_is_reported(train):
@@ -207,7 +263,7 @@ def test_without_validation_images_the_last_epoch_is_kept(train):
 def test_a_meter_adds_in_double_precision():
     meter = Meter()
     for _ in range(3):
-        meter.add({"a": torch.tensor(1e8), "b": torch.tensor(0.1)}, 3)
+        meter.add({"a": torch.tensor(1e8), "b": torch.tensor(0.1)}, 3, 0)
     sums, images = meter.read()
     assert images == 9
     assert sums["a"] == 9e8
@@ -219,12 +275,12 @@ def test_a_meter_keeps_no_graph_and_a_save_in_between_changes_no_bit():
     values = [{"loss": torch.tensor(number / 7, requires_grad=True) * 3} for number in range(2500)]
     whole, saved = Meter(), Meter()
     for number, value in enumerate(values):
-        whole.add(value, 32)
-        saved.add(value, 32)
+        whole.add(value, 32, number)
+        saved.add(value, 32, number)
         if number % 700 == 3:
             restored = Meter()
             restored.restore(saved.state())
             saved = restored
-    assert not any(kept["loss"].requires_grad for kept, _ in whole._unread)
+    assert not any(kept["loss"].requires_grad for kept, *_ in whole._unread)
     assert len(whole._unread) < 1000
     assert whole.read() == saved.read()

@@ -4,13 +4,18 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from fakes import small_vae
+from fakes import LearnedPrior, small_vae
 from vaelab import compiled
+from vaelab.average import MovingAverage
 from vaelab.compiled import CompiledStep, _Adam, pays
 from vaelab.errors import UserError
+from vaelab.likelihood.gaussian import GaussianLikelihood
+from vaelab.loss import Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator, unit_interval
+from vaelab.state import Meter
 from vaelab.update import Update
 
 B, D = 16, 3
@@ -27,13 +32,12 @@ def pixels(batch, uniform):
     return x if uniform is None else uniform.lt(x).float()
 
 
-def make(optimizer="adam", compile=False, grad_clip=None, objective=None, bfloat16=False, total_steps=1000):
-    vae = small_vae(D)
+def make(optimizer="adam", compile=False, grad_clip=None, objective=None, bfloat16=False, total_steps=1000, vae=None):
+    vae = vae or small_vae(D)
     vae.bfloat16 = bfloat16
     kind, options = ADAMS.get(optimizer, (torch.optim.SGD, {}))
     return Update(
-        vae,
-        objective or ELBO(1.0, 0, 1),
+        Loss(vae, objective or ELBO(1.0, 0, 1)),
         kind(vae.parameters(), lr=1e-2, fused=True, **options),
         pixels,
         grad_clip,
@@ -47,7 +51,7 @@ def step(update, number, size=B, want_grad_norm=False):
     noise = generator(0, "test", number)
     batch = torch.randint(256, (size, 1, 8, 8), generator=noise).to(torch.uint8)
     uniform = torch.rand(batch.shape, generator=noise)
-    eps = torch.randn(update.objective.samples, size, D, generator=noise)
+    eps = torch.randn(update.loss.objective.samples, size, D, generator=noise)
     return update(batch, uniform, eps, number, want_grad_norm)
 
 
@@ -61,7 +65,7 @@ def losses(update, steps):
 
 def tensors(update):
     """Weights and all that the optimizer keeps."""
-    kept = dict(update.vae.state_dict())
+    kept = dict(update.loss.vae.state_dict())
     for index, state in update.optimizer.state_dict()["state"].items():
         kept |= {f"{index}.{key}": value for key, value in state.items()}
     return {name: value.clone() for name, value in kept.items()}
@@ -118,6 +122,24 @@ def test_compiled_steps_give_the_losses_of_eager_ones(options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_prior_and_a_likelihood_with_parameters_are_compiled(samples):
+    def learned(compile):
+        vae = small_vae(D, LearnedPrior(D), GaussianLikelihood("learned"))
+        return make(vae=vae, compile=compile, objective=ELBO(1.0, 0, samples))
+
+    eager, fast = learned(False), learned(True)
+    before = tensors(fast)
+    assert losses(fast, range(50)) == pytest.approx(losses(eager, range(50)), rel=1e-5)
+    assert fast.compile_seconds > 0
+    after, expected = tensors(fast), tensors(eager)
+    assert {"prior.mean", "prior.log_sigma", "likelihood.raw_log_sigma"} < before.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-5)
+        assert not torch.equal(after[name], before.get(name, torch.zeros(()))), name
+
+
+@pytest.mark.slow
 def test_two_compiled_models_in_one_process_do_not_share_a_graph():
     one, other = make(compile=True), make(compile=True, objective=ELBO(3.0, 0, 1), optimizer="adam with weight decay")
     found = [(losses(one, [number])[0], losses(other, [number])[0]) for number in range(20)]
@@ -135,7 +157,7 @@ def test_compiled_steps_of_a_copy_that_was_resumed_are_the_same_to_the_last_bit(
     expected = losses(whole, range(30))
     assert losses(part, range(15)) == expected[:15]
     resumed = make(compile=True)
-    resumed.vae.load_state_dict(part.vae.state_dict())
+    resumed.loss.vae.load_state_dict(part.loss.vae.state_dict())
     resumed.optimizer.load_state_dict(copy.deepcopy(part.optimizer.state_dict()))
     assert losses(resumed, range(15, 30)) == expected[15:]
     for name, value in tensors(whole).items():
@@ -147,12 +169,100 @@ def test_a_compiled_step_whose_loss_is_not_finite_changes_nothing():
     update = make(compile=True)
     losses(update, range(3))
     with torch.no_grad():
-        next(update.vae.decoder.parameters())[0, 0] = torch.nan
+        next(update.loss.vae.decoder.parameters())[0, 0] = torch.nan
     before = tensors(update)
     with pytest.raises(UserError, match=r"not finite at step 4 \(loss = nan, elbo = nan"):
         step(update, 3)
     for name, value in tensors(update).items():
         assert torch.equal(value.nan_to_num(7.0), before[name].nan_to_num(7.0)), name
+
+
+OPTIMIZERS = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, fused=True),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=1e-2, fused=True),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-5, momentum=0.9, fused=True),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3),
+    "adam that is not fused": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, fused=False),
+}
+
+
+def as_on_a_gpu(update):
+    """The update as it is made where reading a value waits; torch's fused optimizers know the flag on the CPU too."""
+    update._skips_by_itself = getattr(update.optimizer, "_step_supports_amp_scaling", False)
+    return update
+
+
+def make_with(optimizer):
+    vae = small_vae(D)
+    return Update(Loss(vae, ELBO(1.0, 0, 1)), OPTIMIZERS[optimizer](vae.parameters()), pixels, None, False, B, 1000)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_an_eager_step_whose_loss_is_not_finite_changes_nothing(optimizer, gpu, steps_before):
+    update = make_with(optimizer)
+    if gpu:
+        as_on_a_gpu(update)
+    losses_before = [step(update, number)[0]["loss"].item() for number in range(steps_before)]
+    before = tensors(update)
+    weight = next(update.loss.vae.decoder.parameters())
+    kept = weight[0, 0].item()
+    weight.data[0, 0] = torch.nan
+    meter = Meter()
+    if gpu and optimizer in ("adam", "adamw", "sgd") and steps_before:
+        meter.add(step(update, steps_before)[0], B, steps_before)
+        with pytest.raises(UserError, match=rf"not finite at step {steps_before + 1} \(loss = nan, elbo = nan"):
+            meter.read()
+    else:
+        with pytest.raises(UserError, match=rf"not finite at step {steps_before + 1} \(loss = nan, elbo = nan"):
+            step(update, steps_before)
+    weight.data[0, 0] = kept
+    after = tensors(update)
+    assert after.keys() == before.keys()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]), name
+    # and what follows is what would have followed
+    whole = make_with(optimizer)
+    assert [step(whole, number)[0]["loss"].item() for number in range(steps_before)] == losses_before
+    for number in range(steps_before, steps_before + 3):
+        assert torch.equal(step(update, number)[0]["loss"], step(whole, number)[0]["loss"])
+
+
+class Reads(TorchDispatchMode):
+    """Counts the values that the host reads, for each of which it would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_an_eager_step_on_a_gpu_waits_for_nothing(optimizer):
+    update = as_on_a_gpu(make_with(optimizer))
+    average = MovingAverage(update.loss.vae, 0.9)
+    meter = Meter()
+    waits = []
+    for number in range(4):
+        with Reads() as reads:
+            values, _ = step(update, number, want_grad_norm=number == 2)
+            average.update()
+            meter.add(values, B, number)
+        waits.append(reads.count)
+    assert waits[0] > 0  # the moments are made
+    assert waits[1:] == [0, 0, 0]
+
+
+def test_a_meter_names_the_first_step_that_was_not_finite():
+    meter = Meter()
+    for number in range(20):
+        meter.add({"loss": torch.tensor(torch.nan if number in (7, 9) else 1.0), "kl": torch.tensor(2.0)}, B, number)
+    with pytest.raises(UserError, match=r"the loss is not finite at step 8 \(loss = nan, kl = 2\)"):
+        meter.state()
 
 
 @pytest.mark.slow
@@ -167,7 +277,9 @@ def test_compiled_bfloat16_stays_close_to_eager_bfloat16():
 def test_more_models_than_a_code_object_keeps_graphs_for_are_compiled_in_one_process():
     for beta in range(10):
         update = make(compile=True, objective=ELBO(float(beta), 0, 1))
-        assert losses(update, range(3)) == pytest.approx(losses(make(objective=update.objective), range(3)), rel=1e-5)
+        assert losses(update, range(3)) == pytest.approx(
+            losses(make(objective=update.loss.objective), range(3)), rel=1e-5
+        )
 
 
 @pytest.mark.slow
@@ -196,6 +308,17 @@ def test_without_a_compiler_the_steps_are_eager_ones(monkeypatch, caplog, replac
     update = make(compile="auto")
     assert losses(update, range(6)) == losses(make(), range(6))
     assert caplog.messages == ["the training step could not be compiled and runs as it is (no compiler was found)"]
+
+
+@pytest.mark.parametrize("compile", [True, "auto"])
+def test_a_compiled_step_that_runs_out_of_memory_says_so(monkeypatch, compile):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: full)
+    monkeypatch.setattr(compiled, "PAYS_FROM_STEPS", 10)
+    with pytest.raises(torch.OutOfMemoryError):
+        losses(make(compile=compile), range(2))
 
 
 def test_who_insists_on_compiling_is_told_why_it_fails(monkeypatch):

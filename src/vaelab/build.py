@@ -15,6 +15,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from vaelab.device import in_memory
 from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest
 from vaelab.images import Dataset
 from vaelab.logger import Logger
@@ -73,9 +74,13 @@ class Builder:
         schedule = self.part("scheduler")
         dataset = self.dataset()
         _translated("dataset", dataset.check)
-        vae = self.vae(dataset.image_shape, seed)
+        if trainer.precision == "tf32" and device.type != "cuda":
+            raise UserError(
+                f"trainer.precision=tf32 is for CUDA GPUs, got the device {device}; use float32 or bfloat16"
+            )
+        with in_memory("the model", "choose smaller networks or a smaller latent.dim"):
+            vae = self.vae(dataset.image_shape, seed).to(device)
         check_support(self.config, vae, dataset)
-        vae.to(device)
         return Experiment(vae, dataset, objective, self.optimizer(vae), schedule, trainer, seed)
 
     def dataset(self) -> Dataset:
@@ -109,7 +114,7 @@ class Builder:
         latent_dim = self.config["latent"]["dim"]
         _translated("latent", lambda: check_integer("dim", latent_dim, 1))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(seed, "weights").initial_seed())
+            torch.set_rng_state(generator(seed, "weights").get_state())
             likelihood = self.part("likelihood")
             encoder, decoder = self.part(
                 "model",

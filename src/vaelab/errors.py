@@ -47,6 +47,16 @@ def check_output(path: Path, suffix: str) -> None:
         raise UserError(f"the output must lie in a folder that is there, got {path}; make {path.parent} first", 2)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch or a device raised it for want of memory."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in type(error).__name__
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
+    )
+
+
 def check_integer(name: str, value: object, minimum: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:

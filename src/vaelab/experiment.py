@@ -1,7 +1,6 @@
 """One run from its config to its summary: build, train, test, and say how it ended."""
 
 import logging
-import math
 import platform
 import subprocess
 import time
@@ -15,14 +14,15 @@ import yaml
 
 from vaelab import checkpoint
 from vaelab.build import Builder
+from vaelab.device import device_name, set_precision
 from vaelab.errors import UserError, one_line
-from vaelab.evaluate import evaluate
 from vaelab.logger import NoLogger
 from vaelab.pruning import AfterValidation, Pruned
 from vaelab.ranks import current
 from vaelab.records import read_summary, write_summary, write_text
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
+from vaelab.threads import own_number_of_threads
 from vaelab.train import Experiment, Training
 
 log = logging.getLogger(__name__)
@@ -86,13 +86,14 @@ def run_experiment(
     begun = not resumed  # what a finished run left is not touched until its checkpoint was found to fit
     if begun:
         begin()
-    with StopRequest() as stop:
+    with StopRequest() as stop, own_number_of_threads():
         logger = None
         try:
             builder = Builder(config, trusted)
             logger = builder.logger(run_dir) if ranks.first else NoLogger()
             logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
             experiment = builder.experiment(ranks)
+            set_precision(experiment.trainer.precision)
             training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
             if resumed:
                 training.restore()
@@ -120,10 +121,11 @@ def run_experiment(
             "epochs": training.epochs_done,
             "step": progress.step,
             "ranks": ranks.size,
+            "threads": progress.threads,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
             "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
             "training_seconds": round(progress.seconds, 2),
-            "versions": _versions(),
+            "versions": _versions(training.device),
         }
         if status == "finished":
             logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
@@ -165,18 +167,7 @@ def _test(training: Training, experiment: Experiment, weights: Mapping[str, torc
     model = training.model
     model.load_state_dict(weights)
     model.eval()
-    test = evaluate(
-        model,
-        experiment.objective,
-        experiment.dataset,
-        experiment.dataset.test().images,
-        experiment.trainer.eval_batch_size,
-        training.may_stop,
-        training.ranks,
-    )
-    if not math.isfinite(test["loss"]):
-        raise UserError(f"the test loss of the best epoch is not finite ({test}); try a smaller optimizer.lr")
-    return test
+    return training.evaluate("test", experiment.dataset.test().images)
 
 
 def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
@@ -189,23 +180,20 @@ def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any
         "samples_of_z": experiment.objective.samples,
         "val_size": len(dataset.val.images),
         "latent_dim": vae.latent_dim,
+        "precision": experiment.trainer.precision,
         "parameters": sum(parameter.numel() for parameter in vae.parameters()),
         "unit": "nats per image, a mean over the split's images; bits_per_dim in bits",
     }
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "device": _device_name()}
+def _versions(device: torch.device) -> dict[str, str]:
+    versions = {"python": platform.python_version(), "device": device_name(device)}
     for package in ("vaelab", *PACKAGES):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "unknown"
     return versions
-
-
-def _device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
 
 
 def _git_commit() -> str | None:

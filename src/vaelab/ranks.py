@@ -27,7 +27,8 @@ class RankLostError(UserError):
 class Ranks:
     """This process among those that train the run.
 
-    All ranks must call a method that communicates, in the same order; it raises RankLostError where one is gone.
+    All ranks must call a method that communicates, in the same order. Over gloo, which is all on CPUs and all but
+    `weighted_sum` on GPUs, it raises RankLostError where one is gone. NCCL waits; there torchrun ends the others.
 
     Args:
         rank: its number, from 0.
@@ -55,17 +56,30 @@ class Ranks:
         """This rank's rows of a batch; shares differ by one image at most, and one can be empty."""
         return slice(images * self.rank // self.size, images * (self.rank + 1) // self.size)
 
-    def weighted_sum(self, tensors: Sequence["Tensor"], weight: float) -> list["Tensor"]:
-        """The sum over ranks of `weight` times each tensor; one message for all tensors."""
+    def weighted_sum(self, tensors: Sequence["Tensor"], weight: float, vote: bool) -> tuple[list["Tensor"], "Tensor"]:
+        """The sum over ranks of `weight` times each tensor, and the number of votes; one message for all.
+
+        A single message of a step is also what makes every step the same sum: who splits it anew after the first step,
+        as DistributedDataParallel does, sums three ranks in another order than a resumed run in its first step.
+
+        Args:
+            tensors: the same shapes on all ranks, the first one's type for all that is sent.
+            weight: of this rank's.
+            vote: what this rank has to say to the others, without a message of its own.
+
+        Returns:
+            The sums in the tensors' shapes, and the votes, () on their device, where reading it may wait.
+        """
         import torch
 
-        flat = torch.cat([tensor.detach().flatten() for tensor in tensors]) * weight
-        if flat.is_cuda:
-            self.largest(0)  # goes over gloo, which notices that a rank has died; NCCL would wait for it
+        flat = [tensor.detach().flatten() for tensor in tensors]
+        message = torch.cat([*flat, flat[0].new_full((1,), float(vote))])
+        message[:-1] *= weight
         with _connected():
-            torch.distributed.all_reduce(flat)
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        return [part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
+            torch.distributed.all_reduce(message)
+        *parts, votes = message.split([*(tensor.numel() for tensor in tensors), 1])
+        sums = [part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
+        return sums, votes.squeeze()
 
     def largest(self, value: int) -> int:
         """The largest of the ranks' values."""

@@ -10,7 +10,7 @@ import yaml
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from vaelab.errors import UserError, nearest, one_line
+from vaelab.errors import UserError, is_out_of_memory, nearest, one_line
 
 COMMAND_LINE = 2
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm", "submitit_local": "slurm"}  # launchers of other packages
@@ -49,8 +49,8 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         yield "there is no SLURM on this machine; start the sweep on one that has sbatch, or use hydra/launcher=pool", 1
     if type(error).__name__ in ("BrokenProcessPool", "TerminatedWorkerError"):
         yield "a worker of the sweep was killed, and the jobs that had not ended with it; resume them one by one", 1
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
-        yield "out of memory; choose a smaller trainer.batch_size, trainer.eval_batch_size or model", 1
+    if is_out_of_memory(error):  # elsewhere than where the run itself says what did not fit
+        yield "out of memory; close what else uses it, or choose a smaller model or dataset", 1
     if isinstance(error, OSError) and error.errno is not None:
         path = error.filename or "a file of the run"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -5,25 +5,29 @@ noise of (seed, step), so a checkpoint needs no generator's state and a resumed 
 bit.
 """
 
+import copy
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaelab import checkpoint
+from vaelab.average import MovingAverage
+from vaelab.device import in_memory, synchronize
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
 from vaelab.evaluate import evaluate, nothing
 from vaelab.figures import save_curves
 from vaelab.images import Dataset
-from vaelab.loader import Loader
+from vaelab.loader import Loader, place
 from vaelab.logger import Logger, NoLogger
+from vaelab.loss import ADVICE, Loss
 from vaelab.objective.elbo import ELBO
 from vaelab.pictures import draw_pictures
 from vaelab.profiling import StepProfiler
@@ -33,11 +37,13 @@ from vaelab.ranks import ALONE, RankLostError, Ranks
 from vaelab.records import read_metrics
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.state import Meter, Progress
-from vaelab.update import ADVICE, Update
+from vaelab.threads import SpeedWatch, faster_number_of_threads
+from vaelab.update import Update
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
 
+VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
 
 
@@ -54,6 +60,8 @@ class Trainer:
     batch_size: int
     eval_batch_size: int
     device: str
+    images_on: str
+    threads: int | str
     precision: str
     compile: bool | str
     grad_clip: float | None
@@ -68,7 +76,10 @@ class Trainer:
         for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             check_integer(name, getattr(self, name), 1)
         check_integer("pictures_every", self.pictures_every, 0)
-        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        check_choice("images_on", self.images_on, ("auto", "device", "host"))
+        check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
+        if self.threads != "auto" and (type(self.threads) is not int or self.threads < 1):
+            raise ValueError(f"threads must be auto or a number of at least 1, got {self.threads!r}")
         if not isinstance(self.profile, bool):
             raise ValueError(f"profile must be true or false, got {self.profile!r}")
         if self.compile is True and self.log_every == 1:
@@ -149,51 +160,40 @@ class Training:
         self.may_stop = stop.check if ranks.alone else nothing
         self.device = next(vae.parameters()).device
         ranks.copy_from_first(vae.state_dict().values())  # a network of one's own may draw its weights otherwise
-        self.average = None
-        if trainer.ema is not None:
-            self.average = AveragedModel(vae, multi_avg_fn=get_ema_multi_avg_fn(trainer.ema), use_buffers=True)
-        self.loader = Loader(dataset.train.images.to(self.device), trainer.batch_size, experiment.seed, dataset.dynamic)
+        self.average = None if trainer.ema is None else MovingAverage(vae, trainer.ema)
+        images = place(dataset.train.images, trainer.images_on, self.device)
+        self.loader = Loader(images, self.device, trainer.batch_size, experiment.seed, dataset.dynamic)
         self.total_steps = trainer.total_steps(self.loader.steps_per_epoch)
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
         self.meter = Meter()
         self.progress = Progress()
         self._clock: float | None = None
         self._curves_drawn = -math.inf
-        self.update = Update(
-            vae,
-            experiment.objective,
-            optimizer,
-            self.loader.pixels,
-            trainer.grad_clip,
-            trainer.compile,
-            trainer.batch_size,
-            self.total_steps,
-            ranks,
-        )
+        self._speed_watch = SpeedWatch(run_dir)
+        self.update = self._update(Loss(vae, experiment.objective), optimizer, trainer.compile, ranks)
+
+    def _update(self, loss: Loss, optimizer: torch.optim.Optimizer, compile: bool | str, ranks: Ranks) -> Update:
+        settings = self.trainer.grad_clip, compile, self.trainer.batch_size, self.total_steps
+        return Update(loss, optimizer, self.loader.pixels, *settings, ranks, lambda: self.stop.signum is not None)
 
     @property
     def model(self) -> VAE:
         """What is evaluated, sampled and kept as best: the moving average where there is one."""
-        return self.vae if self.average is None else self.average.module
+        return self.vae if self.average is None else self.average.model
 
     def run(self) -> None:
         """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
         progress = self.progress
+        if self.device.type == "cpu":
+            self._set_threads()
         profiler = StepProfiler(self.run_dir, self.trainer.profile and self.ranks.first)
         with ProgressBar(self.total_steps, self.trainer.epochs, self.ranks.first) as bar, profiler:
             try:
                 while progress.reported_step < self.total_steps:
                     self.vae.train()
                     self._start_clock()
-                    for batch in self.loader.epoch(progress.epoch, progress.position):
-                        if progress.step >= self.total_steps:
-                            break
-                        due = (progress.step + 1) % self.trainer.log_every == 0
-                        grad_norm = self.step(batch, want_grad_norm=due)
-                        if due:
-                            self._report_interval(grad_norm, bar)
-                        profiler.step()
-                        self._check_stop()
+                    with in_memory(f"a training step of {self.trainer.batch_size} images", self._memory_advice):
+                        self._train_epoch(bar, profiler)
                     self._stop_clock()
                     profiler.stop()
                     self._report_interval(None, bar)
@@ -205,22 +205,58 @@ class Training:
                     raise RankLostError(f"{error}; go on with resume={self.run_dir}") from error
                 raise
 
+    def _set_threads(self) -> None:
+        """Use the threads that were asked for, or those of the run's beginning, or now, at its beginning, choose."""
+        threads = self.progress.threads if self.trainer.threads == "auto" else self.trainer.threads
+        if threads is None:
+            left = self.total_steps - self.progress.step
+            threads = self.ranks.from_first(lambda: faster_number_of_threads(self._step_of_a_copy(), left))
+        self.progress.threads = threads
+        torch.set_num_threads(threads)
+
+    def _step_of_a_copy(self) -> Callable[[], object]:
+        """A step, always the same, on a copy of the model and of the optimizer."""
+        loss, optimizer = copy.deepcopy((self.update.loss, self.optimizer))
+        loss.train()
+        update = self._update(loss, optimizer, compile=False, ranks=ALONE)
+        batch = next(self.loader.epoch(self.progress.epoch, 0))
+        return partial(update, batch, *self._noise(batch), self.progress.step, want_grad_norm=False)
+
+    def _noise(self, batch: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What is random in the next step: uniform numbers for the pixels, or None, and the model's normal ones."""
+        noise = self.loader.noise(self.progress.step)
+        uniform = self.loader.uniform(batch, noise)
+        shape = self.objective.samples, len(batch), self.vae.latent_dim
+        return uniform, torch.randn(shape, generator=noise, device=self.device)
+
+    def _train_epoch(self, bar: ProgressBar, profiler: StepProfiler) -> None:
+        """Make the steps that are left of an epoch, or of the run."""
+        progress = self.progress
+        for batch in self.loader.epoch(progress.epoch, progress.position):
+            if progress.step >= self.total_steps:
+                break
+            due = (progress.step + 1) % self.trainer.log_every == 0
+            grad_norm = self.step(batch, want_grad_norm=due)
+            if due:
+                self._report_interval(grad_norm, bar)
+            profiler.step()
+            # to read the votes waits for a GPU; a rank that has been asked once votes so in every later step too
+            if self.ranks.alone or self.device.type == "cpu" or progress.step % VOTES_READ_EVERY == 0:
+                self._check_votes()
+
     def step(self, batch: Tensor, want_grad_norm: bool = False) -> Tensor | None:
         """One step on a uint8 batch (B, C, H, W); returns the norm of the gradient where it was computed.
 
         Raises:
-            UserError: if the loss is not finite; the parameters are then those of the step before.
+            UserError: if the loss was read, as on the CPU it is in every step, and is not finite.
         """
         progress = self.progress
         for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = lr * self.schedule(progress.step, self.total_steps)
-        noise = self.loader.noise(progress.step)
-        uniform = self.loader.uniform(batch, noise)
-        eps = torch.randn(self.objective.samples, len(batch), self.vae.latent_dim, generator=noise, device=self.device)
-        values, grad_norm = self.update(batch, uniform, eps, progress.step, want_grad_norm)
+        values, grad_norm = self.update(batch, *self._noise(batch), progress.step, want_grad_norm)
         if self.average is not None:
-            self.average.update_parameters(self.vae)
-        self.meter.add(values, len(batch))
+            self.average.update()
+        self.meter.add(values, len(batch), progress.step)
         progress.step += 1
         progress.position += len(batch)
         return grad_norm
@@ -229,14 +265,13 @@ class Training:
         """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight or the loss is not finite."""
         self._require_finite_weights()
         meter = self.meter.state()
-        self._require_finite_sums(meter["sums"])
         if not self.ranks.first:
             return
         checkpoint.save(
             self.run_dir / "checkpoints" / "last.pt",
             {
                 "vae": self.vae.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
+                "average": None if self.average is None else self.average.state(),
                 "optimizer": self.optimizer.state_dict(),
                 "meter": meter,
                 "progress": asdict(self.progress),
@@ -260,8 +295,7 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             self.meter.restore(state["meter"])
             if self.average is not None:
-                # a moving average that is switched on later starts from the weights
-                self.average.load_state_dict(state["average"] or AveragedModel(self.vae, use_buffers=True).state_dict())
+                self.average.restore(state["average"])  # one that is switched on later begins with the weights
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({one_line(error, 200)}); "
@@ -277,17 +311,17 @@ class Training:
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
+    def _check_votes(self) -> None:
+        """Raise Interrupted, on all ranks after the same step, if a signal had come to one of them before it."""
+        if self.ranks.alone or self.update.stop_votes.item():
+            self._check_stop()
+
     def _check_stop(self) -> None:
-        """Raise Interrupted, on all ranks after the same step, if a signal has come to one of them."""
+        """Raise Interrupted, on all ranks, if a signal has come to one of them."""
         if self.ranks.alone:
             self.stop.check()
         elif signum := self.ranks.largest(self.stop.signum or 0):
             raise Interrupted(signum)
-
-    def _require_finite_sums(self, sums: Mapping[str, float]) -> None:
-        # on the CPU every step has been asked already
-        if not all(map(math.isfinite, sums.values())):
-            raise UserError(f"the loss was not finite in the steps up to {self.progress.step}; {ADVICE}")
 
     def _require_finite_weights(self) -> None:
         # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
@@ -300,6 +334,7 @@ class Training:
     def _stop_clock(self) -> None:
         """Count the time since the clock was started as time in training steps, but for the compiling of one."""
         if self._clock is not None:
+            synchronize(self.device)  # the steps were only given to it
             elapsed = time.perf_counter() - self._clock - self.update.compile_seconds
             self.update.compile_seconds = 0.0
             self.progress.seconds += elapsed
@@ -313,7 +348,6 @@ class Training:
         sums, images = self.meter.read()
         if images == 0:
             return
-        self._require_finite_sums(sums)
         running = self._clock is not None
         self._stop_clock()
         for name, total in sums.items():
@@ -326,6 +360,8 @@ class Training:
         if grad_norm is not None:
             row["train/grad_norm"] = grad_norm.item()
         row["images_per_second"] = images / progress.interval_seconds
+        if self.device.type == "cpu":
+            self._speed_watch.add(images, progress.interval_seconds)
         progress.interval_seconds = 0.0
         self.logger.log(row)
         bar.update(progress.step, row["epoch"], row["train/elbo"], row["images_per_second"])
@@ -345,7 +381,7 @@ class Training:
         self.model.eval()
         val: dict[str, float] = {}
         if due(trainer.evaluate_every) and len(self.dataset.val.images):
-            val = self._evaluate(self.dataset.val.images)
+            val = self.evaluate("validation", self.dataset.val.images)
         wants_pictures = self.ranks.first and trainer.pictures_every and due(trainer.pictures_every)
         if wants_pictures:
             pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.may_stop)
@@ -386,18 +422,13 @@ class Training:
             raise given_up
         self._check_stop()
 
-    def _evaluate(self, images: Tensor) -> dict[str, float]:
-        metrics = evaluate(
-            self.model,
-            self.objective,
-            self.dataset,
-            images,
-            self.trainer.eval_batch_size,
-            self.may_stop,
-            self.ranks,
-        )
+    def evaluate(self, split: str, images: Tensor) -> dict[str, float]:
+        """The metrics of the split of that name with those uint8 images; UserError if the loss is not finite."""
+        size = self.trainer.eval_batch_size
+        with in_memory(f"an evaluation of {size} images at a time", "choose a smaller trainer.eval_batch_size"):
+            metrics = evaluate(self.model, self.objective, self.dataset, images, size, self.may_stop, self.ranks)
         if not math.isfinite(metrics["loss"]):
-            raise UserError(f"the validation loss is not finite after step {self.progress.step} ({metrics}); {ADVICE}")
+            raise UserError(f"the {split} loss is not finite after step {self.progress.step} ({metrics}); {ADVICE}")
         return metrics
 
     def _save_best(self, number: int) -> None:
@@ -411,6 +442,13 @@ class Training:
         }
         checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
         checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
+
+    @property
+    def _memory_advice(self) -> str:
+        images = self.loader.images
+        on_device = images.device.type != "cpu"
+        freed = f", or trainer.images_on=host, which frees {images.nbytes / 1e9:.2g} GB" if on_device else ""
+        return f"choose a smaller trainer.batch_size, objective.samples or model{freed}"
 
     @property
     def epochs_done(self) -> float:

@@ -3,35 +3,37 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from vaelab.compiled import CompiledStep, has_moments, is_adam, pays
-from vaelab.errors import UserError, one_line
-from vaelab.objective.elbo import ELBO
+from vaelab.errors import UserError, is_out_of_memory, one_line
+from vaelab.loss import Loss, require_finite
 from vaelab.ranks import ALONE, Ranks
-from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
-
-ADVICE = "the last good checkpoint, if there is one, is kept; try a smaller optimizer.lr, or set trainer.grad_clip"
 
 
 class Update:
     """Forward, backward and optimizer step, as a function of (parameters, batch, noise).
 
+    A step whose loss is not finite changes no weight and no moment. On the CPU, where it costs nothing, the loss is
+    read in every step, which raises. A GPU would wait for that: there a compiled step and torch's fused Adam, AdamW and
+    SGD on CUDA leave everything as it is by themselves, and who reads the values later finds out. Other optimizers,
+    and those of MPS, cannot, so that with them a GPU does wait in every step.
+
     Args:
-        vae: the model, changed in place.
-        objective: what to minimise.
-        optimizer: over the parameters of `vae`.
+        loss: what to minimise; the parameters of its model are changed in place.
+        optimizer: over these parameters.
         pixels: from a uint8 batch, and the uniform numbers that binarise it, to what the model sees.
         grad_clip: largest norm of the gradient, or None.
         compile: true, false, or `auto`, which compiles where it pays.
         batch_size: of all batches but the last of an epoch.
         total_steps: of the run.
         ranks: share each batch; a shared step is eager.
+        wants_to_stop: whether this rank has been asked to stop, which a shared step tells the others.
 
     Raises:
         UserError: if compiling is asked for and the optimizer is none that can be, or there are several ranks.
@@ -39,8 +41,7 @@ class Update:
 
     def __init__(
         self,
-        vae: VAE,
-        objective: ELBO,
+        loss: Loss,
         optimizer: torch.optim.Optimizer,
         pixels: Callable[[Tensor, Tensor | None], Tensor],
         grad_clip: float | None,
@@ -48,19 +49,23 @@ class Update:
         batch_size: int,
         total_steps: int,
         ranks: Ranks = ALONE,
+        wants_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.vae = vae
-        self.objective = objective
+        self.loss = loss
         self.optimizer = optimizer
         self.pixels = pixels
         self.grad_clip = grad_clip
         self.batch_size = batch_size
         self.ranks = ranks
-        self.device = next(vae.parameters()).device
+        self.wants_to_stop = wants_to_stop
+        self.stop_votes = torch.zeros(())  # ranks that were asked to stop before the last shared step
+        self.device = next(loss.parameters()).device
         self.compile_seconds = 0.0
+        self._skips_by_itself = self.device.type == "cuda" and getattr(optimizer, "_step_supports_amp_scaling", False)
+        self._has_stepped = False
         self._must_compile = compile is True
         if compile == "auto":
-            compile = ranks.alone and pays(vae, optimizer, total_steps, self.device)
+            compile = ranks.alone and pays(loss.vae, optimizer, total_steps, self.device)
         self._compile = compile
         self._compiled: CompiledStep | None = None
         if self._must_compile and not is_adam(optimizer):
@@ -86,7 +91,7 @@ class Update:
             want_grad_norm: whether the norm before any clipping is wanted.
 
         Raises:
-            UserError: if the loss is not finite; the parameters are then those of the step before.
+            UserError: if the loss was read and is not finite.
         """
         # A smaller last batch, and the norm, would each need a graph of their own; the first step makes Adam's moments.
         if not self._compile or want_grad_norm or len(batch) != self.batch_size:
@@ -107,15 +112,23 @@ class Update:
         values = backward(batch, uniform, eps, step)
         grad_norm = None
         if want_grad_norm or self.grad_clip is not None:
-            grad_norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), self.grad_clip or math.inf)
-        require_finite(values, step)
-        self.optimizer.step()
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.loss.parameters(), self.grad_clip or math.inf)
+        self._step_where_finite(values, step)
         return values, grad_norm
+
+    def _step_where_finite(self, values: dict[str, Tensor], step: int) -> None:
+        # the first step makes the moments, and torch's SGD leaves them uninitialised where that step is skipped
+        if self._skips_by_itself and self._has_stepped:
+            self.optimizer.found_inf = (~values["loss"].detach().isfinite()).float()
+            self.optimizer.grad_scale = None
+        else:
+            require_finite(values, step)
+        self.optimizer.step()
+        self._has_stepped = True
 
     def _backward(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
         """Leave the gradient of the loss in the parameters; return the loss with its terms."""
-        trace = self.vae(self.pixels(batch, uniform), eps)
-        loss, terms = self.objective(trace, torch.full((), float(step), device=self.device))
+        loss, terms = self.loss(self.pixels(batch, uniform), eps, torch.full((), float(step), device=self.device))
         self.optimizer.zero_grad()
         loss.backward()
         return {"loss": loss, **terms}
@@ -127,9 +140,9 @@ class Update:
         if weight == 0:
             rows = slice(1)  # without an image there would be no mean to weight
         values = self._backward(batch[rows], None if uniform is None else uniform[rows], eps[:, rows], step)
-        trained = [parameter for parameter in self.vae.parameters() if parameter.grad is not None]
+        trained = [parameter for parameter in self.loss.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in trained]
-        summed = self.ranks.weighted_sum([*values.values(), *gradients], weight)
+        summed, self.stop_votes = self.ranks.weighted_sum([*values.values(), *gradients], weight, self.wants_to_stop())
         for parameter, gradient in zip(trained, summed[len(values) :], strict=True):
             parameter.grad = gradient
         # copied, for they are kept until they are reported, and they are views of all that was summed
@@ -142,9 +155,11 @@ class Update:
         level = cuda_log.level
         cuda_log.setLevel(logging.ERROR)
         try:
-            compiled = CompiledStep(self.vae, self.objective, self.optimizer, self.pixels, self.grad_clip, step)
+            compiled = CompiledStep(self.loss, self.optimizer, self.pixels, self.grad_clip, step)
             values = compiled(batch, uniform, eps, step)
         except Exception as error:  # what a compiler raises has no class in common
+            if is_out_of_memory(error):
+                raise
             if self._must_compile:
                 message = f"the training step could not be compiled ({one_line(error, 200)}); use trainer.compile=false"
                 raise UserError(message) from error
@@ -159,10 +174,3 @@ class Update:
         log.info("compiled the training step in %.1f s", self.compile_seconds)
         require_finite(values, step)
         return values
-
-
-def require_finite(values: Mapping[str, Tensor], step: int) -> None:
-    """Raise UserError if the loss is not finite; reading it waits for the device."""
-    if not math.isfinite(values["loss"].item()):
-        terms = ", ".join(f"{name} = {value.item():g}" for name, value in values.items())
-        raise UserError(f"the loss is not finite at step {step + 1} ({terms}); {ADVICE}")

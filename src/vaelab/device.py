@@ -1,0 +1,65 @@
+"""The device of a run: its name, its memory, its clock, and the precision of its float32 products."""
+
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from vaelab.errors import UserError, is_out_of_memory
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the chip behind a device, such as `NVIDIA H100` or `x86_64 CPU`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU (MPS)" if device.type == "mps" else f"{platform.machine()} CPU"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def set_precision(precision: str) -> None:
+    """Set how GPUs compute float32 matrix products and convolutions in this process, the one like the other.
+
+    torch's own defaults are full float32 in products and TF32, with 10 bits of mantissa, in convolutions.
+
+    Args:
+        precision: `tf32`; with any other both are full float32. bfloat16 networks are asked for by autocast.
+    """
+    with warnings.catch_warnings():
+        # From torch 2.9 on both switches warn that `fp32_precision` is to follow them; but torch.compile still reads
+        # them there, and raises where `fp32_precision` alone was set (pytorch issue 166387).
+        warnings.filterwarnings("ignore", "Please use the new API settings to control TF32", UserWarning)
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def holds(device: torch.device, size: int) -> bool:
+    """Whether `size` bytes take at most half of what is free on the device; what shares the host's memory holds all."""
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2
+
+
+@contextmanager
+def in_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn what is raised where memory is full into one sentence.
+
+    Args:
+        what: did not fit.
+        advice: what to do about it.
+
+    Raises:
+        UserError: where the memory of host or device is full.
+    """
+    try:
+        yield
+    except Exception as error:  # which class it is depends on the device
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory: {what} did not fit; {advice}") from error
