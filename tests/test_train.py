@@ -263,11 +263,11 @@ def test_without_validation_images_the_last_epoch_is_kept(train):
 def test_a_meter_adds_in_double_precision():
     meter = Meter()
     for _ in range(3):
-        meter.add({"a": torch.tensor(1e8), "b": torch.tensor(0.1)}, 3, 0)
+        meter.add({"loss": torch.tensor(1e8), "kl": torch.tensor(0.1)}, 3, 0)
     sums, images = meter.read()
     assert images == 9
-    assert sums["a"] == 9e8
-    assert sums["b"] == pytest.approx(0.9, rel=1e-7)
+    assert sums["loss"] == 9e8
+    assert sums["kl"] == pytest.approx(0.9, rel=1e-7)
     assert meter.read() == ({}, 0)
 
 

@@ -41,13 +41,13 @@ class Loss(nn.Module):
 
 
 def require_finite(values: Mapping[str, Tensor | float], step: int) -> None:
-    """Raise UserError if the loss or a term of a step is not finite; of a tensor on a GPU, reading it waits.
+    """Raise UserError if the loss of a step is not finite; of a tensor on a GPU, reading it waits.
 
     Args:
         values: the loss with its terms.
         step: steps made before this one.
     """
-    found = {name: value.item() if isinstance(value, Tensor) else value for name, value in values.items()}
-    if not all(map(math.isfinite, found.values())):
-        terms = ", ".join(f"{name} = {value:g}" for name, value in found.items())
+    loss = values["loss"]
+    if not math.isfinite(loss.item() if isinstance(loss, Tensor) else loss):
+        terms = ", ".join(f"{name} = {value:g}" for name, value in values.items())
         raise UserError(f"the loss is not finite at step {step + 1} ({terms}); {ADVICE}")

@@ -35,7 +35,7 @@ class Progress:
 class Meter:
     """Sums of a step's values over images; the values stay on the device until they are read.
 
-    Whatever reads them raises UserError, with the number of the first such step, if one of them is not finite.
+    Whatever reads them raises UserError, with the number of the first such step, if the loss of one is not finite.
     """
 
     def __init__(self) -> None:
