@@ -14,7 +14,7 @@ from vaelab.compared import ComparedRun
 
 def run_with(**settings):
     plain = {key.replace("__", "."): value for key, value in settings.items()}
-    return ComparedRun("run", "run", plain, {}, {}, {}, 0, "finished", "")
+    return ComparedRun("run", "run", [], plain, {}, {}, {}, 0, "finished", "")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def run(compose, tmp_path):
 
         def after_validation(epoch, metrics):
             assert (tmp_path / "checkpoints/best.pt").exists()
-            asked.append((epoch, metrics["loss"]))
+            asked.append((epoch, metrics["loss"], metrics["elbo"]))
             if epoch == given_up_after:
                 raise Pruned("hopeless")
 
@@ -33,10 +33,12 @@ def run(compose, tmp_path):
 def test_a_run_that_is_given_up_has_the_metrics_of_its_best_validation_and_no_test(run, tmp_path):
     value, asked = run(2)
     summary = read_summary(tmp_path)
-    assert [epoch for epoch, _ in asked] == [1, 2]
+    assert [epoch for epoch, *_ in asked] == [1, 2]
     assert summary["status"] == "pruned"
     assert summary["epochs"] == 2
-    assert value == summary["metrics"]["val/loss"] == min(loss for _, loss in asked)
+    _, loss, elbo = min(asked, key=lambda told: told[1])
+    assert (value, loss) == (summary["metrics"]["val/elbo"], summary["metrics"]["val/loss"])
+    assert value == elbo
     assert {name.split("/")[0] for name in summary["metrics"]} == {"train", "val"}
     assert all("step" in row and len(row) > 2 for row in read_metrics(tmp_path))
 
@@ -51,10 +53,10 @@ def test_a_run_that_is_given_up_after_its_last_epoch_is_a_finished_one(run, tmp_
 def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
     run(1)
     _, asked = run(None, resumed=True)
-    assert [epoch for epoch, _ in asked] == [2, 3]
+    assert [epoch for epoch, *_ in asked] == [2, 3]
     assert read_summary(tmp_path)["status"] == "finished"
 
 
 def test_only_epochs_with_a_validation_are_asked_about(run):
     _, asked = run(None, "trainer.evaluate_every=2")
-    assert [epoch for epoch, _ in asked] == [2, 3]
+    assert [epoch for epoch, *_ in asked] == [2, 3]

@@ -54,12 +54,12 @@ def test_trials_are_the_jobs_of_a_sweep_and_the_best_is_told(inline, tmp_path):
     for row, trial in zip(rows, trials, strict=True):
         assert float(row["optimizer.lr"]) == trial.params["optimizer.lr"]
         assert int(row["latent.dim"]) == trial.params["latent.dim"]
-        assert float(row["val/loss"]) == trial.value
+        assert float(row["val/elbo"]) == trial.value
     best = yaml.safe_load((tmp_path / "sweep/best.yaml").read_text())
-    assert best["values"]["loss"] == min(trial.value for trial in trials)
-    lines = [line for line in out.splitlines() if "trial 4: loss" in line]
+    assert best["values"]["val/elbo"] == max(trial.value for trial in trials)
+    lines = [line for line in out.splitlines() if "trial 4: val/elbo" in line]
     assert len(lines) == 1
-    assert f"(best {best['values']['loss']:.2f}, trial {best['trial']})" in lines[0]
+    assert f"(best {best['values']['val/elbo']:.2f}, trial {best['trial']})" in lines[0]
     assert "A new study" not in out + err
     assert (tmp_path / "sweep/optimization_history.png").exists()
 
@@ -70,7 +70,7 @@ def test_the_command_of_the_best_trial_reaches_its_value(inline, tmp_path):
     best = yaml.safe_load((tmp_path / "sweep/best.yaml").read_text())
     code, _, err = inline(*best["overrides"], "hydra.run.dir=again")
     assert code == 0, err
-    assert read_summary(tmp_path / "again")["metrics"]["val/loss"] == best["values"]["loss"]
+    assert read_summary(tmp_path / "again")["metrics"]["val/elbo"] == best["values"]["val/elbo"]
 
 
 def test_the_space_may_stand_in_the_config_and_the_command_line_wins(inline, tmp_path):
@@ -82,7 +82,7 @@ def test_the_space_may_stand_in_the_config_and_the_command_line_wins(inline, tmp
     rows = results(tmp_path / "sweep")
     assert [(row["latent.dim"], row["seed"]) for row in rows] == [("3", "7")] * 2
     names = [read_summary(tmp_path / "sweep" / row["job"])["name"] for row in rows]
-    assert names == [f"optimizer.lr={trial.params['optimizer.lr']}" for trial in trials]
+    assert names == [f"optimizer.lr={trial.params['optimizer.lr']:g}" for trial in trials]
 
 
 def test_a_failing_trial_is_a_failed_one_and_the_search_goes_on(inline, tmp_path, failing):
@@ -189,10 +189,10 @@ def test_a_pruned_run_ends_well(run_py, tmp_path):
     for number, trial in enumerate(study_of(folder).trials):
         given_up = str(number) in pruned
         summary = read_summary(folder / str(number))
-        validated = [row["val/loss"] for row in read_metrics(folder / str(number)) if "val/loss" in row]
+        validated = [row for row in read_metrics(folder / str(number)) if "val/loss" in row]
         assert trial.state.name == ("PRUNED" if given_up else "COMPLETE")
-        assert list(trial.intermediate_values.values()) == validated
-        assert summary["metrics"]["val/loss"] == min(validated)
+        assert list(trial.intermediate_values.values()) == [row["val/elbo"] for row in validated]
+        assert summary["metrics"]["val/loss"] == min(row["val/loss"] for row in validated)
         assert ("test/loss" in summary["metrics"]) is not given_up
         assert (len(validated) < 4) is given_up
         assert runs[str(number)]["exit_code"] == 0
@@ -262,7 +262,7 @@ def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tm
 
 def test_another_search_in_the_same_directory_is_refused(inline, tmp_path):
     assert inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=1")[0] == 0
-    code, _, err = inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=maximize")
+    code, _, err = inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=minimize")
     assert code == 1
     assert "begun with other objectives" in err
     assert states(tmp_path / "sweep") == ["COMPLETE"]

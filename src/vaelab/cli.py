@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from vaelab.errors import UserError
+from vaelab.metrics import metric
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also log p(x), bounded with K samples of z",
     )
 
-    runs = commands.add_parser("runs", help="a table of all runs below a folder, best first")
+    runs = commands.add_parser("runs", help="all runs below a folder, those that compare in a table, best first")
     runs.set_defaults(command=_runs)
     runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
 
@@ -109,35 +110,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     run = load_run(options.run, options.trust)
     for name, value in run.evaluate(options.split, options.importance_samples).items():
-        unit = "bits" if name == "bits_per_dim" else "nats per image"
+        unit = metric(name).unit
         if name == "log_likelihood":
             unit += f", a lower bound of log p(x) with {options.importance_samples} samples of z"
         print(f"{options.split}/{name:<16} {value:12.4f}  {unit}")
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from vaelab.runs import find_runs
-    from vaelab.terminal import show, table
+    from vaelab.listing import list_runs
 
-    if not options.folder.is_dir():
-        raise UserError(f"{options.folder} is no folder; name one with runs below it, such as outputs", exit_code=2)
-    numbers = ("val loss", "test ELBO", "bits/dim", "images/s")
-    made = table("dataset", "model", "latent", "epochs", numbers=numbers, last=("status", "directory"))
-    for path, summary in find_runs(options.folder):
-        metrics, setting, choices = (summary.get(key, {}) for key in ("metrics", "setting", "choices"))
-        made.add_row(
-            choices.get("dataset", "?"),
-            choices.get("model", "?"),
-            str(setting.get("latent_dim", "")),
-            f"{summary['epochs']:g}" if "epochs" in summary else "",
-            _number(metrics.get("val/loss"), 2),
-            _number(metrics.get("test/elbo"), 2),
-            _number(metrics.get("test/bits_per_dim"), 3),
-            _number(summary.get("images_per_second"), 0),
-            summary.get("status", "?"),
-            str(path),
-        )
-    show(made)
+    list_runs(options.folder)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -160,7 +142,3 @@ def _dashboard(options: argparse.Namespace) -> None:
     else:
         write(made, Path("dashboard.json"))
         print("W&B is offline, out of reach or has no key (wandb login): what would be sent is in dashboard.json")
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"

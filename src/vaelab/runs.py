@@ -1,6 +1,6 @@
 """Finished runs as objects, for notebooks and the command line."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,14 +133,3 @@ def load_run(path: str | Path, trust: Iterable[str] = ()) -> Run:
         reason = one_line(error, 200)
         raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
     return Run(path, config, model, image_shape, trusted)
-
-
-def find_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every run directory below a folder with its summary, the best validation loss first."""
-    found = [(path.parent, read_summary(path.parent)) for path in sorted(folder.rglob("summary.json"))]
-
-    def loss(entry: tuple[Path, dict[str, Any]]) -> tuple[str, float]:
-        metrics, setting = entry[1].get("metrics", {}), entry[1].get("setting", {})
-        return setting.get("dataset", "~"), metrics.get("val/loss", metrics.get("train/loss", float("inf")))
-
-    yield from sorted(found, key=loss)
