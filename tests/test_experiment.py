@@ -57,6 +57,31 @@ def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
     assert read_summary(tmp_path)["status"] == "finished"
 
 
+OWN = """
+from vaelab.objective.elbo import ELBO
+
+class Own:
+    def __init__(self, **settings):
+        self._elbo = ELBO(**settings)
+        self.samples = self._elbo.samples
+
+    def __call__(self, trace, step=None):
+        loss, terms = self._elbo(trace, step)
+        return loss, {**terms, "mmd": trace.z.var()}
+"""
+
+
+def test_a_term_of_an_objective_of_ones_own_reaches_the_table(inline, tmp_path, monkeypatch):
+    (tmp_path / "own_objective.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = ("trainer.epochs=1", "objective._target_=own_objective.Own", "hydra.run.dir=run")
+    code, out, err = inline(*SMALL, *settings)
+    assert code == 0, err
+    (row,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["mmd"]]
+    metrics = read_summary(tmp_path / "run")["metrics"]
+    assert row[1:] == [f"{metrics[f'{split}/mmd']:.2f}" for split in ("train", "val", "test")]
+
+
 def test_only_epochs_with_a_validation_are_asked_about(run):
     _, asked = run(None, "trainer.evaluate_every=2")
     assert [epoch for epoch, *_ in asked] == [2, 3]

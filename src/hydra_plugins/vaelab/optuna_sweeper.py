@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMAND_LINE = 2
-DIRECTIONS = {UP: "maximize", DOWN: "minimize"}
+DIRECTIONS = {DOWN: "minimize", UP: "maximize"}
 SUBDIR = "${hydra.job.num}"  # the study finds what became of a trial by its number
 
 
