@@ -67,7 +67,7 @@ class Own:
 
     def __call__(self, trace, step=None):
         loss, terms = self._elbo(trace, step)
-        return loss, {**terms, "mmd": trace.z.var()}
+        return loss, {**terms, "mmd": trace.kl.var()}
 """
 
 

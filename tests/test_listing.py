@@ -60,7 +60,7 @@ def test_runs_that_do_not_compare_are_in_tables_of_their_own(listed, tmp_path):
 
 def test_settings_without_room_are_named(listed, tmp_path):
     for number in range(2):
-        made_up_run(tmp_path / "outputs" / ("a" * 60) / str(number), seed=number, lr=1e-3 * (1 + number))
+        made_up_run(tmp_path / "outputs" / ("a" * 68) / str(number), seed=number, lr=1e-3 * (1 + number))
     lines = listed()
     assert max(map(len, of_runs(lines))) <= 120
     (said,) = [line.strip() for line in lines if "differing in" in line]

@@ -16,26 +16,26 @@ const background = () => ({
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
 });
 
-// Ranges of both axes, made for the usual runs; without a range, where these are all, the axes are plotly's own.
-function ranges(shown, key) {
+// The extents of both axes, made for the usual runs; where these are all, plotly's own.
+function extents(shown, key) {
   const base = usual(shown).map((entry) => entry.curves[key]);
-  if (base.length === shown.length) return [undefined, undefined];
+  if (base.length === shown.length) return [{ autorange: true }, { autorange: true }];
   const all = (name) => base.flatMap((curve) => curve[name]);
   const spread = (values) => {
     const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
     const margin = 0.05 * (high - low || 1);
-    return [low - margin, high + margin];
+    return { range: [low - margin, high + margin] };
   };
   return [spread(all("x")), spread(all("y"))];
 }
 
-function layout(title, dtick, [xrange, yrange]) {
+function layout(title, dtick, [x, y]) {
   const axis = { gridcolor: colourOf("--line"), zerolinecolor: colourOf("--line"), automargin: true };
   return {
     ...background(), title: { text: title, x: 0.02, font: { size: 13 } },
     margin: { l: 52, r: 8, t: 34, b: 40 }, showlegend: false, hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger that scrolls must not zoom
-    xaxis: { ...axis, title: { text: "epoch" }, dtick, range: xrange }, yaxis: { ...axis, range: yrange },
+    xaxis: { ...axis, title: { text: "epoch" }, dtick, ...x }, yaxis: { ...axis, ...y },
   };
 }
 
@@ -48,7 +48,7 @@ function drawCurves() {
     const last = Math.max(...withCurve.map((entry) => entry.curves[key].x.at(-1)));
     const bands = withCurve.filter((entry) => entry.curves[key].error).map((entry) => band(entry, key, style));
     const lines = withCurve.map((entry) => line(entry, key, style, points));
-    Plotly.react(name, [...bands, ...lines], layout(title, last <= 10 ? 1 : undefined, ranges(withCurve, key)), CONFIG);
+    Plotly.react(name, [...bands, ...lines], layout(title, last <= 10 ? 1 : undefined, extents(withCurve, key)), CONFIG);
   }
   byId("band").hidden = state.view !== "groups";
 }
