@@ -36,7 +36,7 @@ def asked_for(sweep_dir: Path) -> Asked | None:
     varied = [override for override in latest.values() if override.is_sweep_override()]
     if "n_trials" in sweeper:
         count = sweeper["n_trials"]
-        if sweeper["sampler"]["_target_"].endswith(".GridSampler"):
+        if (sweeper.get("sampler") or {}).get("_target_", "").endswith(".GridSampler"):
             count = min(count, math.prod(sum(1 for _ in override.sweep_iterator()) for override in varied))
         return Asked(count, [])
     if not sweeper["_target_"].endswith(".BasicSweeper") or any(isinstance(each.value(), Glob) for each in varied):

@@ -1,7 +1,6 @@
 """What a sweep leaves: `results.csv`, `comparison.png` and a table, best first."""
 
 import csv
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,6 @@ from vaelab.ranking import describe, ranked, typical
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-log = logging.getLogger(__name__)
 
 NOT_BEGUN = "not begun"
 
