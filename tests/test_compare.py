@@ -14,7 +14,7 @@ from vaelab.compared import ComparedRun
 
 def run_with(**settings):
     plain = {key.replace("__", "."): value for key, value in settings.items()}
-    return ComparedRun("run", "run", plain, {}, {}, {}, 0, "finished", "")
+    return ComparedRun("run", "run", [], plain, {}, {}, {}, 0, "finished", "")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,39 @@ def test_a_run_that_kept_no_validation_images_is_ranked_by_what_it_has(tmp_path)
     summary["metrics"] = {name: value for name, value in summary["metrics"].items() if "val/" not in name}
     (run_dir / "summary.json").write_text(json.dumps(summary))
     assert list(compare([tmp_path])["metrics"]) == ["test/elbo", "test/bits_per_dim", "train/elbo"]
+
+
+def test_metrics_of_a_part_of_ones_own_are_further_columns(tmp_path):
+    run_dir = made_up_run(tmp_path / "run")
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["metrics"] |= {"val/iwae": -90.5, "test/iwae": -91.5}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    data = compare([tmp_path])
+    assert list(data["metrics"])[-2:] == ["test/iwae", "val/iwae"]
+    assert data["metrics"]["val/iwae"]["label"] == "val iwae"
+    assert data["runs"][0]["metrics"]["val/iwae"] == -90.5
+
+
+def test_runs_of_two_models_differ_in_the_model_and_not_in_its_target_too(tmp_path):
+    for name, target in (("mlp", "vaelab.model.mlp.networks"), ("conv", "vaelab.model.conv.networks")):
+        for seed in (0, 1):
+            run_dir = made_up_run(tmp_path / f"{name}{seed}", seed=seed)
+            config = yaml.safe_load((run_dir / "config.yaml").read_text())
+            # an older version had the same part at another place
+            config["model"]["_target_"] = target if seed else target.replace(".model", "")
+            summary = json.loads((run_dir / "summary.json").read_text())
+            summary["choices"]["model"] = name
+            (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+            (run_dir / "summary.json").write_text(json.dumps(summary))
+    assert compare([tmp_path])["settings"] == ["model", "seed"]
+
+
+def test_the_names_of_runs_have_rounded_numbers_and_their_settings_all_digits(tmp_path):
+    for seed, lr in enumerate((0.0013385298778232698, 0.01)):
+        made_up_run(tmp_path / str(seed), lr=lr, latent=16)
+    data = compare([tmp_path])
+    assert sorted(run["name"] for run in data["runs"]) == ["optimizer.lr=0.00134", "optimizer.lr=0.01"]
+    assert 0.0013385298778232698 in {run["settings"]["optimizer.lr"] for run in data["runs"]}
 
 
 def test_a_long_value_is_cut(tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from made_up_runs import made_up_run
 from vaelab.compared import find_run_directories, read_run
@@ -32,6 +33,18 @@ def test_settings_are_choices_and_plain_keys_without_directories_and_loggers(tmp
     assert settings["model.hidden"] == "[400]"
     assert settings["dataset.binarize"] == "dynamic"
     assert not any(key.startswith(("logger", "choices", "resume", "dataset.root")) for key in settings)
+
+
+def test_a_choice_says_what_ran_and_its_target_nothing_more(tmp_path):
+    chosen, own = (made_up_run(tmp_path / name) for name in ("chosen", "own"))
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["model"]["_target_"] = "mine.networks"
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    summary = json.loads((own / "summary.json").read_text())
+    (own / "summary.json").write_text(json.dumps({**summary, "overrides": ["model._target_=mine.networks"]}))
+    found = [read_run(directory).settings for directory in (chosen, own)]
+    assert [settings["model"] for settings in found] == ["mlp", "mine.networks"]
+    assert not any("model._target_" in settings for settings in found)
 
 
 def test_a_training_point_is_the_mean_of_an_epoch_and_a_validation_point_is_as_logged(tmp_path):

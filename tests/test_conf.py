@@ -12,6 +12,7 @@ from conftest import ROOT
 from vaelab.build import Builder
 from vaelab.errors import UserError
 from vaelab.launch import register
+from vaelab.metrics import MERIT, UP, metric
 from vaelab.signals import StopRequest
 from vaelab.train import Training
 
@@ -55,7 +56,8 @@ def test_the_sweep_for_wandb_agents_names_keys_that_exist(compose):
         node = config
         for part in key.split("."):
             node = node[part]
-    assert sweep["metric"]["name"] == "val/loss"
+    assert metric(MERIT).better == UP
+    assert sweep["metric"] == {"name": MERIT, "goal": "maximize"}
 
 
 def test_a_dataset_chooses_its_likelihood_and_the_command_line_wins(compose):

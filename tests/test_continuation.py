@@ -66,9 +66,9 @@ def test_another_run_is_refused(run_dir, damage):
 @pytest.mark.parametrize(
     ("summary", "value"),
     [
-        ({"status": "finished", "metrics": {"val/loss": 2.5, "train/loss": 1.0}}, 2.5),
-        ({"status": "finished", "metrics": {"train/loss": 1.0}}, 1.0),
-        ({"status": "pruned", "metrics": {"val/loss": 3.0}}, 3.0),
+        ({"status": "finished", "metrics": {"val/elbo": -2.5, "val/loss": 1.5, "train/elbo": -1.0}}, -2.5),
+        ({"status": "finished", "metrics": {"train/elbo": -1.0, "train/loss": 0.5}}, -1.0),
+        ({"status": "pruned", "metrics": {"val/elbo": -3.0}}, -3.0),
         ({"status": "killed"}, None),
         ({"status": "running"}, None),
         ({}, None),

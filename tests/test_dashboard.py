@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fakes import small_dataset, small_vae
 from made_up_runs import made_up_run
@@ -87,6 +88,18 @@ def test_the_keys_can_be_those_that_differ_in_a_sweep(sections, tmp_path):
     accessors = {column["accessor"] for column in config["columns"]}
     assert {"config:choices.value.dataset", "config:latent.value.dim"} < accessors
     assert not any("seed" in accessor for accessor in accessors)
+
+
+def test_a_part_named_by_its_target_is_found_where_wandb_has_it(tmp_path):
+    for name in ("mine.one", "mine.two"):
+        run_dir = made_up_run(tmp_path / "sweep" / name)
+        config = yaml.safe_load((run_dir / "config.yaml").read_text())
+        config["model"]["_target_"] = name
+        (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+        summary = json.loads((run_dir / "summary.json").read_text())
+        summary["overrides"] = [f"model._target_={name}"]
+        (run_dir / "summary.json").write_text(json.dumps(summary))
+    assert dashboard.keys_of_sweep(tmp_path / "sweep") == ["model._target_"]
 
 
 def test_the_metrics_are_those_that_a_run_logs(inline, sections, tmp_path):

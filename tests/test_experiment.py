@@ -21,7 +21,7 @@ def run(compose, tmp_path):
 
         def after_validation(epoch, metrics):
             assert (tmp_path / "checkpoints/best.pt").exists()
-            asked.append((epoch, metrics["loss"]))
+            asked.append((epoch, metrics["loss"], metrics["elbo"]))
             if epoch == given_up_after:
                 raise Pruned("hopeless")
 
@@ -36,10 +36,12 @@ def run(compose, tmp_path):
 def test_a_run_that_is_given_up_has_the_metrics_of_its_best_validation_and_no_test(run, tmp_path):
     value, asked = run(2)
     summary = read_summary(tmp_path)
-    assert [epoch for epoch, _ in asked] == [1, 2]
+    assert [epoch for epoch, *_ in asked] == [1, 2]
     assert summary["status"] == "pruned"
     assert summary["epochs"] == 2
-    assert value == summary["metrics"]["val/loss"] == min(loss for _, loss in asked)
+    _, loss, elbo = min(asked, key=lambda told: told[1])
+    assert (value, loss) == (summary["metrics"]["val/elbo"], summary["metrics"]["val/loss"])
+    assert value == elbo
     assert {name.split("/")[0] for name in summary["metrics"]} == {"train", "val"}
     assert all("step" in row and len(row) > 2 for row in read_metrics(tmp_path))
 
@@ -54,13 +56,38 @@ def test_a_run_that_is_given_up_after_its_last_epoch_is_a_finished_one(run, tmp_
 def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
     run(1)
     _, asked = run(None, resumed=True)
-    assert [epoch for epoch, _ in asked] == [2, 3]
+    assert [epoch for epoch, *_ in asked] == [2, 3]
     assert read_summary(tmp_path)["status"] == "finished"
+
+
+OWN = """
+from vaelab.objective.elbo import ELBO
+
+class Own:
+    def __init__(self, **settings):
+        self._elbo = ELBO(**settings)
+        self.samples = self._elbo.samples
+
+    def __call__(self, trace, step=None):
+        loss, terms = self._elbo(trace, step)
+        return loss, {**terms, "mmd": trace.kl.var()}
+"""
+
+
+def test_a_term_of_an_objective_of_ones_own_reaches_the_table(inline, tmp_path, monkeypatch):
+    (tmp_path / "own_objective.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = ("trainer.epochs=1", "objective._target_=own_objective.Own", "hydra.run.dir=run")
+    code, out, err = inline(*SMALL, *settings)
+    assert code == 0, err
+    (row,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["mmd"]]
+    metrics = read_summary(tmp_path / "run")["metrics"]
+    assert row[1:] == [f"{metrics[f'{split}/mmd']:.2f}" for split in ("train", "val", "test")]
 
 
 def test_only_epochs_with_a_validation_are_asked_about(run):
     _, asked = run(None, "trainer.evaluate_every=2")
-    assert [epoch for epoch, _ in asked] == [2, 3]
+    assert [epoch for epoch, *_ in asked] == [2, 3]
 
 
 def test_the_summary_names_the_device_that_the_run_used(run, tmp_path, monkeypatch):

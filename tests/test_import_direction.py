@@ -11,7 +11,7 @@ SOURCE = Path(vaelab.__file__).parent
 
 # A module imports from the lines above its own only; a folder stands for its files.
 LAYERS = """
-errors
+errors labels metrics
 ops device
 images layers parts ranks records terminal threads
 prepared
@@ -22,12 +22,13 @@ loss
 compiled evaluate figures
 checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures compared
-train compare
-build page dashboard
+train ranking
+build compare
+page dashboard listing
 experiment
 runs
-cli pool sweep sentences search search_space
-arguments composition sweep_view cluster search_report
+cli pool sentences search search_space asked
+sweep arguments composition sweep_view cluster search_report
 launch
 preload
 vaelab
@@ -36,7 +37,7 @@ LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name
 FEW = {
     "wandb": {"logger", "preload"},
     "wandb_workspaces": {"dashboard"},
-    "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments", "search_space"},
+    "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments", "search_space", "asked"},
     "omegaconf": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
 }
 

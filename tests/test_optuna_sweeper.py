@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, clean_environment
+from hydra_plugins.vaelab.optuna_sweeper import _warning
 from test_sweep import QUICK, results, wandb_runs
 from vaelab.errors import UserError
 from vaelab.records import read_metrics, read_summary
@@ -54,14 +55,46 @@ def test_trials_are_the_jobs_of_a_sweep_and_the_best_is_told(inline, tmp_path):
     for row, trial in zip(rows, trials, strict=True):
         assert float(row["optimizer.lr"]) == trial.params["optimizer.lr"]
         assert int(row["latent.dim"]) == trial.params["latent.dim"]
-        assert float(row["val/loss"]) == trial.value
+        assert float(row["val/elbo"]) == trial.value
     best = yaml.safe_load((tmp_path / "sweep/best.yaml").read_text())
-    assert best["values"]["loss"] == min(trial.value for trial in trials)
-    lines = [line for line in out.splitlines() if "trial 4: loss" in line]
+    assert best["values"]["val/elbo"] == max(trial.value for trial in trials)
+    lines = [line for line in out.splitlines() if "trial 4: val/elbo" in line]
     assert len(lines) == 1
-    assert f"(best {best['values']['loss']:.2f}, trial {best['trial']})" in lines[0]
+    assert f"(best {best['values']['val/elbo']:.2f}, trial {best['trial']})" in lines[0]
     assert "A new study" not in out + err
     assert (tmp_path / "sweep/optimization_history.png").exists()
+
+
+def test_the_loss_alone_is_minimised_and_a_search_that_changes_what_it_means_is_warned_about(inline, tmp_path):
+    beta = ("objective.beta=0.5,1", "optimizer.lr=1e-3,1e-2", "hydra.sweeper.n_trials=2")
+    code, out, err = inline(*SEARCH, *TINY, *beta, "hydra.sweeper.metrics=val/loss")
+    assert code == 0, err
+    best = yaml.safe_load((tmp_path / "sweep/best.yaml").read_text())
+    assert best["objectives"] == {"val/loss": "minimize"}
+    assert best["values"]["val/loss"] == min(trial.value for trial in study_of(tmp_path / "sweep").trials)
+    (warning,) = [line for line in (out + err).splitlines() if "means something else" in line]
+    assert "val/loss means something else under each value of objective.beta" in warning
+    assert "val/elbo" in warning
+
+
+@pytest.mark.parametrize(
+    ("searched", "metrics", "warned"),
+    [
+        (["objective.beta", "optimizer.lr"], ["val/elbo"], None),
+        (["optimizer.lr", "model"], ["val/loss"], None),
+        (["objective.warmup_steps"], ["val/loss"], "val/loss means something else under each value of objective"),
+        (["likelihood"], ["val/elbo"], "val/elbo means something else under each value of likelihood"),
+        (
+            ["dataset.binarize", "seed"],
+            ["val/elbo", "val/kl"],
+            "val/elbo, val/kl means something else under each value of",
+        ),
+    ],
+)
+def test_what_does_not_compare_is_warned_about(searched, metrics, warned):
+    said = _warning(searched, metrics)
+    assert (said is None) == (warned is None)
+    assert said is None or said.startswith(warned)
 
 
 def test_the_command_of_the_best_trial_reaches_its_value(inline, tmp_path):
@@ -70,7 +103,7 @@ def test_the_command_of_the_best_trial_reaches_its_value(inline, tmp_path):
     best = yaml.safe_load((tmp_path / "sweep/best.yaml").read_text())
     code, _, err = inline(*best["overrides"], "hydra.run.dir=again")
     assert code == 0, err
-    assert read_summary(tmp_path / "again")["metrics"]["val/loss"] == best["values"]["loss"]
+    assert read_summary(tmp_path / "again")["metrics"]["val/elbo"] == best["values"]["val/elbo"]
 
 
 def test_the_space_may_stand_in_the_config_and_the_command_line_wins(inline, tmp_path):
@@ -82,7 +115,7 @@ def test_the_space_may_stand_in_the_config_and_the_command_line_wins(inline, tmp
     rows = results(tmp_path / "sweep")
     assert [(row["latent.dim"], row["seed"]) for row in rows] == [("3", "7")] * 2
     names = [read_summary(tmp_path / "sweep" / row["job"])["name"] for row in rows]
-    assert names == [f"optimizer.lr={trial.params['optimizer.lr']}" for trial in trials]
+    assert names == [f"optimizer.lr={trial.params['optimizer.lr']:g}" for trial in trials]
 
 
 def test_a_failing_trial_is_a_failed_one_and_the_search_goes_on(inline, tmp_path, failing):
@@ -121,7 +154,11 @@ def test_too_many_failures_end_a_search(inline, tmp_path, failing):
         (("hydra.sweep.subdir=x${hydra.job.num}",), "got x${hydra.job.num}"),
         (("hydra.sweeper.n_trials=0",), "hydra.sweeper.n_trials must be an integer of at least 1"),
         (("hydra.sweeper.direction=down",), "hydra.sweeper.direction must be one of minimize, maximize"),
-        (("hydra.sweeper.metrics=[val/kl,val/elbo]",), "one entry for each of hydra.sweeper.metrics"),
+        (("hydra.sweeper.metrics=[val/kl,val/elbo]", "hydra.sweeper.direction=minimize"), "one entry for each of"),
+        (("hydra.sweeper.metrics=val/kl",), "hydra.sweeper.direction must be given for val/kl"),
+        (("hydra.sweeper.metrics=[val/elbo,test/mine]",), "hydra.sweeper.direction must be given for test/mine"),
+        (("hydra.sweeper.metrics=null",), "hydra.sweeper.metrics must name metrics, such as val/elbo"),
+        (("dataset.val_size=0",), "a search for val/elbo must have validation images, got dataset.val_size=0"),
         (("hydra.sweeper.metrics=test/loss", "hydra/sweeper/pruner=median"), "a pruner must have one objective"),
     ],
 )
@@ -189,10 +226,10 @@ def test_a_pruned_run_ends_well(run_py, tmp_path):
     for number, trial in enumerate(study_of(folder).trials):
         given_up = str(number) in pruned
         summary = read_summary(folder / str(number))
-        validated = [row["val/loss"] for row in read_metrics(folder / str(number)) if "val/loss" in row]
+        validated = [row for row in read_metrics(folder / str(number)) if "val/loss" in row]
         assert trial.state.name == ("PRUNED" if given_up else "COMPLETE")
-        assert list(trial.intermediate_values.values()) == validated
-        assert summary["metrics"]["val/loss"] == min(validated)
+        assert list(trial.intermediate_values.values()) == [row["val/elbo"] for row in validated]
+        assert summary["metrics"]["val/loss"] == min(row["val/loss"] for row in validated)
         assert ("test/loss" in summary["metrics"]) is not given_up
         assert (len(validated) < 4) is given_up
         assert runs[str(number)]["exit_code"] == 0
@@ -244,13 +281,14 @@ def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tm
         [sys.executable, ROOT / "run.py", *SEARCH, *asked],
         cwd=tmp_path,
         env=clean_environment(),
-        stdout=subprocess.DEVNULL,
+        stdout=(tmp_path / "log").open("w"),
     )
     while len(read_metrics(tmp_path / "sweep/2")) < 5:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 128 + signal.SIGINT
+    assert "2 of 4 jobs finished, 1 not begun" in (tmp_path / "log").read_text()
     assert states(tmp_path / "sweep") == ["COMPLETE", "COMPLETE", "RUNNING"]
     assert yaml.safe_load((tmp_path / "sweep/best.yaml").read_text())["trial"] in (0, 1)
     assert (tmp_path / "sweep/optimization_history.png").exists()
@@ -262,7 +300,7 @@ def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tm
 
 def test_another_search_in_the_same_directory_is_refused(inline, tmp_path):
     assert inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=1")[0] == 0
-    code, _, err = inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=maximize")
+    code, _, err = inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=minimize")
     assert code == 1
     assert "begun with other objectives" in err
     assert states(tmp_path / "sweep") == ["COMPLETE"]

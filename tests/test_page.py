@@ -231,6 +231,31 @@ def test_the_mean_over_seeds_has_its_standard_error(opened, page_file):
     assert page.locator("figure").count() == 9  # the pictures of its three seeds are hidden with it
 
 
+def test_runs_that_failed_or_diverged_are_listed_and_stretch_no_axis(opened, tmp_path):
+    for seed in range(3):
+        made_up_run(tmp_path / str(seed), seed=seed)
+    made_up_run(tmp_path / "failed", lr=30.0, epochs=9, status="failed")
+    diverged = made_up_run(tmp_path / "diverged", lr=10.0)
+    rows = [{"step": epoch, "epoch": epoch, "val/elbo": -1e7 * epoch} for epoch in (1, 2, 3)]
+    (diverged / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = json.loads((diverged / "summary.json").read_text())
+    summary["metrics"] |= {"val/elbo": -1e7, "test/elbo": -1e7}
+    (diverged / "summary.json").write_text(json.dumps(summary))
+    write_page([tmp_path], tmp_path / "page.html")
+    page = opened(tmp_path / "page.html")
+    assert page.locator("tbody tr").count() == lines(page, "elbo") == 5
+    bottom, right = page.locator("#elbo").evaluate("n => [n._fullLayout.yaxis.range[0], n._fullLayout.xaxis.range[1]]")
+    assert bottom > -1000
+    assert right < 4
+    see_parallel(page)
+    of_axis = "node => Object.fromEntries(node.data[0].dimensions.map(({ label, values }) => [label, values]))"
+    values = page.locator("#parallel").evaluate(of_axis)
+    assert len(values["val ELBO"]) == 4
+    assert min(values["val ELBO"]) > -1000
+    page.fill("#filter", "lr=30")  # alone it has axes of its own
+    assert page.locator("#elbo").evaluate("node => node._fullLayout.xaxis.range[1]") > 8
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_no_width_needs_to_be_scrolled_sideways(width, scheme, opened, page_file):
     page = opened(page_file, width, color_scheme=scheme)

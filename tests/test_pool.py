@@ -44,7 +44,7 @@ def killed():
 
 
 def raises_after_its_summary(folder):
-    write_summary(Path(folder), {"status": "finished", "metrics": {"val/loss": 2.5}})
+    write_summary(Path(folder), {"status": "finished", "metrics": {"val/elbo": 2.5}})
     killed()
 
 

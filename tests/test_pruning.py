@@ -16,7 +16,7 @@ MEDIAN = MedianPruner(n_startup_trials=1)
 @pytest.fixture
 def search(tmp_path):
     sampling = Sampling(RandomSampler, {"seed": 0}, SPACE, 1)
-    return Search(tmp_path, SPACE, [], {"loss": "minimize"}, sampling, MEDIAN, None, "search")
+    return Search(tmp_path, SPACE, [], {"val/elbo": "maximize"}, sampling, MEDIAN, None, "search")
 
 
 def begin(search):
@@ -25,19 +25,19 @@ def begin(search):
 
 
 def asked(search, number, pruner=MEDIAN):
-    return judge(storage_url(None, search.directory), "search", number, pruner, "loss")
+    return judge(storage_url(None, search.directory), "search", number, pruner, "elbo")
 
 
 def run(search, losses, pruner=MEDIAN):
-    """A trial with those validation losses; returns how many epochs it was given."""
+    """A trial with those negative ELBOs; returns how many epochs it was given."""
     number = begin(search)
     after_validation = asked(search, number, pruner)
     for epoch, loss in enumerate(losses, 1):
         try:
-            after_validation(epoch, {"loss": loss, "elbo": -loss})
+            after_validation(epoch, {"loss": 0.0, "elbo": -loss})
         except Pruned:
             return epoch
-    search.tell(number, losses[-1])
+    search.study.tell(number, -losses[-1])
     return len(losses)
 
 
@@ -56,24 +56,23 @@ def test_hyperband_gives_trials_up_after_the_first_and_the_third_of_nine_epochs(
 
 def test_a_run_that_goes_on_tells_no_epoch_twice(search):
     number = begin(search)
-    for epoch, loss in ((1, 5.0), (2, 4.0)):
-        asked(search, number)(epoch, {"loss": loss})
+    for epoch, elbo in ((1, 5.0), (2, 4.0)):
+        asked(search, number)(epoch, {"elbo": elbo})
     resumed = asked(search, number)
-    resumed(2, {"loss": 99.0})
-    resumed(3, {"loss": 3.0})
+    resumed(2, {"elbo": 99.0})
+    resumed(3, {"elbo": 3.0})
     assert search.trials[number].intermediate_values == {1: 5.0, 2: 4.0, 3: 3.0}
 
 
 def test_a_study_that_takes_no_more_stops_no_training(search, caplog):
     number = begin(search)
     after_validation = asked(search, number)
-    search.tell(number, None)
-    after_validation(1, {"loss": 5.0})
+    search.tell(number, ended_well=False)
+    after_validation(1, {"elbo": 5.0})
     assert "the run goes on" in caplog.text
 
 
-def test_a_pruner_compares_the_loss_or_a_metric_of_the_validation():
-    assert validated_metric(None) == "loss"
+def test_a_pruner_compares_a_metric_of_the_validation():
     assert validated_metric(["val/elbo"]) == validated_metric("val/elbo") == "elbo"
     assert validated_metric(["test/elbo"]) is None
     assert validated_metric(["val/kl", "val/elbo"]) is None

@@ -16,7 +16,7 @@ from vaelab.sampling import Sampling
 from vaelab.search import Search
 
 SPACE = {"x": FloatDistribution(-3.0, 3.0), "n": IntDistribution(1, 8), "word": CategoricalDistribution(["a", "b"])}
-LOSS = {"loss": "minimize"}
+LOSS = {"val/loss": "minimize"}
 BOTH = {"val/kl": "minimize", "val/elbo": "maximize"}
 
 
@@ -39,8 +39,14 @@ def finish(search, n_trials, size=1, interrupted_in=None):
         if interrupted_in in numbers[-1]:
             break
         for trial in batch:
-            search.tell(trial.number, loss(trial))
+            end(search, trial.number, loss(trial))
     return numbers
+
+
+def end(search, number, value):
+    """A job that finished with that loss."""
+    summary(search.directory, number, status="finished", metrics={"val/loss": value})
+    search.tell(number, ended_well=True)
 
 
 def settings(search):
@@ -68,7 +74,7 @@ def test_a_batch_to_go_on_with_has_consecutive_numbers_for_the_launcher_counts_o
     for batch in search.batches(6, 6):
         for trial in batch:
             if trial.number in (1, 2):
-                search.tell(trial.number, loss(trial))
+                end(search, trial.number, loss(trial))
         break
     assert finish(search_in(tmp_path), 9, size=2) == [[0], [3, 4], [5], [6, 7], [8]]
 
@@ -92,7 +98,7 @@ def test_a_search_that_is_at_its_end_has_nothing_left_and_more_trials_can_be_ask
     [
         ({"space": {**SPACE, "x": FloatDistribution(-3.0, 4.0)}}, "variables"),
         ({"space": {name: SPACE[name] for name in ("x", "n")}}, "variables"),
-        ({"objectives": {"loss": "maximize"}}, "objectives"),
+        ({"objectives": {"val/loss": "maximize"}}, "objectives"),
         ({"objectives": {"val/kl": "minimize"}}, "objectives"),
         ({"fixed": ["seed=2"]}, "fixed overrides"),
     ],
@@ -126,13 +132,17 @@ def test_a_trial_that_fails_or_is_not_finite_is_a_failed_one_and_the_best_anothe
     search = search_in(tmp_path)
     values = iter([3.0, returned, 2.0])
     for (trial,) in search.batches(1, 3):
-        search.tell(trial.number, next(values))
+        value = next(values)
+        if value is None:
+            search.tell(trial.number, ended_well=False)
+        else:
+            end(search, trial.number, value)
     assert [trial.state.name for trial in search.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert [trial.number for trial in search.best] == [2]
 
 
 def summary(folder, number, **content):
-    (folder / str(number)).mkdir()
+    (folder / str(number)).mkdir(exist_ok=True)
     (folder / str(number) / "summary.json").write_text(json.dumps(content))
 
 
@@ -141,7 +151,7 @@ def test_several_objectives_are_read_from_the_summaries(tmp_path):
     for (trial,), (kl, elbo) in zip(search.batches(1, 4), [(1, -9), (2, -8), (3, -9), (4, None)], strict=True):
         metrics = {"val/kl": kl, "val/elbo": elbo} if elbo else {"val/kl": kl}
         summary(tmp_path, trial.number, status="finished", metrics=metrics)
-        search.tell(trial.number, 0.0)
+        search.tell(trial.number, ended_well=True)
     assert [trial.values for trial in search.trials] == [[1, -9], [2, -8], [3, -9], None]
     assert [trial.number for trial in search.best] == [0, 1]
 
@@ -150,11 +160,12 @@ def test_a_pruned_job_is_a_pruned_trial_and_never_the_best(tmp_path, caplog):
     caplog.set_level("INFO")
     search = search_in(tmp_path, pruner=NopPruner())
     for (trial,) in search.batches(1, 2):
-        summary(tmp_path, trial.number, status="pruned" if trial.number else "finished", metrics={})
-        search.tell(trial.number, 1.0 - trial.number)
+        status = "pruned" if trial.number else "finished"
+        summary(tmp_path, trial.number, status=status, metrics={"val/loss": 1.0 - trial.number})
+        search.tell(trial.number, ended_well=True)
     assert [trial.state.name for trial in search.trials] == ["COMPLETE", "PRUNED"]
     assert [trial.number for trial in search.best] == [0]
-    assert caplog.messages == ["trial 0: loss 1.00 (best 1.00, trial 0)", "trial 1: pruned (best 1.00, trial 0)"]
+    assert caplog.messages == ["trial 0: val/loss 1.00 (best 1.00, trial 0)", "trial 1: pruned (best 1.00, trial 0)"]
 
 
 def test_a_grid_visits_every_point_once_and_ends(tmp_path):
@@ -166,7 +177,7 @@ def test_a_grid_visits_every_point_once_and_ends(tmp_path):
     search = search_in(tmp_path, space, kind=GridSampler)
     for batch in search.batches(5, 100):
         for trial in batch:
-            search.tell(trial.number, 1.0)
+            end(search, trial.number, 1.0)
     assert len(search.trials) == 2 * 3 * 4
     assert len({str(drawn) for drawn in settings(search)}) == 2 * 3 * 4
     assert {drawn["b"] for drawn in settings(search)} == {0, 2, 4}

@@ -29,13 +29,13 @@ def search_of(tmp_path):
 
 
 def test_the_best_trial_can_be_run_again_with_its_command(search_of, tmp_path):
-    search = search_of({"loss": "minimize"}, 6)
+    search = search_of({"val/loss": "minimize"}, 6)
     write_best(search)
     best = yaml.safe_load((tmp_path / "best.yaml").read_text())
     number = min(range(6), key=lambda number: search.trials[number].params["x"])
     trial = search.trials[number]
     assert best["trial"] == number
-    assert best["values"] == {"loss": trial.params["x"]}
+    assert best["values"] == {"val/loss": trial.params["x"]}
     assert best["directory"] == str(tmp_path / str(number))
     assert best["overrides"] == ["dataset=digits", *as_overrides(trial.params)]
     assert shlex.split(best["command"]) == ["python", "run.py", *best["overrides"]]
@@ -49,7 +49,7 @@ def test_of_several_objectives_the_whole_front_is_kept(search_of, tmp_path):
     assert [entry["trial"] for entry in best["pareto_front"]] == list(range(6))
 
 
-@pytest.mark.parametrize("objectives", [{"loss": "minimize"}, {"val/kl": "minimize", "val/elbo": "maximize"}])
+@pytest.mark.parametrize("objectives", [{"val/loss": "minimize"}, {"val/kl": "minimize", "val/elbo": "maximize"}])
 def test_the_pictures_are_drawn(objectives, search_of, tmp_path):
     write_pictures(search_of(objectives, 8))
     for name in ("optimization_history.png", "param_importances.png"):
@@ -59,7 +59,7 @@ def test_the_pictures_are_drawn(objectives, search_of, tmp_path):
 
 
 def test_where_nothing_is_complete_nothing_is_written(search_of, tmp_path):
-    search = search_of({"loss": "minimize"}, 0)
+    search = search_of({"val/loss": "minimize"}, 0)
     write_best(search)
     write_pictures(search)
     assert {path.name for path in tmp_path.iterdir()} == {"study.db"}
@@ -67,6 +67,6 @@ def test_where_nothing_is_complete_nothing_is_written(search_of, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 6])
 def test_where_trials_tell_no_importances_none_are_drawn(count, search_of, tmp_path):
-    write_pictures(search_of({"loss": "minimize"}, count, value=lambda params: 1.0))
+    write_pictures(search_of({"val/loss": "minimize"}, count, value=lambda params: 1.0))
     assert (tmp_path / "optimization_history.png").exists()
     assert not (tmp_path / "param_importances.png").exists()

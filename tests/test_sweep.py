@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from conftest import ROOT, clean_environment
+from made_up_runs import made_up_run
+from vaelab.cli import main
+from vaelab.compare import compare
+from vaelab.sweep import report
 
 QUICK = ("dataset=digits", "trainer.epochs=1", "trainer.pictures_every=0", "trainer.batch_size=300")
 EXITING = """
@@ -87,7 +92,8 @@ def test_every_job_is_a_wandb_run_of_its_own_with_its_config_and_exit_status(swe
     assert [runs[job]["config"]["optimizer"]["lr"] for job in "0123"] == [0.001, 0.001, -1, -1]
     assert runs["0"]["name"] == "optimizer.lr=0.001,prior._target_=vaelab.prior.normal.NormalPrior"
     summary = json.loads((sweep_dir / "0/summary.json").read_text())
-    assert runs["0"]["summary"]["test/elbo"] == pytest.approx(summary["metrics"]["test/elbo"])
+    for name in ("test/elbo", "val/elbo"):  # a plain number of the best epoch, by which W&B sorts and searches
+        assert runs["0"]["summary"][name] == pytest.approx(summary["metrics"][name])
 
 
 def test_the_results_hold_overrides_metrics_and_directories(sweep):
@@ -102,13 +108,71 @@ def test_the_results_hold_overrides_metrics_and_directories(sweep):
         assert picture.width > 600
 
 
-def test_a_sweep_without_failures_ends_with_zero_and_a_table_best_first(inline, tmp_path):
-    code, out, err = inline("-m", *QUICK, "logger=local", "objective.beta=0,1,4")
+def test_a_sweep_of_beta_ends_with_zero_and_is_ranked_by_the_elbo_not_by_the_loss(inline, tmp_path, capfd):
+    settings = ("trainer.epochs=10", "trainer.batch_size=100", "logger=local", "hydra.sweep.dir=outputs/sweep")
+    code, out, err = inline("-m", *QUICK, *settings, "objective.beta=0,1,4")
     assert code == 0, err
-    table = [line for line in out.splitlines() if "objective.beta=" in line and "finished" in line]
-    losses = [float(line.split()[3]) for line in table]
-    assert len(losses) == 3
-    assert losses == sorted(losses)
+    rows = [line.split() for line in out.splitlines() if "objective.beta=" in line and "finished" in line]
+    elbos, losses = ([float(row[column]) for row in rows] for column in (2, 3))
+    assert len(rows) == 3
+    assert elbos == sorted(elbos, reverse=True)
+    assert losses != sorted(losses)  # the smallest weight has the smallest loss by construction
+    ranks = {row["job"]: int(row["rank"]) for row in results(tmp_path / "outputs/sweep")}
+    assert [row[0] for row in rows] == sorted(ranks, key=ranks.get)
+    main(["runs"])
+    listed = [line for line in capfd.readouterr().out.splitlines() if "outputs/sweep/" in line]
+    assert [line.split()[-1].rpartition("/")[2] for line in listed] == [row[0] for row in rows]
+    in_page = [Path(run["directory"]).name for run in compare([tmp_path / "outputs"])["runs"]]
+    assert in_page == [row[0] for row in rows]
+
+
+def begun_sweep(folder, *task):
+    """A sweep's directory as Hydra begins it."""
+    folder.mkdir()
+    sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": None}
+    asked = {"hydra": {"sweeper": sweeper, "overrides": {"task": list(task)}}}
+    (folder / "multirun.yaml").write_text(yaml.safe_dump(asked))
+    return folder
+
+
+def test_an_interrupted_sweep_reports_all_jobs_that_were_asked_for(tmp_path, capsys):
+    folder = begun_sweep(tmp_path / "sweep", "latent=d2,d8,d16", "optimizer.lr=1e-3,0.0013385298778", "seed=0,1")
+    for job, status in (("0", "finished"), ("1", "finished"), ("2", "running"), ("3", "failed")):
+        made_up_run(folder / job, latent=2, seed=int(job), status=status)
+    report(folder)
+    out = capsys.readouterr().out
+    assert "2 of 12 jobs finished, 8 not begun" in out
+    lines = [line.split() for line in out.splitlines() if line.endswith(("not begun  ", "finished   "))]
+    assert [line[0] for line in lines[2:]] == [str(number) for number in range(4, 12)]
+    assert lines[-1][1] == "latent=d16,optimizer.lr=0.00134,seed=1"
+    rows = results(folder)
+    assert [row["job"] for row in rows] == [str(number) for number in range(12)]
+    assert [row["status"] for row in rows] == ["finished"] * 2 + ["killed", "failed"] + ["not begun"] * 8
+    assert rows[-1]["optimizer.lr"] == "0.0013385298778"
+
+
+def test_jobs_in_folders_of_other_names_are_counted(tmp_path, capsys):
+    folder = begun_sweep(tmp_path / "sweep", "seed=0,1,2")
+    made_up_run(folder / "seed=0")
+    report(folder)
+    assert "1 of 3 jobs finished, 2 not begun" in capsys.readouterr().out
+    assert len(results(folder)) == 1
+
+
+def test_jobs_that_do_not_compare_are_ranked_and_drawn_apart(tmp_path, capsys):
+    folder = begun_sweep(tmp_path / "sweep", "dataset=mnist,digits", "latent=d2,d16")
+    for number, (dataset, latent) in enumerate(
+        (dataset, latent) for dataset in ("mnist", "digits") for latent in (2, 16)
+    ):
+        made_up_run(folder / str(number), dataset=dataset, latent=latent)
+    report(folder)
+    elbos = [float(row["val/elbo"]) for row in results(folder)]
+    assert elbos[0] > elbos[1]
+    assert elbos[2] > elbos[3]
+    assert [row["rank"] for row in results(folder)] == ["1", "2", "1", "2"]
+    lines = capsys.readouterr().out.splitlines()
+    order = [line.split()[0].rstrip(",") for line in lines if " finished " in line or "binarize" in line]
+    assert order == ["digits", "2", "3", "mnist", "0", "1"]
 
 
 @pytest.mark.slow

@@ -39,11 +39,11 @@ def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, 
         sweep_view, "Console", lambda **options: Console(file=screen, force_terminal=True, width=100, color_system=None)
     )
     with SweepView(total=5, n_jobs=2) as view:
-        view.ended(job(0, run_dir), Outcome(2.5, None, 4.0))
+        view.ended(job(0, run_dir), Outcome(-2.5, None, 4.0))
         view.ended(job(1, run_dir), Outcome(None, UserError("a [bold] mistake"), 4.0))
         view.update({2: job(2, run_dir)})
     shown = screen.getvalue()
-    assert "job 0  val loss 2.50  seed=0  4.0 s" in shown
+    assert "job 0  ELBO -2.50  seed=0  4.0 s" in shown
     assert "job 1  failed: a [bold] mistake  seed=1" in shown
     assert "2    1.5  -99.50    12,346  seed=2" in shown
     assert "1 done, 1 failed, 1 running, 2 to go" in shown
@@ -52,5 +52,5 @@ def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, 
 def test_elsewhere_a_line_is_logged_for_each_job_that_ended(run_dir, caplog):
     with caplog.at_level(logging.INFO), SweepView(total=2) as view:
         view.update({0: job(0, run_dir)})
-        view.ended(job(0, run_dir), Outcome(2.5, None, 4.0))
-    assert caplog.messages == ["2 jobs", "job 0  val loss 2.50  seed=0  4.0 s  (1 done, 0 failed, 1 to go)"]
+        view.ended(job(0, run_dir), Outcome(-2.5, None, 4.0))
+    assert caplog.messages == ["2 jobs", "job 0  ELBO -2.50  seed=0  4.0 s  (1 done, 0 failed, 1 to go)"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaelab.errors import UserError, check_output
+from vaelab.metrics import metric
 from vaelab.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also log p(x), bounded with K samples of z",
     )
 
-    runs = commands.add_parser("runs", help="a table of all runs below a folder, best first")
+    runs = commands.add_parser("runs", help="all runs below a folder, those that compare in a table, best first")
     runs.set_defaults(command=_runs)
     runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
 
@@ -120,7 +121,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = load_run(options.run, options.trust, options.device)
     found = run.evaluate(options.split, options.importance_samples)
     for name, value in found.items():
-        unit = "bits" if name == "bits_per_dim" else "nats per image"
+        unit = metric(name).unit
         if name == "log_likelihood":
             unit += f", a lower bound of log p(x) with {options.importance_samples} samples of z"
         print(f"{options.split}/{name:<16} {value:12.4f}  {unit}")
@@ -141,28 +142,9 @@ def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from vaelab.runs import find_runs
-    from vaelab.terminal import show, table
+    from vaelab.listing import list_runs
 
-    if not options.folder.is_dir():
-        raise UserError(f"{options.folder} is no folder; name one with runs below it, such as outputs", exit_code=2)
-    numbers = ("val loss", "test ELBO", "bits/dim", "images/s")
-    made = table("dataset", "model", "latent", "epochs", numbers=numbers, last=("status", "directory"))
-    for path, summary in find_runs(options.folder):
-        metrics, setting, choices = (summary.get(key, {}) for key in ("metrics", "setting", "choices"))
-        made.add_row(
-            choices.get("dataset", "?"),
-            choices.get("model", "?"),
-            str(setting.get("latent_dim", "")),
-            f"{summary['epochs']:g}" if "epochs" in summary else "",
-            _number(metrics.get("val/loss"), 2),
-            _number(metrics.get("test/elbo"), 2),
-            _number(metrics.get("test/bits_per_dim"), 3),
-            _number(summary.get("images_per_second"), 0),
-            summary.get("status", "?"),
-            str(path),
-        )
-    show(made)
+    list_runs(options.folder)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -185,7 +167,3 @@ def _dashboard(options: argparse.Namespace) -> None:
     else:
         write(made, Path("dashboard.json"))
         print("W&B is offline, out of reach or has no key (wandb login): what would be sent is in dashboard.json")
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"

@@ -1,23 +1,20 @@
 """Runs beside each other: which settings tell them apart, means over seeds, and what must not be ranked."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from vaelab.compared import SETTING, ComparedRun, Curve, find_run_directories, read_run
+from vaelab.compared import CURVES, ComparedRun, Curve, find_run_directories, read_run
+from vaelab.labels import rounded
+from vaelab.metrics import label, merit, metric, own_metrics
+from vaelab.ranking import apart, describe, ranked, typical
 
-# What the page shows of `summary.json`, in this order; the first that any run has ranks the runs.
-METRICS = {
-    "val/elbo": "val ELBO",
-    "val/reconstruction": "val reconstruction",
-    "val/kl": "val KL",
-    "test/elbo": "test ELBO",
-    "test/bits_per_dim": "test bits/dim",
-    "train/elbo": "train ELBO",
-}
+# What the page shows of `summary.json`, in this order, before the metrics of parts of one's own.
+SHOWN = ("val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
+OWN_SPLITS = ("val/", "test/")
 MAX_POINTS = 300  # of a curve; a plot is rarely wider
 DIGITS = 6  # of a number in a curve: 1e-4 of an ELBO of -100
 
@@ -28,29 +25,41 @@ def compare(paths: Iterable[Path]) -> dict[str, Any]:
     """What the runs of run and sweep directories have to show, as JSON can hold it.
 
     Returns:
-        `settings`: the keys that differ. `metrics`: {name: label} of those that any run has. `setting`: what all were
-        measured on, empty where that differs. `notes`: sentences to read first. `runs`: an entry a run, best first,
-        with `name`, `settings`, `setting`, `metrics`, `curves`, `epochs`, `status`, `error`, `directory`. `groups`:
-        an entry for all runs that differ by seed only, with means, the standard errors as `errors` and the places of
-        its runs as `members`; empty where no two finished runs do.
+        `settings`: the keys that differ. `metrics`: by name the `label`, `better` and `digits` of those that any run
+        has. `charts`: the labels of the curves by name. `setting`: what all were measured on, empty where that differs.
+        `notes`: sentences to read first. `runs`: an entry a run, those measured on the same together and best first,
+        with `name`, `settings`, `setting`, `merit`, `metrics`, `curves`, `typical` (whether axes are made for it),
+        `epochs`, `status`, `error`, `directory`. `groups`: an entry for all runs that differ by seed only, with means,
+        the standard errors as `errors` and the places of its runs as `members`; empty where no two finished runs do.
 
     Raises:
         UserError: for a path without runs.
     """
-    runs = [read_run(directory) for directory in find_run_directories(paths)]
-    metrics = {name: label for name, label in METRICS.items() if any(name in run.metrics for run in runs)}
+    ranks = ranked(read_run(directory) for directory in find_run_directories(paths))
+    runs = [run for rank in ranks for run in rank]
+    usual = {run.directory for rank in ranks for run in typical(rank)}
+    metrics = _metrics_of(runs)
     settings = differing(runs)
-    runs.sort(key=lambda run: _rank(describe(run.setting), run.metrics, metrics))
-    groups = _groups(runs, [key for key in settings if key != "seed"])
-    shared = {} if _apart(runs) else {key: value for run in runs for key, value in run.setting.items()}
+    shared = {} if apart(runs) else {key: value for run in runs for key, value in run.setting.items()}
     return {
         "settings": settings,
-        "metrics": metrics,
+        "metrics": {name: _described(name) for name in metrics},
+        "charts": {name: metric(name).label for name in CURVES},
         "setting": describe(shared),
         "notes": _notes(runs),
-        "runs": _run_entries(runs, settings),
-        "groups": sorted(groups, key=lambda group: _rank(group["setting"], group["metrics"], metrics)),
+        "runs": _run_entries(runs, settings, metrics, usual),
+        "groups": _groups(runs, [key for key in settings if key != "seed"], metrics, usual),
     }
+
+
+def _metrics_of(runs: Sequence[ComparedRun]) -> list[str]:
+    found = {name for run in runs for name in run.metrics}
+    own = [name for name in own_metrics(found) if name.startswith(OWN_SPLITS)]
+    return [*(name for name in SHOWN if name in found), *own]
+
+
+def _described(name: str) -> Entry:
+    return {"label": label(name), "better": metric(name).better, "digits": metric(name).digits}
 
 
 def differing(runs: Sequence[ComparedRun]) -> list[str]:
@@ -80,29 +89,12 @@ def _follows(values: list[Any], other: list[Any]) -> bool:
     return len(set(zip(other, values, strict=True))) == len(set(other))
 
 
-def describe(setting: Mapping[str, Any]) -> str:
-    """What a number was measured on, in words: `digits, binarize dynamic, BernoulliLikelihood, ...`."""
-    words = {"binarize": "binarize {}", "samples_of_z": "samples of z: {}", "val_size": "validation images: {}"}
-    return ", ".join(words.get(key, "{}").format(setting[key]) for key in SETTING if key in setting)
-
-
-def _rank(setting: str, scores: Mapping[str, float], metrics: Iterable[str]) -> tuple[bool, str, float]:
-    """Best first among those that may be ranked against each other, then those without a score."""
-    values = [scores[name] for name in metrics if name in scores]
-    return not values, setting, -values[0] if values else 0.0
-
-
-def _apart(runs: Sequence[ComparedRun]) -> list[str]:
-    """The keys of the setting in which runs differ; one that a run does not tell is no difference."""
-    return [key for key in SETTING if len({run.setting[key] for run in runs if key in run.setting}) > 1]
-
-
 def _notes(runs: Sequence[ComparedRun]) -> list[str]:
     notes = []
-    if apart := _apart(runs):
+    if keys := apart(runs):
         notes.append(
-            f"These runs differ in {', '.join(apart)}, which changes what a number means: "
-            "rank only runs with the same setting against each other."
+            f"These runs differ in {', '.join(keys)}, which changes what a number means: they are listed by what they "
+            "were measured on, and best first only among those with the same."
         )
     longest = max((len(points) for run in runs for points in run.curves.values()), default=0)
     if longest > MAX_POINTS:
@@ -110,15 +102,19 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
     return notes
 
 
-def _run_entries(runs: Sequence[ComparedRun], settings: Sequence[str]) -> list[Entry]:
+def _run_entries(
+    runs: Sequence[ComparedRun], settings: Sequence[str], metrics: Sequence[str], usual: Container[Path]
+) -> list[Entry]:
     names = [_name(run, settings) for run in runs]
     count = Counter(names)
     return [
         {
             "name": name if count[name] == 1 else f"{name} ({run.directory})",
             **_settings_of(run, settings),
-            "metrics": {key: run.metrics[key] for key in METRICS if key in run.metrics},
+            "merit": run.merit,
+            "metrics": {key: run.metrics[key] for key in metrics if key in run.metrics},
             "curves": {key: _columns(_thinned(points)) for key, points in run.curves.items()},
+            "typical": run.directory in usual,
             "epochs": run.epochs,
             "status": run.status,
             "error": run.error,
@@ -135,12 +131,13 @@ def _settings_of(run: ComparedRun, settings: Sequence[str]) -> Entry:
 
 def _name(run: ComparedRun, settings: Sequence[str]) -> str:
     values = {key: run.settings[key] for key in settings if key in run.settings}
-    given = [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]
-    return ", ".join(given) or run.name
+    return ", ".join(f"{key}={rounded(value)}" for key, value in values.items()) or run.name
 
 
-def _groups(runs: Sequence[ComparedRun], settings: Sequence[str]) -> list[Entry]:
-    """An entry for all runs that differ by seed only, where any two finished ones do."""
+def _groups(
+    runs: Sequence[ComparedRun], settings: Sequence[str], metrics: Sequence[str], usual: Container[Path]
+) -> list[Entry]:
+    """An entry for all runs that differ by seed only, where any two finished ones do; best first as the runs are."""
     members: dict[Any, list[int]] = {}
     for index, run in enumerate(runs):
         alike = frozenset((key, value) for key, value in run.settings.items() if key != "seed")
@@ -150,22 +147,32 @@ def _groups(runs: Sequence[ComparedRun], settings: Sequence[str]) -> list[Entry]
     distinct = [list({run.settings.get("seed"): run for run in group if run.metrics}.values()) for group in groups]
     if all(len(finished) < 2 for finished in distinct):
         return []
-    return [
-        {**_group(group, finished, settings), "members": indices}
+    entries = [
+        {**_group(group, finished, settings, metrics, usual), "members": indices}
         for group, finished, indices in zip(groups, distinct, members.values(), strict=True)
     ]
+    return sorted(entries, key=lambda entry: (entry["merit"] is None, entry["setting"], -(entry["merit"] or 0)))
 
 
-def _group(group: Sequence[ComparedRun], finished: Sequence[ComparedRun], settings: Sequence[str]) -> Entry:
-    shared = [key for key in METRICS if finished and all(key in run.metrics for run in finished)]
+def _group(
+    group: Sequence[ComparedRun],
+    finished: Sequence[ComparedRun],
+    settings: Sequence[str],
+    metrics: Sequence[str],
+    usual: Container[Path],
+) -> Entry:
+    shared = [key for key in metrics if finished and all(key in run.metrics for run in finished)]
     scores = {key: mean_and_error([run.metrics[key] for run in finished]) for key in shared}
     names = [key for key in group[0].curves if finished and all(key in run.curves for run in finished)]
+    means = {key: value for key, (value, _) in scores.items()}
     return {
         "name": _name(group[0], settings),
         **_settings_of(group[0], settings),
-        "metrics": {key: value for key, (value, _) in scores.items()},
+        "merit": merit(means),
+        "metrics": means,
         "errors": {key: error for key, (_, error) in scores.items() if error is not None},
         "curves": {key: _mean_curve([run.curves[key] for run in finished]) for key in names},
+        "typical": bool(finished) and all(run.directory in usual for run in finished),
         "epochs": max(run.epochs for run in group),
         "status": f"{len(finished)} of {len(group)} finished",
         "error": "; ".join(dict.fromkeys(run.error for run in group if run.error)),
@@ -199,5 +206,5 @@ def _thinned(points: Sequence[Any]) -> Sequence[Any]:
 def _columns(points: Sequence[Sequence[float | None]]) -> dict[str, list[float]]:
     """`x`, `y` and, of means, `error`, in few digits, for they are most of the page."""
     columns = zip(*points, strict=True)
-    rounded = ([float(f"{value:.{DIGITS}g}") for value in column if value is not None] for column in columns)
-    return dict(zip(("x", "y", "error"), rounded, strict=False))
+    short = ([float(f"{value:.{DIGITS}g}") for value in column if value is not None] for column in columns)
+    return dict(zip(("x", "y", "error"), short, strict=False))

@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from vaelab.errors import UserError, one_line
+from vaelab.metrics import merit
 from vaelab.records import epoch_means, read_metrics, read_summary
 
 # What a number was measured on; between runs that differ in one of these, a larger ELBO is not a better one.
 SETTING = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size")
 CURVES = ("elbo", "reconstruction", "kl")
 # Where things are, and what is logged: no setting of the model or its training.
-NO_SETTINGS = ("logger", "dataset.root", "resume", "trust", "choices")
+NO_SETTINGS = ("logger", "dataset.root", "trainer.pictures_every", "resume", "trust", "choices")
 LONGEST_VALUE = 80
 LONGEST_ERROR = 300
 
@@ -29,10 +30,11 @@ class ComparedRun:
     Attributes:
         directory: as it was found.
         name: the run's own, or its directory's.
-        settings: the group choices and the config's keys (`optimizer.lr`), without directories and loggers; empty
-            where there is no config.
+        overrides: of its command line.
+        settings: the group choices (or, where one was not what ran, the `_target_` that did) and the config's keys
+            (`optimizer.lr`), without directories and loggers; empty where there is no config.
         setting: what the metrics were measured on.
-        metrics: final ones in nats per image, such as `val/elbo`; empty unless the run finished.
+        metrics: final ones in nats per image, such as `val/elbo`; empty unless the run finished or was pruned.
         curves: (epoch, value) of `val/elbo`, `train/kl` and so on; a point of training is the mean of an epoch.
         epochs: trained so far.
         status: as in `summary.json`; `unfinished` for a run that goes on or was killed with -9.
@@ -41,6 +43,7 @@ class ComparedRun:
 
     directory: Path
     name: str
+    overrides: list[str]
     settings: dict[str, Any]
     setting: dict[str, Any]
     metrics: dict[str, float]
@@ -48,6 +51,11 @@ class ComparedRun:
     epochs: float
     status: str
     error: str
+
+    @property
+    def merit(self) -> float | None:
+        """The figure of merit, higher is better; None for a run without final metrics."""
+        return merit(self.metrics)
 
 
 def find_run_directories(paths: Iterable[Path]) -> list[Path]:
@@ -83,6 +91,7 @@ def read_run(directory: Path) -> ComparedRun:
     return ComparedRun(
         directory,
         one_line(summary.get("name") or directory.resolve().name, LONGEST_VALUE),
+        [str(override) for override in _list(summary, "overrides")],
         _settings(config, summary),
         {key: plain(value) for key, value in _setting(config, summary).items()},
         _numbers(_mapping(summary, "metrics")),
@@ -130,7 +139,16 @@ def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str
     choices = {**_mapping(config, "choices"), **_mapping(summary, "choices")}
     chosen = {str(group): plain(option) for group, option in choices.items() if group not in NO_SETTINGS}
     kept = {key: value for key, value in _flat(config) if not f"{key}.".startswith(tuple(f"{k}." for k in NO_SETTINGS))}
+    for group in chosen:
+        target = kept.pop(f"{group}._target_", None)  # the choice says the same
+        if target is not None and names_target(_list(summary, "overrides"), group):
+            chosen[group] = target
     return {**chosen, **kept}
+
+
+def names_target(overrides: Iterable[Any], group: str) -> bool:
+    """Whether a command line names the code of a group's part itself, so that the group's choice is not what ran."""
+    return any(str(override).lstrip("+").startswith(f"{group}._target_=") for override in overrides)
 
 
 def _setting(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +168,11 @@ def _setting(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str,
 def _mapping(outer: Mapping[str, Any], key: str) -> dict[str, Any]:
     inner = outer.get(key)
     return inner if isinstance(inner, dict) else {}
+
+
+def _list(outer: Mapping[str, Any], key: str) -> list[Any]:
+    inner = outer.get(key)
+    return inner if isinstance(inner, list) else []
 
 
 def _flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,8 +14,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from vaelab.asked import name_of_job
 from vaelab.pool import Job, Outcome
-from vaelab.sweep import varied
 
 
 class Composer:
@@ -47,7 +47,7 @@ class Composer:
                 config.hydra.sweep.dir = sweep_dir = str(self._config.hydra.sweep.dir)
                 config.hydra.sweep.subdir = subdir = str(config.hydra.sweep.subdir)
             task_overrides = list(config.hydra.overrides.task)
-            name = ",".join(varied(Path(sweep_dir), task_overrides)) or f"job {number}"
+            name = name_of_job(Path(sweep_dir), number, task_overrides)
             call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
             yield Job(number, name, Path(sweep_dir, subdir), task_overrides, call)
 

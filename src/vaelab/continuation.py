@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from vaelab.errors import UserError
+from vaelab.metrics import merit
 from vaelab.records import read_summary
 
 log = logging.getLogger(__name__)
@@ -17,11 +18,8 @@ ENDED = ("finished", "pruned")
 
 
 def result(summary: Mapping[str, Any]) -> float | None:
-    """The validation loss of a run that ended well, the training loss where it kept no validation images, or None."""
-    if summary.get("status") not in ENDED:
-        return None
-    metrics = summary["metrics"]
-    return metrics.get("val/loss", metrics.get("train/loss"))
+    """The figure of merit of a run that ended well, or None."""
+    return merit(summary["metrics"]) if summary.get("status") in ENDED else None
 
 
 def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tuple[Mapping[str, Any], list[str] | None]:

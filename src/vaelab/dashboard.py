@@ -2,20 +2,20 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from vaelab.compare import differing
-from vaelab.compared import find_run_directories, read_run
+from vaelab.compared import CURVES, find_run_directories, names_target, read_run
 from vaelab.errors import UserError, check_output, one_line
 from vaelab.logger import has_key
+from vaelab.metrics import MERIT, label, metric
 from vaelab.records import write_text
 
 NAME = "vaelab"
-CURVES = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
 PICTURES = ("samples", "reconstructions", "latent_plane", "posterior_means")
-SCORES = {"val/elbo": "val ELBO", "val/reconstruction": "val reconstruction", "val/kl": "val KL"}
+SCORES = (MERIT, "val/reconstruction", "val/kl")
 USUAL_KEYS = ("latent.dim", "objective.beta", "optimizer.lr")
 MAX_RUNS = 50  # lines in a panel, the newest runs; W&B's own default of 10 hides most of a sweep
 
@@ -58,12 +58,19 @@ def keys_of_sweep(directory: Path) -> list[str]:
     Raises:
         UserError: if there are no runs, or nothing differs.
     """
-    keys = differing([read_run(found) for found in find_run_directories([directory])])
-    # a choice of a group, such as `model`, is logged among the choices
-    named = [key if "." in key else f"choices.{key}" for key in keys if key != "seed"]
+    runs = [read_run(found) for found in find_run_directories([directory])]
+    targets = {key for run in runs for key in run.settings if names_target(run.overrides, key)}
+    named = [_logged_as(key, targets) for key in differing(runs) if key != "seed"]
     if not named:
         raise UserError(f"the runs in {directory} differ in no setting; name the keys with --sweep-keys")
     return named
+
+
+def _logged_as(key: str, targets: Collection[str]) -> str:
+    """A setting's key in W&B's config, where a choice of a group, such as `model`, is among the choices."""
+    if "." in key:
+        return key
+    return f"{key}._target_" if key in targets else f"choices.{key}"
 
 
 def specification(made: Any) -> dict[str, Any]:
@@ -106,13 +113,13 @@ def _curves() -> list[Any]:
 
     return [
         LinePlot(
-            title=f"{title}, train and validation",
+            title=f"{metric(name).label}, train and validation",
             x="epoch",
             y=[f"train/{name}", f"val/{name}"],
             title_x="epoch",
-            title_y="nats per image",
+            title_y=metric(name).unit,
         )
-        for name, title in CURVES.items()
+        for name in CURVES
     ]
 
 
@@ -139,10 +146,8 @@ def _sweep(keys: Sequence[str]) -> list[Any]:
     )
 
     settings = [ParallelCoordinatesPlotColumn(metric=Config(key), display_name=key) for key in keys]
-    scores = [
-        ParallelCoordinatesPlotColumn(metric=SummaryMetric(name), display_name=label) for name, label in SCORES.items()
-    ]
+    scores = [ParallelCoordinatesPlotColumn(metric=SummaryMetric(name), display_name=label(name)) for name in SCORES]
     return [
         ParallelCoordinatesPlot(title="settings and final metrics", columns=[*settings, *scores]),
-        ParameterImportancePlot(with_respect_to="val/elbo"),
+        ParameterImportancePlot(with_respect_to=MERIT),
     ]

@@ -17,6 +17,7 @@ from vaelab.build import Builder
 from vaelab.device import device_name, set_precision
 from vaelab.errors import UserError, one_line
 from vaelab.logger import NoLogger
+from vaelab.metrics import METRICS, NATS, changes_meaning, label, merit, metric, own_metrics
 from vaelab.pruning import AfterValidation, Pruned
 from vaelab.ranks import current
 from vaelab.records import read_summary, write_summary, write_text
@@ -27,8 +28,6 @@ from vaelab.train import Experiment, Training
 
 log = logging.getLogger(__name__)
 
-# Keys that change what a validation loss means.
-SCORING = ("objective", "likelihood", "dataset.", "trainer.eval_batch_size")
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "wandb", "numpy")
 
 
@@ -55,7 +54,8 @@ def run_experiment(
         after_validation: asked after each validation; it ends the run, and well, by raising Pruned.
 
     Returns:
-        The best validation loss, in nats per image; without validation images the training loss of the last epoch.
+        The figure of merit, in nats per image, higher is better: the validation ELBO of the best epoch, the one of the
+        lowest validation loss; without validation images the training ELBO of the last.
 
     Raises:
         UserError: for a mistake in the config, a loss that is not finite, a damaged checkpoint.
@@ -97,7 +97,7 @@ def run_experiment(
             training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
             if resumed:
                 training.restore()
-                if any(override.startswith(SCORING) for override in overrides):
+                if any(changes_meaning(override.split("=")[0], "val/loss") for override in overrides):
                     training.progress.best = {}  # a loss of another kind is no better or worse
                 begun = True
                 begin()
@@ -134,7 +134,9 @@ def run_experiment(
         logger.finish(status, {**metrics, "best_epoch": best_epoch})
     if ranks.first:
         _print_table(run_dir, summary)
-    return metrics["val/loss" if "val/loss" in metrics else "train/loss"]
+    found = merit(metrics)
+    assert found is not None  # every run has trained
+    return found
 
 
 def _train(training: Training) -> str:
@@ -215,13 +217,13 @@ def _print_table(run_dir: Path, summary: Mapping[str, Any]) -> None:
         "val": f"validation, epoch {summary['best_epoch']}",
         "test": f"test, epoch {summary['best_epoch']}",
     }
-    made = table("nats per image", numbers=tuple(heads[split] for split in splits))
-    rows = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL", "loss": "loss", "bits_per_dim": "bits/dim"}
-    for key, label in rows.items():
-        values = [summary["metrics"].get(f"{split}/{key}") for split in splits]
+    made = table(NATS, numbers=tuple(heads[split] for split in splits))
+    own = (metric(name).name for name in own_metrics(summary["metrics"]))
+    for row in dict.fromkeys((*METRICS, *own)):
+        values = [summary["metrics"].get(f"{split}/{row}") for split in splits]
         if any(value is not None for value in values):
-            digits = 4 if key == "bits_per_dim" else 2
-            made.add_row(label, *("" if value is None else f"{value:.{digits}f}" for value in values))
+            digits = metric(row).digits
+            made.add_row(label(row), *("" if value is None else f"{value:.{digits}f}" for value in values))
     speed = summary["images_per_second"]
     pictures = [name for name in ("samples.png", "reconstructions.png", "curves.png") if (run_dir / name).exists()]
     show(

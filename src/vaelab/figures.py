@@ -10,12 +10,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from vaelab.metrics import label, metric
 from vaelab.records import epoch_means
 
 MIN_TILE = 56  # pixels: smaller images are enlarged by a whole factor
 GAP = 2
 TITLE_SIZE = 16
 MAX_CURVES = 20
+
+Line = tuple[str, Sequence[tuple[float, float]], bool]  # name, (epoch, value) pairs, whether axes are made for it
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
@@ -75,10 +78,10 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
     figure, axes = _subplots(3, (12, 3.6))
     for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
         validation = [(row["epoch"], row[f"val/{name}"]) for row in rows if f"val/{name}" in row]
-        for label, points in (("train", epoch_means(rows, f"train/{name}")), ("validation", validation)):
+        for split, points in (("train", epoch_means(rows, f"train/{name}")), ("validation", validation)):
             if points:
-                axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.2, label=label)
-        axis.set(xlabel="epoch", ylabel="nats per image", title={"elbo": "ELBO", "kl": "KL"}.get(name, name))
+                axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.2, label=split)
+        axis.set(xlabel="epoch", ylabel=metric(name).unit, title=metric(name).label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         if axis.lines:
@@ -86,21 +89,39 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
     _save_figure(figure, path, title)
 
 
-def save_comparison(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]], title: str) -> None:
-    """Draw validation ELBO over epochs, one curve a run, the best first, with a legend of at most 20."""
-    figure, (axis,) = _subplots(1, (10, max(4.0, 1.2 + 0.24 * min(len(curves), MAX_CURVES))))
-    best_first = sorted(curves, key=lambda name: -max(value for _, value in curves[name]))
+def save_comparison(path: Path, panels: Mapping[str, Sequence[Line]], title: str) -> None:
+    """Draw the validation ELBO of runs over epochs, a panel for those that compare, each with at most 20 lines.
+
+    Args:
+        path: of the picture.
+        panels: by what the runs were measured on, the best first: (name, (epoch, value) pairs, whether axes are made
+            for it).
+        title: of the picture.
+    """
+    heights = [max(4.0, 1.2 + 0.24 * min(len(lines), MAX_CURVES)) for lines in panels.values()]
+    figure, axes = _subplots(1, (10, sum(heights)), rows=len(panels))
     styles = [(color, line) for line in ("-", "--") for color in range(10)]
-    for name, (color, line) in zip(best_first[:MAX_CURVES], styles, strict=False):
-        points = zip(*curves[name], strict=True)
-        axis.plot(*points, line, color=f"C{color}", marker="o", markersize=3, linewidth=1.2, label=name)
-    if len(curves) > MAX_CURVES:
-        title += f", the best {MAX_CURVES} of {len(curves)}"
-    axis.set(xlabel="epoch", ylabel="validation ELBO, nats per image")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.grid(alpha=0.3)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small", frameon=False)
+    for axis, (measured_on, lines) in zip(axes, panels.items(), strict=True):
+        for (name, points, _), (color, line) in zip(lines[:MAX_CURVES], styles, strict=False):
+            epochs, values = zip(*points, strict=True)
+            axis.plot(epochs, values, line, color=f"C{color}", marker="o", markersize=3, linewidth=1.2, label=name)
+        _fit(axis, lines[:MAX_CURVES])
+        heading = [measured_on] if len(panels) > 1 else []
+        heading += [f"the best {MAX_CURVES} of {len(lines)}"] if len(lines) > MAX_CURVES else []
+        axis.set(xlabel="epoch", ylabel=f"validation {_with_unit('elbo')}", title="; ".join(heading))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small", frameon=False)
     _save_figure(figure, path, title)
+
+
+def _fit(axis: Any, lines: Sequence[Line]) -> None:
+    """Make the axes for the lines that they are made for, where there are others that would stretch them."""
+    usual = [point for _, points, is_usual in lines if is_usual for point in points]
+    if usual and not all(is_usual for _, _, is_usual in lines):
+        for set_limits, values in zip((axis.set_xlim, axis.set_ylim), zip(*usual, strict=True), strict=True):
+            margin = 0.05 * (max(values) - min(values) or 1.0)
+            set_limits(min(values) - margin, max(values) + margin)
 
 
 def save_search_history(
@@ -123,14 +144,14 @@ def save_search_history(
     for axis, (name, points) in zip(axes, values.items(), strict=True):
         better = min if directions[name] == "minimize" else max
         low, high = _limits([value for _, value in [*points, *pruned]], better)
-        for trials, marker, color, label in (
+        for trials, marker, color, meaning in (
             (points, "o", "C0", "finished"),
             (pruned, "x", "0.5", "pruned, last value"),
         ):
             if trials:
                 outside = sum(not low <= value <= high for _, value in trials)
-                label += f" ({outside} beyond the axis)" if outside else ""
-                axis.plot(*zip(*trials, strict=True), marker, color=color, markersize=5, label=label)
+                meaning += f" ({outside} beyond the axis)" if outside else ""
+                axis.plot(*zip(*trials, strict=True), marker, color=color, markersize=5, label=meaning)
         if points:
             numbers, reached = zip(*points, strict=True)
             best = list(accumulate(reached, better))
@@ -151,7 +172,7 @@ def save_importances(path: Path, importances: Mapping[str, Mapping[str, float]],
         smallest_first = sorted(shares.items(), key=lambda item: item[1])
         bars = axis.barh(*zip(*smallest_first, strict=True))
         axis.bar_label(bars, fmt="%.2f", padding=3)
-        axis.set(xlabel=f"share of the variance of {name}", xlim=(0, 1.1))
+        axis.set(xlabel=f"share of the variance of {label(name)}", xlim=(0, 1.1))
         axis.grid(alpha=0.3, axis="x")
     _save_figure(figure, path, title)
 
@@ -182,15 +203,15 @@ def _limits(values: Sequence[float], better: Callable[..., float]) -> tuple[floa
     return min(best, end) - margin, max(best, end) + margin
 
 
-def _with_unit(metric: str) -> str:
-    return f"{metric}, {'bits' if metric.endswith('bits_per_dim') else 'nats per image'}"
+def _with_unit(name: str) -> str:
+    return f"{label(name)}, {metric(name).unit}"
 
 
-def _subplots(columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+def _subplots(columns: int, size: tuple[float, float], rows: int = 1) -> tuple[Any, Sequence[Any]]:
     from matplotlib.figure import Figure  # takes half a second to import
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)
-    return figure, figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def _save_figure(figure: Any, path: Path, title: str) -> None:

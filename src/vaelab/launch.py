@@ -23,12 +23,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaelab import ranks
 from vaelab.arguments import Root, config_name, with_sweep_dir
+from vaelab.asked import name_of_job
 from vaelab.continuation import begun, result
 from vaelab.errors import UserError
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
 from vaelab.signals import SCHEDULER, Interrupted
-from vaelab.sweep import SweepReport, varied
+from vaelab.sweep import SweepReport
 from vaelab.threads import sleep_while_waiting
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def register() -> None:
 
 
 def job(config: DictConfig) -> float:
-    """One run, alone or in a sweep; returns the validation loss, which is finite, or raises."""
+    """One run, alone or in a sweep; returns its figure of merit, which a sweeper maximises, or raises."""
     from vaelab.experiment import run_experiment  # imports torch, which `--help` must not wait for
 
     hydra_config = HydraConfig.get()
@@ -88,7 +89,7 @@ def job(config: DictConfig) -> float:
         trusted = plain.pop("trust") if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
-        name = run_dir.name if sweep_dir is None else ",".join(varied(sweep_dir, overrides)) or f"job {run_dir.name}"
+        name = run_dir.name if sweep_dir is None else name_of_job(sweep_dir, run_dir.name, overrides)
         group = None if sweep_dir is None else sweep_dir.name
         with only_writer(run_dir) if ranks.current().first else nullcontext():
             if sweep_dir is not None and (run_dir / "config.yaml").exists():

@@ -42,7 +42,7 @@ class Job:
         name: what differs from the other jobs.
         directory: of its run; what it prints goes to `output.log` there.
         overrides: of its command line.
-        call: the work, which can be pickled; returns the validation loss.
+        call: the work, which can be pickled; returns the run's figure of merit.
     """
 
     number: int

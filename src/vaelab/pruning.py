@@ -36,10 +36,8 @@ def open_storage(url: str) -> "RDBStorage":
     return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
-def validated_metric(metrics: str | Sequence[str] | None) -> str | None:
-    """What of a validation a pruner compares: the loss where a search names no metric, None if it cannot tell."""
-    if metrics is None:
-        return "loss"
+def validated_metric(metrics: str | Sequence[str]) -> str | None:
+    """What of a validation a pruner compares, such as `elbo`; None where the metrics of a search do not tell."""
     metrics = [metrics] if isinstance(metrics, str) else metrics
     return metrics[0].removeprefix("val/") if len(metrics) == 1 and metrics[0].startswith("val/") else None
 
@@ -54,7 +52,7 @@ def judge(url: str, study_name: str, number: int, pruner: "BasePruner", metric: 
         study_name: in the database.
         number: of the trial.
         pruner: which decides, from the validations of all trials.
-        metric: which it compares, such as `loss`.
+        metric: which it compares, such as `elbo`.
     """
     import optuna
 

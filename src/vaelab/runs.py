@@ -1,7 +1,7 @@
 """Finished runs as objects, for notebooks and the command line."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -207,14 +207,3 @@ def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
 
 def _seed(seed: int | None) -> int:
     return secrets.randbits(63) if seed is None else seed
-
-
-def find_runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every run directory below a folder with its summary, the best validation loss first."""
-    found = [(path.parent, read_summary(path.parent)) for path in sorted(folder.rglob("summary.json"))]
-
-    def loss(entry: tuple[Path, dict[str, Any]]) -> tuple[str, float]:
-        metrics, setting = entry[1].get("metrics", {}), entry[1].get("setting", {})
-        return setting.get("dataset", "~"), metrics.get("val/loss", metrics.get("train/loss", float("inf")))
-
-    yield from sorted(found, key=loss)

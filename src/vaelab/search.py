@@ -33,8 +33,7 @@ class Search:
         directory: of the sweep, which exists.
         space: what is varied.
         fixed: overrides of every trial.
-        objectives: directions, `minimize` or `maximize`, by name: `loss` is what a job returns, any other a metric of
-            its `summary.json`.
+        objectives: directions, `minimize` or `maximize`, by the name of a metric of `summary.json`.
         sampling: how trials are drawn.
         pruner: by which trials are given up, or None.
         storage: URL of the database; None for a file in the directory.
@@ -99,16 +98,16 @@ class Search:
         while (left := n_trials - len(self.trials)) > 0:
             yield [self._draw() for _ in range(min(size, left))]
 
-    def tell(self, number: int, returned: object) -> None:
-        """Record how a trial ended and say so in one line; `returned` is what its job did, None for a failure."""
+    def tell(self, number: int, ended_well: bool) -> None:
+        """Record how a trial ended, as its `summary.json` tells, and say so in one line."""
         summary = read_summary(self.directory / str(number))
         # after a trial a grid's sampler would stop a loop that is not there
         self.study.sampler = RandomSampler()
-        if returned is not None and summary.get("status") == "pruned":
+        if ended_well and summary.get("status") == "pruned":
             self.study.tell(number, state=TrialState.PRUNED)
             log.info("trial %d: pruned%s", number, self._so_far())
             return
-        values, why = self._values(returned, summary)
+        values, why = self._values(ended_well, summary)
         if why:
             self.study.tell(number, state=TrialState.FAIL)
             log.info("trial %d: failed, %s%s", number, why, self._so_far())
@@ -145,7 +144,7 @@ class Search:
         running = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         for trial in running:
             if trial.params.keys() != self.space.keys():
-                self.tell(trial.number, None)
+                self.tell(trial.number, ended_well=False)
         return [trial for trial in running if trial.params.keys() == self.space.keys()]
 
     def _draw(self) -> FrozenTrial:
@@ -153,14 +152,14 @@ class Search:
         number = self.study.ask(self.space).number
         return self.trials[number]
 
-    def _values(self, returned: object, summary: Mapping[str, Any]) -> tuple[list[float], str]:
+    def _values(self, ended_well: bool, summary: Mapping[str, Any]) -> tuple[list[float], str]:
         """The values of a trial, or why there are none."""
-        if returned is None:
+        if not ended_well:
             return [], summary.get("error") or "its job left no word"
-        found = {"loss": returned, **summary.get("metrics", {})}
+        found = summary.get("metrics", {})
         missing = [name for name in self.objectives if name not in found]
         if missing:
-            return [], f"its summary.json has no {missing[0]}, only {', '.join(sorted(summary.get('metrics', {})))}"
+            return [], f"its summary.json has no {missing[0]}, only {', '.join(sorted(found))}"
         values = [found[name] for name in self.objectives]
         finite = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
         return (values, "") if finite else ([], f"its value must be a finite number, got {values}")

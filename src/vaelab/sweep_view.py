@@ -59,7 +59,7 @@ class SweepView:
         """Count a job that ended and say how, on a terminal above the running ones."""
         self._done += outcome.error is None
         self._failed += outcome.error is not None
-        how = f"val loss {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
+        how = f"ELBO {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
         line = f"job {job.number}  {how}  {job.name}  {outcome.seconds:.1f} s"
         if self._visible:
             self._live.console.print(line, markup=False, highlight=False)

@@ -21,12 +21,15 @@ def table(*columns: str, numbers: tuple[str, ...] = (), last: tuple[str, ...] = 
     return made
 
 
-def show(made: Table, *lines: str) -> None:
-    """Print a table and lines below it to standard output."""
-    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
-    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True, width=width)
-    console.print(made)
-    for line in lines:
-        console.print(f"  {line}")
-    if lines:
+def show(*parts: Table | str) -> None:
+    """Print tables and lines to standard output."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True, width=width())
+    for part in parts:
+        console.print(f"  {part}" if isinstance(part, str) else part)
+    if isinstance(parts[-1], str):
         console.print()
+
+
+def width() -> int:
+    """The columns that there are for a line of standard output."""
+    return Console(file=sys.stdout).width if sys.stdout.isatty() else WIDTH_OF_A_FILE

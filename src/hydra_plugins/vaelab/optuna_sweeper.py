@@ -1,7 +1,7 @@
 """`hydra/sweeper=optuna`: a search whose trials are the jobs of a sweep."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.errors import UserError, check_choice, check_integer, check_number
+from vaelab.metrics import DOWN, MERIT, UP, changes_meaning, metric
 from vaelab.pruning import validated_metric
 from vaelab.records import only_writer
 from vaelab.search_space import as_overrides, probes, search_space
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMAND_LINE = 2
+DIRECTIONS = {DOWN: "minimize", UP: "maximize"}
 SUBDIR = "${hydra.job.num}"  # the study finds what became of a trial by its number
 
 
@@ -37,8 +39,8 @@ class OptunaSweeper(Sweeper):
         pruner: Mapping[str, Any] | None,
         n_trials: int,
         n_jobs: int,
-        direction: str | list[str],
-        metrics: str | list[str] | None,
+        direction: str | list[str] | None,
+        metrics: str | list[str],
         max_failure_rate: float,
         storage: str | None,
         study_name: str,
@@ -81,6 +83,9 @@ class OptunaSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         asked = [f"{key}={'null' if value is None else value}" for key, value in self._params.items()]
         space, fixed = search_space(parser.parse_overrides([*asked, *arguments]))
+        if warning := _warning(space, self._objectives):
+            log.warning("%s", warning)
+        self._require_validation([*fixed, *as_overrides(probes(space)[0])])
         kind = get_class(self._sampler["_target_"])
         settings = {key: value for key, value in self._sampler.items() if key != "_target_"}
         sampling = Sampling(kind, settings, space, len(self._objectives))
@@ -111,6 +116,17 @@ class OptunaSweeper(Sweeper):
         except ValueError as error:
             raise UserError(f"hydra.sweeper.{error}", COMMAND_LINE) from error
 
+    def _require_validation(self, overrides: list[str]) -> None:
+        """Raise UserError, before a trial trains for nothing, if what is searched for is never measured."""
+        wanted = [name for name in self._objectives if name.startswith("val/")]
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        if wanted and OmegaConf.select(config, "dataset.val_size") == 0:
+            raise UserError(
+                f"a search for {wanted[0]} must have validation images, got dataset.val_size=0; keep some, or set "
+                f"hydra.sweeper.metrics={wanted[0].replace('val/', 'train/')}",
+                COMMAND_LINE,
+            )
+
     def _run(self, search: "Search") -> None:
         from optuna.trial import TrialState
 
@@ -120,7 +136,7 @@ class OptunaSweeper(Sweeper):
             for batch in search.batches(self._n_jobs, self._n_trials):
                 jobs = [[*search.fixed, *as_overrides(trial.params)] for trial in batch]
                 for trial, done in zip(batch, self.launcher.launch(jobs, batch[0].number), strict=True):
-                    search.tell(trial.number, done.return_value if done.status == JobStatus.COMPLETED else None)
+                    search.tell(trial.number, ended_well=done.status == JobStatus.COMPLETED)
                 write_best(search)
                 failed = search.count(TrialState.FAIL)
                 if failed > self._max_failure_rate * self._n_trials:
@@ -136,18 +152,19 @@ class OptunaSweeper(Sweeper):
         log.info("best.yaml in %s names the best trial and the command that runs it again", search.directory)
 
 
-def _objectives(direction: str | list[str], metrics: str | list[str] | None, pruned: bool) -> dict[str, str]:
-    """Directions by metric; `loss` stands for what a run returns.
+def _objectives(direction: str | list[str] | None, metrics: str | list[str], pruned: bool) -> dict[str, str]:
+    """Directions by metric.
 
     Raises:
         UserError: if they do not fit each other, or a pruner cannot compare them.
     """
-    directions = [direction] if isinstance(direction, str) else list(direction)
-    named = [metrics] if isinstance(metrics, str) else metrics
-    names = ["loss"] if named is None else list(named)
+    names = [metrics] if isinstance(metrics, str) else list(metrics or ())
+    if not names:
+        raise UserError(f"hydra.sweeper.metrics must name metrics, such as {MERIT}, got {metrics}", COMMAND_LINE)
+    directions = [direction] if isinstance(direction, str) else direction or list(map(_better, names))
     for given in directions:
         try:
-            check_choice("direction", given, ("minimize", "maximize"))
+            check_choice("direction", given, tuple(DIRECTIONS.values()))
         except ValueError as error:
             raise UserError(f"hydra.sweeper.{error}", COMMAND_LINE) from error
     if len(set(names)) != len(directions):
@@ -156,10 +173,34 @@ def _objectives(direction: str | list[str], metrics: str | list[str] | None, pru
             f"{', '.join(names)}",
             COMMAND_LINE,
         )
-    if pruned and (len(names) > 1 or validated_metric(named) is None):
+    if pruned and (len(names) > 1 or validated_metric(names) is None):
         raise UserError(
-            f"a pruner must have one objective, and one of the validation such as val/elbo, got {', '.join(names)}; "
+            f"a pruner must have one objective, and one of the validation such as {MERIT}, got {', '.join(names)}; "
             f"choose hydra/sweeper/pruner=none",
             COMMAND_LINE,
         )
     return dict(zip(names, directions, strict=True))
+
+
+def _better(name: str) -> str:
+    """The direction in which a metric gets better; UserError where neither is by itself."""
+    better = metric(name).better
+    if better is None:
+        raise UserError(
+            f"hydra.sweeper.direction must be given for {name}, which is better neither higher nor lower by itself; "
+            f"set it to minimize or maximize, in a list for several metrics",
+            COMMAND_LINE,
+        )
+    return DIRECTIONS[better]
+
+
+def _warning(space: Iterable[str], objectives: Iterable[str]) -> str | None:
+    """What to say of a search over keys under whose values an objective is not the same thing."""
+    changed = {(key, name): None for key in space for name in objectives if changes_meaning(key, name)}
+    if not changed:
+        return None
+    keys, names = (", ".join(dict.fromkeys(column)) for column in zip(*changed, strict=True))
+    remedy = "search each value by itself"
+    if all(metric(name).name == "loss" and not changes_meaning(key, MERIT) for key, name in changed):
+        remedy = f"leave hydra.sweeper.metrics at {MERIT}"
+    return f"{names} means something else under each value of {keys}, so that its best is no better model; {remedy}"

@@ -1,6 +1,5 @@
 // Curves and parallel coordinates, drawn by plotly.
 
-const CHARTS = { elbo: "ELBO", reconstruction: "Reconstruction", kl: "KL" };
 const CONFIG = {
   responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
   showSendToCloud: false, plotlyServerURL: "", // plotly offers to upload a chart; what is here stays here
@@ -17,26 +16,39 @@ const background = () => ({
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
 });
 
-function layout(title, dtick) {
+// The extents of both axes, made for the usual runs; where these are all, plotly's own.
+function extents(shown, key) {
+  const base = usual(shown).map((entry) => entry.curves[key]);
+  if (base.length === shown.length) return [{ autorange: true }, { autorange: true }];
+  const all = (name) => base.flatMap((curve) => curve[name]);
+  const spread = (values) => {
+    const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+    const margin = 0.05 * (high - low || 1);
+    return { range: [low - margin, high + margin] };
+  };
+  return [spread(all("x")), spread(all("y"))];
+}
+
+function layout(title, dtick, [x, y]) {
   const axis = { gridcolor: colourOf("--line"), zerolinecolor: colourOf("--line"), automargin: true };
   return {
     ...background(), title: { text: title, x: 0.02, font: { size: 13 } },
     margin: { l: 52, r: 8, t: 34, b: 40 }, showlegend: false, hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger that scrolls must not zoom
-    xaxis: { ...axis, title: { text: "epoch" }, dtick }, yaxis: axis,
+    xaxis: { ...axis, title: { text: "epoch" }, dtick, ...x }, yaxis: { ...axis, ...y },
   };
 }
 
 function drawCurves() {
   const shown = drawn(), style = styles();
-  for (const [name, title] of Object.entries(CHARTS)) {
+  for (const [name, title] of Object.entries(data.charts)) {
     const key = `${state.split}/${name}`;
     const withCurve = shown.filter((entry) => entry.curves[key]);
     const points = withCurve.reduce((sum, entry) => sum + entry.curves[key].x.length, 0);
     const last = Math.max(...withCurve.map((entry) => entry.curves[key].x.at(-1)));
     const bands = withCurve.filter((entry) => entry.curves[key].error).map((entry) => band(entry, key, style));
     const lines = withCurve.map((entry) => line(entry, key, style, points));
-    Plotly.react(name, [...bands, ...lines], layout(title, last <= 10 ? 1 : undefined), CONFIG);
+    Plotly.react(name, [...bands, ...lines], layout(title, last <= 10 ? 1 : undefined, extents(withCurve, key)), CONFIG);
   }
   byId("band").hidden = state.view !== "groups";
 }
@@ -61,58 +73,61 @@ function band(entry, key, style) {
   };
 }
 
-// An axis gives each entry a number: the value, its logarithm over a wide range, or its place among the values.
+// An axis gives each entry a number: the value, its logarithm over a wide range, or its place among the values. It is
+// made for the usual runs; a number beyond theirs is at its end.
 function axis(key) {
-  const values = distinct(key);
-  const missing = entries().some((entry) => cell(entry, key) === undefined && rankingMetric in entry.metrics);
-  const label = data.metrics[key] ?? key;
-  if (!values.every(isNumber) || missing) {
-    const places = missing ? [...values, undefined] : values;
+  const scored = entries().filter(isScored), all = distinct(key, scored);
+  const missing = scored.some((entry) => cell(entry, key) === undefined);
+  const label = data.metrics[key]?.label ?? key;
+  if (!all.every(isNumber) || missing) {
+    const places = missing ? [...all, undefined] : all;
     return {
       key, label, value: (entry) => places.indexOf(cell(entry, key)), range: [-0.5, places.length - 0.5],
       tickvals: places.map((_, index) => index), ticktext: places.map((value) => escaped(value ?? "none")),
     };
   }
-  if (key in data.metrics) return { key, label, value: (entry) => cell(entry, key) };
+  const values = distinct(key, usual(scored));
+  const within = (entry) => Math.min(Math.max(cell(entry, key), values[0]), values.at(-1));
+  if (key in data.metrics) return { key, label, value: within };
   const wide = values[0] > 0 && values.at(-1) / values[0] >= 10;
   const scale = wide ? Math.log10 : Number;
   const ticks = values.length <= 10 ? values : [0, 0.25, 0.5, 0.75, 1].map((part) => values[Math.round(part * (values.length - 1))]);
   return {
-    key, label, value: (entry) => scale(cell(entry, key)), range: [scale(values[0]), scale(values.at(-1))],
+    key, label, value: (entry) => scale(within(entry)), range: [scale(values[0]), scale(values.at(-1))],
     tickvals: ticks.map(scale), ticktext: ticks.map((tick) => format(tick, key)),
   };
 }
 
 function axes() {
-  const scored = entries().filter((entry) => rankingMetric in entry.metrics);
+  const scored = entries().filter(isScored);
   // bits/dim are the ELBO on another scale
   const wanted = Object.keys(data.metrics).filter((key) => !key.endsWith("bits_per_dim"));
   const metrics = wanted.filter((key) => scored.every((entry) => key in entry.metrics));
-  const settings = data.settings.filter((key) => distinct(key).length > 1);
+  const settings = data.settings.filter((key) => distinct(key, scored).length > 1);
   return [...settings, ...metrics].map(axis);
 }
 
 function isBrushed(entry) {
   if (!state.brushes.size) return true;
-  if (!(rankingMetric in entry.metrics)) return false; // it has no line to keep
+  if (!isScored(entry)) return false; // it has no line to keep
   return axes().every(({ key, value }) => {
     const ranges = state.brushes.get(key);
     return !ranges || ranges.some(([low, high]) => low <= value(entry) && value(entry) <= high);
   });
 }
 
-const parallelEntries = () => filtered().filter((entry) => rankingMetric in entry.metrics && !state.hidden.has(entry.id));
+const parallelEntries = () => filtered().filter((entry) => isScored(entry) && !state.hidden.has(entry.id));
 
 function drawParallel() {
   const shown = parallelEntries(), found = axes();
-  const scores = shown.map((entry) => entry.metrics[rankingMetric]);
+  const scores = shown.map((entry) => entry.merit), usualScores = usual(shown).map((entry) => entry.merit);
   const dimensions = found.map(({ key, label, value, range, tickvals, ticktext }) => ({
     label: escaped(label), values: shown.map(value), constraintrange: state.brushes.get(key),
     ...(range && { range }), ...(tickvals && { tickvals, ticktext }),
   }));
   const colorscale = RAMP.map((colour, index) => [index / (RAMP.length - 1), colour]);
   const trace = {
-    type: "parcoords", dimensions, line: { color: scores, colorscale },
+    type: "parcoords", dimensions, line: { color: scores, colorscale, cmin: Math.min(...usualScores), cmax: Math.max(...usualScores) },
     labelfont: { size: 12 }, tickfont: { size: 11 }, unselected: { line: { opacity: 0.08 } },
   };
   const node = byId("parallel");

@@ -98,8 +98,7 @@ function drawGallery() {
 }
 
 function card(run) {
-  const score = run.metrics[rankingMetric];
-  const worth = isNumber(score) ? `${data.metrics[rankingMetric]} ${format(score, rankingMetric)}` : run.status;
+  const worth = isScored(run) ? `ELBO ${run.merit.toFixed(2)}` : run.status;
   const images = Object.entries(run.pictures).map(([name, source]) => element("img", { src: source, alt: `${name} of ${run.name}`, title: name }));
   return element("figure", {},
     element("figcaption", {}, element("b", { textContent: run.name }), ` · ${worth}`),

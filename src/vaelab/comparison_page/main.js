@@ -40,7 +40,7 @@ function sortBy(event) {
   const key = event.target.closest("button")?.dataset.key;
   if (!key) return;
   // the first click shows what is best: high metrics, low settings
-  const descending = state.sort?.key === key ? !state.sort.descending : key in data.metrics && !/kl|bits_per_dim/.test(key);
+  const descending = state.sort?.key === key ? !state.sort.descending : data.metrics[key]?.better === "up";
   state.sort = { key, descending };
   drawLists();
 }
@@ -75,7 +75,7 @@ function listen() {
   document.querySelector("tbody").addEventListener("click", toggleEntry);
   document.querySelector("thead").addEventListener("click", sortBy);
   byId("more").addEventListener("click", () => { state.pictures += PICTURES_AT_ONCE; drawGallery(); });
-  for (const name of Object.keys(CHARTS)) {
+  for (const name of Object.keys(data.charts)) {
     byId(name).on("plotly_hover", ({ points }) => point(points[0].data.meta));
     byId(name).on("plotly_unhover", () => point(null));
   }

@@ -24,12 +24,14 @@ const state = {
 const byId = (id) => document.getElementById(id);
 const entries = () => data[state.view];
 const isNumber = (value) => typeof value === "number";
-const rankingMetric = Object.keys(data.metrics)[0];
+const isScored = (entry) => entry.merit !== null;
+// those that axes are made for; where there are none, all
+const usual = (found) => (found.some((entry) => entry.typical) ? found.filter((entry) => entry.typical) : found);
 
 function columns() {
   const wanted = [
     ...data.settings.map((key) => ({ key, label: key, kind: "setting" })),
-    ...Object.entries(data.metrics).map(([key, label]) => ({ key, label, kind: "metric" })),
+    ...Object.entries(data.metrics).map(([key, { label }]) => ({ key, label, kind: "metric" })),
     { key: "epochs", label: "epochs", kind: "text" },
     { key: "status", label: "status", kind: "text" },
     ...(data.setting ? [] : [{ key: "setting", label: "measured on", kind: "text" }]),
@@ -44,8 +46,8 @@ function cell(entry, key) {
 
 function format(value, key) {
   if (!isNumber(value)) return value ?? "";
-  if (!(key in data.metrics)) return String(Number(value.toPrecision(6)));
-  const digits = key.endsWith("bits_per_dim") ? 4 : 2;
+  if (!(key in data.metrics)) return String(Number(value.toPrecision(4)));
+  const { digits } = data.metrics[key];
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
@@ -88,8 +90,8 @@ function listed() {
 
 const drawn = () => listed().filter((entry) => !state.hidden.has(entry.id));
 
-function distinct(key) {
-  const values = [...new Set(entries().map((entry) => cell(entry, key)).filter((value) => value !== undefined))];
+function distinct(key, among = entries()) {
+  const values = [...new Set(among.map((entry) => cell(entry, key)).filter((value) => value !== undefined))];
   return values.every(isNumber) ? values.sort((a, b) => a - b) : values;
 }
 
