@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fakes import small_dataset, small_split
-from vaelab.build import Builder, UnknownKeyError, check_support, pick_device
+from vaelab.build import Builder, UnknownKeyError, check_support
+from vaelab.device import pick_device
 from vaelab.errors import UserError
 from vaelab.images import Dataset, Split
 from vaelab.likelihood.logistic import LogisticLikelihood
@@ -362,3 +363,29 @@ def test_an_error_that_comes_from_another_process_is_whole():
     error = UnknownKeyError("model", "hiden", {"hidden", "activation"})
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.node, again.key) == (str(error), "model", "hiden")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warnings"),
+    [
+        (("dataset.binarize=none",), 1),
+        ((), 0),
+        (("dataset.binarize=none", "likelihood=logistic"), 0),
+        (("dataset.binarize=none", "likelihood=gaussian"), 0),
+    ],
+)
+def test_a_cross_entropy_is_told_from_a_likelihood_in_one_line(overrides, warnings, compose, caplog):
+    config = compose("dataset=digits", "logger=local", "model.hidden=[8]", "latent.dim=3", *overrides)
+    Builder(config, None).experiment()
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == warnings
+    assert all("BernoulliLikelihood on the grey values of digits is a cross-entropy" in line for line in lines)
+
+
+@pytest.mark.parametrize(("present", "meant"), [((), "cuda"), (("mps",), "mps"), (("cuda",), "cuda")])
+def test_gpu_means_the_gpu_there_is(present, meant, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in present)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in present)
+    sentence = refusal(lambda: pick_device("gpu"))
+    assert f"did you mean '{meant}'?" in sentence
+    assert f"this machine has {', '.join((*present, 'cpu'))}" in sentence

@@ -12,14 +12,14 @@ SOURCE = Path(vaelab.__file__).parent
 # A module imports from the lines above its own only; a folder stands for its files.
 LAYERS = """
 errors labels metrics
-ops device
+gpus ops suggestions
 images layers parts ranks records terminal threads
-prepared
+device prepared
 dataset model posterior prior likelihood scheduler
 vae loader average
 objective
 loss
-compiled evaluate figures
+compiled contracts evaluate figures
 checkpoint signals progress state update profiling continuation pruning sampling
 logger pictures compared
 train ranking
@@ -27,7 +27,7 @@ build compare
 page dashboard listing
 experiment
 runs
-cli pool sentences search search_space asked
+cli leftovers pool sentences search search_space asked
 sweep arguments composition sweep_view cluster search_report
 launch
 preload
@@ -37,8 +37,18 @@ LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name
 FEW = {
     "wandb": {"logger", "preload"},
     "wandb_workspaces": {"dashboard"},
-    "hydra": {"build", "launch", "sweep", "sentences", "composition", "arguments", "search_space", "asked"},
-    "omegaconf": {"build", "launch", "sweep", "sentences", "composition", "arguments"},
+    "hydra": {
+        "build",
+        "launch",
+        "sweep",
+        "sentences",
+        "composition",
+        "arguments",
+        "search_space",
+        "asked",
+        "leftovers",
+    },
+    "omegaconf": {"build", "launch", "sweep", "sentences", "composition", "arguments", "leftovers"},
 }
 
 

@@ -1,14 +1,19 @@
 """The command line: help, errors of one sentence, run directories."""
 
+import gc
 import json
 import subprocess
 import sys
 import time
+import traceback
+import weakref
 
 import pytest
 import yaml
 
 from conftest import ROOT, clean_environment
+from vaelab import launch
+from vaelab.errors import UserError
 from vaelab.launch import unique_run_dir
 
 QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictures_every=0")
@@ -18,8 +23,27 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
     ("arguments", "code", "parts"),
     [
         (("model=mpl",), 2, ["model has no option 'mpl'", "did you mean 'mlp'"]),
-        (("modle=mlp",), 2, ["no key 'modle'", "did you mean 'model'"]),
-        (("trainer.epohcs=3",), 2, ["trainer has no key 'epohcs'", "did you mean 'epochs'"]),
+        (("modle=mlp",), 2, ["no key 'modle'", "did you mean model=mlp?"]),
+        (("epochs=5",), 2, ["the config has no key 'epochs'; did you mean trainer.epochs=5?"]),
+        (("trainer.epohcs=3",), 2, ["trainer has no key 'epohcs'; did you mean trainer.epochs=3?"]),
+        (("--epochs=5",), 2, ["run.py has no option --epochs=5", "did you mean trainer.epochs=5?"]),
+        (("--epochs", "5"), 2, ["run.py has no option --epochs", "did you mean trainer.epochs=5?"]),
+        (("-m", "seed=1,2"), 2, ["seed=1,2 is cut off from the overrides before it"]),
+        (("+foo=1",), 2, ["the config has no key 'foo'"]),
+        (("++epochs=5",), 2, ["the config has no key 'epochs'; did you mean trainer.epochs=5?"]),
+        (("+foo.bar=${nothing}",), 2, ["the config has no key 'foo.bar'"]),
+        (("+foo=1,2", "-m"), 2, ["the config has no key 'foo'"]),
+        (("+latent.foo=1",), 1, ["latent has no key 'foo'"]),
+        (("+trainer.foo=1",), 1, ["trainer has no key 'foo'"]),
+        (("+experiment=demo",), 2, ["no + is needed; choose its option with experiment=OPTION"]),
+        (("+seed=1",), 2, ["change it without the +: seed=1"]),
+        (("~seed",), 1, ["seed must be an integer of at least 0, got None"]),
+        (("~latent.dim",), 1, ["latent.dim must be an integer of at least 1, got None"]),
+        (("~trainer.epohcs",), 2, ["no key 'trainer.epohcs' to delete; did you mean trainer.epochs?"]),
+        (("trainer.epochs=???",), 2, ["trainer.epochs is missing; give it a value"]),
+        (("latent.dim=${foo}",), 2, ["latent.dim: Interpolation key 'foo' not found"]),
+        (("model=mlp,conv",), 2, ["model=mlp,conv has commas; for a sweep begin with -m\n"]),
+        (("trainer.device=gpu",), 1, ["trainer.device must be one of auto, cuda", "got 'gpu'; did you mean 'cuda'?"]),
         (("+model.hiden=[3]",), 1, ["model has no key 'hiden'", "did you mean 'hidden'"]),
         (("latent.dim=-3",), 1, ["latent.dim must be an integer of at least 1, got -3"]),
         (("latent=d21",), 2, ["latent has no option 'd21'", "d20"]),
@@ -37,7 +61,8 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("trainer.compile=true", "trainer.log_every=1"), 1, ["trainer.compile must be auto or false, got True"]),
         (("trainer.compile=true", "optimizer=sgd"), 1, ["trainer.compile=true needs the optimizer adam or adamw"]),
         (("trainer.profile=3",), 1, ["trainer.profile must be true or false, got 3"]),
-        (("scheduler.final=0",), 2, ["scheduler has no key 'final' in the option that was chosen"]),
+        (("scheduler.final=0",), 2, ["no key 'final' in the option that was chosen; scheduler=cosine has it"]),
+        (("hydra.launcher.n_jobs=2", "-m"), 2, ["in the option that was chosen; hydra/launcher=pool has it"]),
         (("trainer=null",), 2, ["a group takes the name of one of its options"]),
         (("seed=abc",), 2, ["seed=abc", "could not be converted to Integer"]),
         (("model.hidden=[1,",), 2, ["model.hidden=[1, must be of the form"]),
@@ -73,7 +98,7 @@ def test_a_misspelt_key_in_an_experiment_file_names_the_file(command, tmp_path):
     (copy / "conf/experiment/deep.yaml").write_text("# @package _global_\ntrainer:\n  epohcs: 3\n")
     (copy / "conf/model/wide.yaml").write_text("_target_: vaelab.model.mlp.networks\nhiden: [9]\nactivation: relu\n")
     cases = {
-        "experiment=typo": ("conf/experiment/typo.yaml", "'traner'", "'trainer'"),
+        "experiment=typo": ("conf/experiment/typo.yaml", "'traner'", "did you mean trainer?"),
         "experiment=deep": ("conf/experiment/deep.yaml", "'epohcs'", "'epochs'"),
         "model=wide": ("conf/model/wide.yaml", "'hiden'", "'hidden'"),
     }
@@ -86,12 +111,92 @@ def test_a_misspelt_key_in_an_experiment_file_names_the_file(command, tmp_path):
 
 
 def test_a_failed_run_keeps_its_traceback_in_its_log_and_says_so_in_its_summary(inline, tmp_path):
-    code, _, _ = inline(*QUICK, "objective.beta=-1", "hydra.run.dir=run")
+    code, _, _ = inline(*QUICK, "optimizer.lr=1e30", "trainer.max_steps=9", "hydra.run.dir=run")
     assert code == 1
     assert "Traceback" in (tmp_path / "run/run.log").read_text()
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["status"] == "failed"
-    assert "beta" in summary["error"]
+    assert "not finite" in summary["error"]
+
+
+MISTAKES = [
+    ("trainer.epochs=abc",),
+    ("model=conv", "model.channels=[0]"),
+    ("trainer.compile=true", "optimizer=sgd"),
+    ("logger=wandb", "logger.mode=offline", "optimizer.lr=-1"),
+    ("likelihood=logistic",),
+    ("latent.dim=${foo}",),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=" ".join)
+@pytest.mark.parametrize("place", [(), ("hydra.run.dir=new/run",), ("hydra.run.dir='${hydra:job.name}'",)], ids=str)
+def test_a_run_that_never_began_leaves_nothing(inline, tmp_path, mistake, place):
+    code, _, err = inline(*QUICK, *mistake, *place)
+    assert code in (1, 2)
+    assert err.startswith("vaelab: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mistake", MISTAKES[:2], ids=" ".join)
+def test_a_run_that_never_began_removes_nothing_that_was_there(inline, tmp_path, mistake):
+    (tmp_path / "run/inner").mkdir(parents=True)
+    for name in ("run.log", "notes.txt", "inner/weights.pt"):
+        (tmp_path / "run" / name).write_text("mine\n")
+    before = {path: path.is_file() and path.read_text() for path in tmp_path.rglob("*")}
+    inline(*QUICK, *mistake, "hydra.run.dir=run")
+    after = {path: path.is_file() and path.read_text() for path in tmp_path.rglob("*")}
+    log = tmp_path / "run/run.log"
+    assert before.keys() == after.keys()
+    assert after.pop(log).startswith(before.pop(log))
+    assert before == after
+
+
+def test_what_another_process_put_into_the_directory_stays(inline, tmp_path, monkeypatch):
+    from vaelab.build import Builder
+
+    def write_and_fail(self, vae):
+        (tmp_path / "run/mine.txt").write_text("mine")
+        raise UserError("a mistake")
+
+    monkeypatch.setattr(Builder, "optimizer", write_and_fail)
+    inline(*QUICK, "hydra.run.dir=run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_a_mistake_in_resuming_leaves_the_run_as_it_was(inline, tmp_path):
+    inline(*QUICK, "hydra.run.dir=run")
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    code, _, _ = inline("resume=run", "trainer.epochs=abc")
+    assert code == 1
+    log = tmp_path / "run/run.log"
+    now = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert now.pop(log).startswith(kept.pop(log))
+    assert now == kept
+
+
+def test_failed_jobs_of_a_sweep_keep_no_model_in_memory(inline, tmp_path, monkeypatch):
+    from vaelab.vae import VAE
+
+    alive = weakref.WeakSet()
+    build = VAE.__init__
+    monkeypatch.setattr(VAE, "__init__", lambda self, *args: (build(self, *args), alive.add(self))[0])
+    at_the_end = []
+
+    def explain(error, conf):
+        gc.collect()
+        at_the_end.append((len(alive), "".join(traceback.format_exception(error))))
+        return explained(error, conf)
+
+    explained = launch._explain
+    monkeypatch.setattr(launch, "_explain", explain)
+    code, _, err = inline("-m", *QUICK, "optimizer.lr=1e30", "trainer.max_steps=9", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert code == 1
+    assert "the loss is not finite at step" in err.splitlines()[-2]
+    ((models, stack),) = at_the_end
+    assert models == 0
+    assert "in require_finite" in stack  # where it happened is still told
+    assert "Traceback" in (tmp_path / "sweep/1/run.log").read_text()
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--cfg", "job"), ("-sc", "query=bash")], ids=" ".join)
@@ -231,3 +336,11 @@ def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline
     assert "needs -m" in err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == begun
     assert [path.name for path in tmp_path.iterdir()] == ["a sweep's"]
+
+
+def test_a_group_of_a_folder_of_ones_own_is_added_with_a_plus(inline, tmp_path):
+    (tmp_path / "mine/debug").mkdir(parents=True)
+    (tmp_path / "mine/debug/fast.yaml").write_text("# @package _global_\ntrainer:\n  max_steps: 1\n")
+    code, _, err = inline("--config-dir", tmp_path / "mine", *QUICK[:2], "+debug=fast", "hydra.run.dir=run")
+    assert code == 0, err
+    assert json.loads((tmp_path / "run/summary.json").read_text())["step"] == 1

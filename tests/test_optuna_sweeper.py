@@ -146,7 +146,8 @@ def test_too_many_failures_end_a_search(inline, tmp_path, failing):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("latent.dims=3",), "latent has no key 'dims'; did you mean 'dim'?"),
+        (("latent.dims=3",), "latent has no key 'dims'; did you mean latent.dim=3?"),
+        (("+foo=1,2",), "the config has no key 'foo'"),
         (("model=mlp,con",), "model has no option 'con'; did you mean 'conv'?"),
         (("hydra/sweeper/sampler=tpa",), "did you mean 'tpe'?"),
         (("hydra/sweeper/sampler=grid",), "got an interval for optimizer.lr"),

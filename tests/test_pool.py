@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from vaelab import pool
 from vaelab.errors import UserError
-from vaelab.pool import Job, Pool, visible_gpus
+from vaelab.pool import Job, Pool
 from vaelab.records import write_summary
 
 
@@ -172,8 +173,21 @@ def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_p
     assert other.value == 1.0
 
 
-def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+@pytest.fixture
+def gpus(monkeypatch):
+    """Makes the pool find GPUs; returns how often it was asked."""
+    asked = []
+
+    def found(*names):
+        monkeypatch.setattr(pool, "gpus_are_possible", lambda: True)
+        monkeypatch.setattr(pool, "visible_gpus", lambda context: asked.append(1) or list(names))
+        return asked
+
+    return found
+
+
+def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_path, monkeypatch, gpus):
+    asked = gpus("5", "7")
     monkeypatch.setenv("MARK", "now")  # the fork server may be older than this
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     files = [tmp_path / f"told{number}" for number in range(4)]
@@ -184,33 +198,49 @@ def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_pa
     assert {gpu for _, gpu, *_ in told} == {"5", "7"}
     assert {(threads, mark) for *_, threads, mark in told} == {("1", "now")}
     assert "said by the job" in (tmp_path / "0/output.log").read_text()
+    assert asked == [1]
 
 
-def test_gpus_are_those_that_the_environment_or_the_driver_names(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc")
-    assert visible_gpus() == ["2", "GPU-abc"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus() == []
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert visible_gpus() == []
+def test_a_torch_without_gpus_beside_a_driver_gives_all_cores_to_jobs(monkeypatch, tmp_path):
     driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho 0\necho 1\n")
+    driver.write_text("#!/bin/sh\necho 0\n")
     driver.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(pool, "gpus_are_possible", lambda: False)
+    assert Pool(None, 1, None, 0, 1).places == [""] * len(os.sched_getaffinity(0))
 
 
-def test_the_number_of_jobs_follows_gpus_or_cores(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+def starts_no_cuda(path):
+    import torch
+
+    told = (torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork())
+    Path(path).write_text(" ".join(map(str, told)))
+    return 0.0
+
+
+def test_asking_for_gpus_starts_cuda_neither_here_nor_in_the_fork_server(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "gpus_are_possible", lambda: True)
+    run(partial(starts_no_cuda, tmp_path / "told"), n_jobs=1)
+    assert (tmp_path / "told").read_text() == "False False"
+    import torch
+
+    assert not torch.cuda.is_initialized()
+
+
+def test_the_number_of_jobs_follows_gpus_or_cores(gpus):
+    asked = gpus("0", "1")
     assert Pool(None, 3, None, 0, 1).n_jobs == 6
     assert Pool(None, 2, None, 0, 1).places == ["0", "1", "0", "1"]
-    with pytest.raises(ValueError, match="n_jobs must be at most 6"):
-        Pool(7, 3, None, 0, 1)
+    assert Pool(3, 2, None, 0, 1).places == ["0", "1", "0"]
+    with pytest.raises(UserError, match="n_jobs must be at most 6"):
+        assert Pool(7, 3, None, 0, 1).n_jobs
+    asked.clear()
     cores = len(os.sched_getaffinity(0))
     assert Pool(None, 0, None, 0, 1).n_jobs == cores
     assert Pool(1, 0, None, 0, 1).threads == cores
     assert Pool(4 * cores, 0, None, 0, 1).threads == 1
+    assert asked == []
 
 
 @pytest.mark.parametrize(

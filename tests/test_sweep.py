@@ -51,14 +51,14 @@ def results(sweep_dir: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """Four jobs: two train, one has a bad setting, one calls sys.exit."""
+    """Six jobs: one finishes, one diverges, two have a bad setting, and of all settings one calls sys.exit."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "exiting.py").write_text(EXITING)
-    arguments = [*QUICK, "optimizer.lr=1e-3,-1", "prior._target_=vaelab.prior.normal.NormalPrior,exiting.exits"]
+    arguments = [*QUICK, "optimizer.lr=1e-3,-1,1e30", "prior._target_=vaelab.prior.normal.NormalPrior,exiting.exits"]
     process = subprocess.run(
         [sys.executable, ROOT / "run.py", "-m", *arguments],
         cwd=folder,
-        env={**clean_environment(), "PYTHONPATH": str(folder)},
+        env={**clean_environment(), "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}"},
         capture_output=True,
         text=True,
     )
@@ -70,8 +70,8 @@ def test_a_failing_job_takes_no_other_with_it_and_the_exit_code_says_so(sweep):
     process, sweep_dir = sweep
     assert process.returncode == 1
     statuses = {row["job"]: row["status"] for row in results(sweep_dir)}
-    assert statuses == {"0": "finished", "1": "failed", "2": "failed", "3": "failed"}
-    assert "1 of 4 jobs finished" in process.stdout
+    assert statuses == {"0": "finished", **dict.fromkeys("12345", "failed")}
+    assert "1 of 6 jobs finished" in process.stdout
     assert "Traceback" not in process.stdout + process.stderr
 
 
@@ -82,14 +82,25 @@ def test_a_failing_job_has_its_traceback_in_its_own_log(sweep):
     assert "optimizer.lr must be a finite number" in (sweep_dir / "2/run.log").read_text()
 
 
-def test_every_job_is_a_wandb_run_of_its_own_with_its_config_and_exit_status(sweep):
+def test_a_job_that_never_began_has_a_row_with_its_name_and_leaves_its_directory_free(sweep):
+    _, sweep_dir = sweep
+    summary = json.loads((sweep_dir / "2/summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["name"] == "optimizer.lr=-1,prior._target_=vaelab.prior.normal.NormalPrior"
+    assert summary["group"] == sweep_dir.name
+    # with a config.yaml, or metrics, it would be gone on with as it was, though the config files may have been mended
+    assert not (sweep_dir / "2/config.yaml").exists()
+    assert not (sweep_dir / "2/metrics.jsonl").exists()
+
+
+def test_every_job_that_began_is_a_wandb_run_of_its_own_with_its_config_and_exit_status(sweep):
     _, sweep_dir = sweep
     runs = wandb_runs(sweep_dir)
-    assert sorted(runs) == ["0", "1", "2", "3"]
+    assert sorted(runs) == ["0", "4"]
     assert {run["group"] for run in runs.values()} == {sweep_dir.name}
-    assert [runs[job]["exit_code"] for job in "0123"] == [0, 1, 1, 1]
-    assert [runs[job]["summary"]["status"] for job in "0123"] == ["finished", "failed", "failed", "failed"]
-    assert [runs[job]["config"]["optimizer"]["lr"] for job in "0123"] == [0.001, 0.001, -1, -1]
+    assert [runs[job]["exit_code"] for job in "04"] == [0, 1]
+    assert [runs[job]["summary"]["status"] for job in "04"] == ["finished", "failed"]
+    assert [runs[job]["config"]["optimizer"]["lr"] for job in "04"] == [0.001, 1e30]
     assert runs["0"]["name"] == "optimizer.lr=0.001,prior._target_=vaelab.prior.normal.NormalPrior"
     summary = json.loads((sweep_dir / "0/summary.json").read_text())
     for name in ("test/elbo", "val/elbo"):  # a plain number of the best epoch, by which W&B sorts and searches
@@ -189,7 +200,7 @@ def test_jobs_run_side_by_side_with_joblib_and_share_the_threads(run_py, tmp_pat
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
         "prior._target_=threads.prior",
-        env={"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": ""},
+        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": ""},
     )
     assert process.returncode == 0, process.stderr
     (sweep_dir,) = (tmp_path / "outputs/sweeps").iterdir()

@@ -1,24 +1,28 @@
-"""What the command line of `run.py` says that Hydra does not know of itself: `resume=RUN_DIR` and `sweep=DIR`."""
+"""What Hydra does not know of itself of the command line of `run.py`: its keys, `resume=RUN_DIR` and `sweep=DIR`."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import MISSING, OmegaConf
+from hydra.experimental.callback import Callback
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from vaelab import ranks
 from vaelab.continuation import on_this_machine, without_trust
-from vaelab.errors import UserError
+from vaelab.errors import PastHydraError, UserError
+from vaelab.suggestions import did_you_mean
 
 
 @dataclass
 class Root:
-    """The keys of a config; Hydra refuses any other, in an experiment file too."""
+    """The keys of a config; Hydra refuses any other, in an experiment file too, but for one that `+` adds."""
 
     model: Any = MISSING
     dataset: Any = MISSING
@@ -35,6 +39,37 @@ class Root:
     resume: str | None = None
     trust: list[str] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
+
+
+class NoOtherKeys(Callback):
+    """Refuses a key beside those of `Root` that `+` has added, to which OmegaConf opens even a typed config."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Asked before a run has made anything."""
+        sources = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
+        conf = next(Path(source.path) for source in sources if source.provider == "main")
+        for given in OmegaConf.to_container(config.hydra.overrides.task):  # as written, not resolved
+            key, _, value = given.lstrip("+").partition("=")
+            root = re.split("[./@]", key)[0]
+            is_group = any(Path(source.path, root).is_dir() for source in sources)
+            if given.startswith("+") and root not in Root.__dataclass_fields__ and not is_group:
+                raise PastHydraError(UserError(f"the config has no key {key!r}{did_you_mean(key, value, conf)}", 2))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Asked before the first job, whose config may not have the key: a swept one is added by job."""
+        self.on_run_start(config)
+
+
+def check_options(arguments: list[str], conf: Path) -> None:
+    """Raise UserError for what Hydra's own parser would refuse without a word on how keys are written."""
+    _, unknown = get_args_parser().parse_known_args(arguments)
+    if not unknown:
+        return
+    if not unknown[0].startswith("-"):
+        raise UserError(f"{unknown[0]} is cut off from the overrides before it; write options such as -m before all", 2)
+    name, _, value = "=".join(unknown[:2]).lstrip("-").partition("=")
+    hint = did_you_mean(name.replace("-", "_"), value, conf)
+    raise UserError(f"run.py has no option {unknown[0]}, and a key has no dashes before it{hint}", 2)
 
 
 def with_sweep_dir(arguments: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ targets in vaelab's own folder for that part, and torch's optimizers, are built.
 
 import importlib
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,15 +16,19 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from vaelab.device import in_memory
-from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest
+from vaelab.contracts import check_members, check_networks, check_shapes
+from vaelab.device import in_memory, pick_device
+from vaelab.errors import UserError, check_integer, check_number, nearest
 from vaelab.images import Dataset
 from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator
+from vaelab.parts import CROSS_ENTROPY, Likelihood, Objective, Posterior, Prior
 from vaelab.ranks import ALONE, Ranks
 from vaelab.train import Experiment, Trainer
 from vaelab.vae import VAE
+
+log = logging.getLogger(__name__)
 
 OUR_TARGETS = {"optimizer": "torch.optim", "trainer": "vaelab.train", "logger": "vaelab.logger"}
 Config = Mapping[str, Any]
@@ -67,11 +72,11 @@ class Builder:
     def experiment(self, ranks: Ranks = ALONE) -> Experiment:
         """Everything a training needs, on the device of this rank; UserError where the config makes no sense."""
         trainer = self.trainer()
-        seed = self.config["seed"]
+        seed = self.config.get("seed")
         _translated("", lambda: check_integer("seed", seed, 0))
         device = pick_device(trainer.device, ranks)
-        objective = self.part("objective")
-        schedule = self.part("scheduler")
+        objective = self.objective()
+        schedule = self.schedule()
         dataset = self.dataset()
         _translated("dataset", dataset.check)
         if trainer.precision == "tf32" and device.type != "cuda":
@@ -81,19 +86,26 @@ class Builder:
         with in_memory("the model", "choose smaller networks or a smaller latent.dim"):
             vae = self.vae(dataset.image_shape, seed).to(device)
         check_support(self.config, vae, dataset)
+        warn_of_cross_entropy(vae, dataset)
+        check_shapes(vae, objective, dataset.image_shape)
         return Experiment(vae, dataset, objective, self.optimizer(vae), schedule, trainer, seed)
 
     def dataset(self) -> Dataset:
         """The dataset; its images are read when they are asked for."""
-        made = self.part("dataset")
-        if not isinstance(made, Dataset):
-            target, kind = self.config["dataset"]["_target_"], type(made).__name__
-            raise UserError(f"dataset._target_ must return a vaelab.images.Dataset, but {target} returned a {kind}")
-        return made
+        return _of_kind(Dataset, "dataset", self.part("dataset"))
 
     def objective(self) -> ELBO:
         """The objective."""
-        return self.part("objective")
+        return self._member("objective", Objective)
+
+    def schedule(self) -> Callable[[int, int], float]:
+        """The schedule of the learning rate."""
+        schedule = self.part("scheduler")
+        if not callable(schedule):
+            raise UserError(
+                f"scheduler must be called with (step, total steps) for a factor of the learning rate, got {schedule!r}"
+            )
+        return schedule
 
     def logger(self, run_dir: Path) -> Logger:
         """The logger of a run directory."""
@@ -102,28 +114,44 @@ class Builder:
     def optimizer(self, vae: VAE) -> torch.optim.Optimizer:
         """The optimizer over all parameters."""
         _translated("optimizer", lambda: check_number("lr", self.config["optimizer"].get("lr"), 0, above=True))
-        return self.part("optimizer", params=vae.parameters())
+        return _of_kind(torch.optim.Optimizer, "optimizer", self.part("optimizer", params=vae.parameters()))
 
     def trainer(self) -> Trainer:
         """How long and how to train."""
-        return self.part("trainer")
+        return _of_kind(Trainer, "trainer", self.part("trainer"))
 
     def vae(self, image_shape: tuple[int, int, int], seed: int = 0) -> VAE:
         """The model in the precision of the training, its weights a function of the seed."""
         bfloat16 = self.trainer().precision == "bfloat16"
-        latent_dim = self.config["latent"]["dim"]
-        _translated("latent", lambda: check_integer("dim", latent_dim, 1))
+        latent_dim = self._latent_dim()
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(generator(seed, "weights").get_state())
-            likelihood = self.part("likelihood")
-            encoder, decoder = self.part(
+            likelihood = self._member("likelihood", Likelihood)
+            networks = self.part(
                 "model",
                 image_shape=image_shape,
                 latent_dim=latent_dim,
                 params_per_channel=likelihood.params_per_channel,
             )
-            posterior = self.part("posterior", in_features=encoder.out_features, latent_dim=latent_dim)
-            return VAE(encoder, decoder, posterior, self.part("prior"), likelihood, latent_dim, bfloat16)
+            check_networks(networks)
+            encoder, decoder = networks
+            posterior = self._member("posterior", Posterior, in_features=encoder.out_features, latent_dim=latent_dim)
+            prior = self._member("prior", Prior)
+            return VAE(encoder, decoder, posterior, prior, likelihood, latent_dim, bfloat16)
+
+    def _latent_dim(self) -> int:
+        node = self.config.get("latent")
+        if not isinstance(node, Mapping):
+            raise UserError(f"latent must be one of the options of its group, with a dim, got {node!r}")
+        for key in node.keys() - {"dim"}:
+            raise UnknownKeyError("latent", str(key), {"dim"})
+        _translated("latent", lambda: check_integer("dim", node.get("dim"), 1))
+        return node["dim"]
+
+    def _member(self, name: str, contract: type, **runtime: Any) -> Any:
+        part = self.part(name, **runtime)
+        check_members(name, part, contract)
+        return part
 
     def part(self, name: str, **runtime: Any) -> Any:
         """Build the node `name`, passing on what only the run knows."""
@@ -182,43 +210,23 @@ def check_support(config: Config, vae: VAE, dataset: Dataset) -> None:
         )
 
 
-def pick_device(name: str, ranks: Ranks = ALONE, key: str = "trainer.device") -> torch.device:
-    """The device of that name, or with `auto` the best there is; UserError, which names the `key`, if it is absent.
-
-    Of several ranks each has the GPU of its number on its machine, or else the CPU.
-    """
-    if not ranks.alone:
-        return _rank_device(name, ranks)
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    kind, _, index = str(name).partition(":")
-    _translated("", lambda: check_choice(key, "auto:" if kind == "auto" else kind, ("auto", *available)))
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if not available[kind] or (index and not (index.isdigit() and int(index) < count)):
-        there = ", ".join(kind for kind, there in available.items() if there)
-        raise UserError(f"{key}={name} is not on this machine, which has {there}; use {key}=auto")
-    return torch.device(name)
-
-
-def _rank_device(name: str, ranks: Ranks) -> torch.device:
-    if name not in ("auto", "cuda", "cpu"):
-        raise UserError(f"trainer.device must be auto, cuda or cpu with {ranks.size} ranks, got {name}")
-    gpus = torch.cuda.device_count()
-    if name == "cpu" or (name == "auto" and gpus == 0):
-        return torch.device("cpu")
-    if ranks.local_rank >= gpus:
-        raise UserError(
-            f"each rank needs a GPU of its own, and this machine has {gpus}; start torchrun with "
-            f"--nproc-per-node={gpus or 1}, or use trainer.device=cpu"
+def warn_of_cross_entropy(vae: VAE, dataset: Dataset) -> None:
+    """Log a warning if what the likelihood gives on the pixels of the dataset is no log of a probability or density."""
+    if vae.likelihood.supports[dataset.support] == CROSS_ENTROPY:
+        log.warning(
+            "%s on the grey values of %s is a cross-entropy, no likelihood: its ELBO compares with that of no other "
+            "likelihood; for a likelihood choose likelihood=logistic or dataset.binarize=dynamic",
+            type(vae.likelihood).__name__,
+            dataset.name,
         )
-    device = torch.device("cuda", ranks.local_rank)
-    torch.cuda.set_device(device)  # NCCL wants it to be the current one
-    return device
+
+
+def _of_kind(kind: type, name: str, part: Any) -> Any:
+    if not isinstance(part, kind):
+        came = f"{type(part).__module__}.{type(part).__qualname__}".removeprefix("builtins.")
+        wanted = f"{kind.__module__}.{kind.__qualname__}"
+        raise UserError(f"{name} must be a {wanted}, got {came}; its _target_ must give one")
+    return part
 
 
 def _locate(target: str) -> Any:
@@ -230,7 +238,10 @@ def _locate(target: str) -> Any:
 
 
 def _check_keys(name: str, node: Config, target: Callable[..., Any], runtime: Config) -> None:
-    parameters = inspect.signature(target).parameters.values()
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except ValueError:  # a builtin has none, and says itself what it does not take
+        return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = {parameter.name for parameter in parameters} - set(runtime)

@@ -1,4 +1,4 @@
-"""The device of a run: its name, its memory, its clock, and the precision of its float32 products."""
+"""The device of a run: which it is, its name, its memory, its clock, and the precision of its float32 products."""
 
 import platform
 import warnings
@@ -7,7 +7,51 @@ from contextlib import contextmanager
 
 import torch
 
-from vaelab.errors import UserError, is_out_of_memory
+from vaelab.errors import UserError, is_out_of_memory, nearest
+from vaelab.ranks import ALONE, Ranks
+
+
+def pick_device(name: str, ranks: Ranks = ALONE, key: str = "trainer.device") -> torch.device:
+    """The device of that name, or with `auto` the best there is; UserError, which names the `key`, if it is absent.
+
+    Of several ranks each has the GPU of its number on its machine, or else the CPU.
+    """
+    if not ranks.alone:
+        return _rank_device(name, ranks)
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    there = [kind for kind, is_there in available.items() if is_there]
+    if name == "auto":
+        return torch.device(there[0])
+    kind, _, index = str(name).partition(":")
+    if kind not in available:
+        gpu = "mps" if there[0] == "mps" else "cuda"
+        near = f"; did you mean {gpu!r}?" if kind == "gpu" else nearest(kind, available)
+        choices = ", ".join(("auto", *available))
+        raise UserError(f"{key} must be one of {choices}, got {name!r}{near} (this machine has {', '.join(there)})")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in there or (index and not (index.isdigit() and int(index) < count)):
+        raise UserError(f"{key}={name} is not on this machine, which has {', '.join(there)}; use {key}=auto")
+    return torch.device(name)
+
+
+def _rank_device(name: str, ranks: Ranks) -> torch.device:
+    if name not in ("auto", "cuda", "cpu"):
+        raise UserError(f"trainer.device must be auto, cuda or cpu with {ranks.size} ranks, got {name}")
+    gpus = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if ranks.local_rank >= gpus:
+        raise UserError(
+            f"each rank needs a GPU of its own, and this machine has {gpus}; start torchrun with "
+            f"--nproc-per-node={gpus or 1}, or use trainer.device=cpu"
+        )
+    device = torch.device("cuda", ranks.local_rank)
+    torch.cuda.set_device(device)  # NCCL wants it to be the current one
+    return device
 
 
 def device_name(device: torch.device) -> str:

@@ -1,6 +1,7 @@
 """Errors for people: one sentence with what was expected, what came, what to do."""
 
 import math
+import traceback
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -18,6 +19,10 @@ class UserError(Exception):
     def __init__(self, sentence: str, exit_code: int = 1) -> None:
         super().__init__(sentence)
         self.exit_code = exit_code
+
+
+class PastHydraError(BaseException):
+    """Carries an error past Hydra, which would print lines of its own, or only warn of it and go on."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -55,6 +60,21 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "OutOfMemory" in type(error).__name__
         or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
     )
+
+
+def forget_frames(error: BaseException) -> None:
+    """Clear the local variables, such as a model, that the tracebacks of an error and of its causes keep alive.
+
+    The tracebacks still print.
+    """
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is not None and found not in seen:
+            seen.append(found)
+            traceback.clear_frames(found.__traceback__)
+            waiting += [found.__cause__, found.__context__]
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:

@@ -16,7 +16,7 @@ from vaelab import checkpoint
 from vaelab.build import Builder
 from vaelab.device import device_name, set_precision
 from vaelab.errors import UserError, one_line
-from vaelab.logger import NoLogger
+from vaelab.logger import Logger, NoLogger
 from vaelab.metrics import METRICS, NATS, changes_meaning, label, merit, metric, own_metrics
 from vaelab.pruning import AfterValidation, Pruned
 from vaelab.ranks import current
@@ -42,6 +42,8 @@ def run_experiment(
     after_validation: AfterValidation | None = None,
 ) -> float:
     """Train, or go on with, the run of a directory and write all that `conf/` asks for there.
+
+    A run begins with its `config.yaml`, when all its parts are built: a mistake in the config leaves nothing.
 
     Args:
         config: resolved.
@@ -77,21 +79,13 @@ def run_experiment(
         "choices": config["choices"],
     }
 
-    def begin() -> None:
-        if not ranks.first:
-            return
-        write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
-        write_summary(run_dir, summary)
-
-    begun = not resumed  # what a finished run left is not touched until its checkpoint was found to fit
-    if begun:
-        begin()
+    begun = False  # until all parts are built, and a checkpoint fits them, nothing is written
+    logger: Logger | NoLogger = NoLogger()
     with StopRequest() as stop, own_number_of_threads():
-        logger = None
         try:
             builder = Builder(config, trusted)
-            logger = builder.logger(run_dir) if ranks.first else NoLogger()
-            logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
+            if ranks.first:
+                logger = builder.logger(run_dir)
             experiment = builder.experiment(ranks)
             set_precision(experiment.trainer.precision)
             training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
@@ -99,8 +93,11 @@ def run_experiment(
                 training.restore()
                 if any(changes_meaning(override.split("=")[0], "val/loss") for override in overrides):
                     training.progress.best = {}  # a loss of another kind is no better or worse
-                begun = True
-                begin()
+            begun = True
+            if ranks.first:
+                write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
+                write_summary(run_dir, summary)
+            logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
             status = _train(training)
             metrics, best_epoch = _final_metrics(training, experiment, tested=status == "finished")
         except BaseException as error:
@@ -109,8 +106,7 @@ def run_experiment(
             summary["seconds"] = before.get("seconds", 0) + round(time.perf_counter() - started, 2)
             if begun and ranks.first:
                 write_summary(run_dir, summary, tolerant=True)
-            if logger is not None:
-                logger.finish(summary["status"], {})
+            logger.finish(summary["status"], {})
             raise
         progress = training.progress
         summary |= {

@@ -22,10 +22,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab import ranks
-from vaelab.arguments import Root, config_name, with_sweep_dir
+from vaelab.arguments import Root, check_options, config_name, with_sweep_dir
 from vaelab.asked import name_of_job
 from vaelab.continuation import begun, result
-from vaelab.errors import UserError
+from vaelab.errors import PastHydraError, UserError, forget_frames, one_line
+from vaelab.leftovers import Leftovers
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
 from vaelab.signals import SCHEDULER, Interrupted
@@ -33,10 +34,6 @@ from vaelab.sweep import SweepReport
 from vaelab.threads import sleep_while_waiting
 
 log = logging.getLogger(__name__)
-
-
-class SingleRunError(BaseException):
-    """Carries the error of a run past Hydra, which would print lines of its own; a sweep's jobs raise theirs."""
 
 
 def main(conf: Path) -> None:
@@ -48,6 +45,7 @@ def main(conf: Path) -> None:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         _join_ranks()
+        check_options(sys.argv[1:], conf)
         sys.argv[1:] = with_sweep_dir(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name(sys.argv[1:]))(job)()
         ranks.leave()
@@ -58,6 +56,7 @@ def main(conf: Path) -> None:
         code = _explain(error, conf)
     finally:
         signal.signal(signal.SIGTERM, before)
+        Leftovers.remove()
     sweep_dir = SweepReport.finish()
     if sweep_dir is not None and code != 0:
         again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
@@ -79,8 +78,12 @@ def job(config: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     sweep_dir = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
-    overrides = list(hydra_config.overrides.task)
+    overrides = OmegaConf.to_container(hydra_config.overrides.task)  # as written, not resolved
+    assert isinstance(overrides, list)
+    name = run_dir.name if sweep_dir is None else name_of_job(sweep_dir, run_dir.name, overrides)
+    group = None if sweep_dir is None else sweep_dir.name
     try:
+        ranks.current().gather(None)  # after an error the first removes the directory, which no other may then make
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
         resumed = plain["resume"] is not None
@@ -89,8 +92,6 @@ def job(config: DictConfig) -> float:
         trusted = plain.pop("trust") if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
-        name = run_dir.name if sweep_dir is None else name_of_job(sweep_dir, run_dir.name, overrides)
-        group = None if sweep_dir is None else sweep_dir.name
         with only_writer(run_dir) if ranks.current().first else nullcontext():
             if sweep_dir is not None and (run_dir / "config.yaml").exists():
                 plain, trusted = begun(run_dir, plain, overrides)
@@ -101,22 +102,33 @@ def job(config: DictConfig) -> float:
             judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
             return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
     except Interrupted as error:
-        log.info("%s; go on with: python run.py resume=%s", error, run_dir)
+        hint = f"; go on with: python run.py resume={run_dir}" if (run_dir / "config.yaml").exists() else ""
+        log.info("%s%s", error, hint)
         if error.signum in SCHEDULER:
             signal.raise_signal(error.signum)  # the checkpoint is written: now whoever handles it may requeue the job
         if current_process().name != "MainProcess":  # the worker was asked to stop, not the sweep
-            raise UserError(f"{error}; go on with: python run.py resume={run_dir}") from error
+            raise UserError(f"{error}{hint}") from error
         raise
     except (Exception, SystemExit) as error:
         log.debug("%s", "".join(traceback.format_exception(error)))
-        if isinstance(error, SystemExit):  # code of a part that exits must not end the other jobs of a sweep
-            error = UserError(f"the run called sys.exit({error.code!r}); its run.log says where")
-        if ranks.current().first and not (run_dir / "summary.json").exists():
-            write_summary(run_dir, {"status": "failed", "overrides": overrides, "error": str(error)})
+        error = _without_exit(error)
         if sweep_dir is None:
-            raise SingleRunError(error) from error
+            raise PastHydraError(error) from error
+        if not (run_dir / "config.yaml").exists():  # the job never began, and the report needs it all the same
+            failed = {"status": "failed", "error": one_line(error), "name": name, "group": group}
+            write_summary(run_dir, {**failed, "overrides": overrides})
         log.error("job %s failed: %s", run_dir.name, error)
+        forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error
+
+
+def _without_exit(error: Exception | SystemExit) -> Exception:
+    """The error; a sentence where code of a part exits, which must not end the other jobs of a sweep."""
+    if not isinstance(error, SystemExit):
+        return error
+    instead = UserError(f"the run called sys.exit({error.code!r}); HYDRA_FULL_ERROR=1 shows where")
+    instead.__cause__ = error
+    return instead
 
 
 def _judge(hydra_config: Any, sweep_dir: Path) -> AfterValidation | None:
@@ -169,7 +181,7 @@ def _explain(error: BaseException, conf: Path) -> int:
     """Say on standard error what went wrong; return the exit code."""
     from vaelab.sentences import sentence  # only a failed command needs it
 
-    if isinstance(error, SingleRunError):
+    if isinstance(error, PastHydraError):
         error = error.args[0]
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -6,8 +6,9 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vaelab.errors import check_choice, one_line
 from vaelab.records import write_text
@@ -38,7 +39,11 @@ class Logger:
         self.mode = mode
         self._wandb_options = {"project": project, "entity": entity, "tags": tags}
         self._wandb_run: Any = None
-        self._metrics = (run_dir / "metrics.jsonl").open("ab")
+
+    @cached_property
+    def _metrics(self) -> BinaryIO:
+        """`metrics.jsonl`, made with the first row: a run that never begins leaves none."""
+        return (self.run_dir / "metrics.jsonl").open("ab")
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Begin, or go on with, the W&B run of this directory."""
@@ -84,8 +89,9 @@ class Logger:
 
         self._guarded("finish", close)
         self._wandb_run = None
-        with suppress(OSError):  # a row that could not be written has raised already
-            self._metrics.close()
+        if "_metrics" in vars(self):
+            with suppress(OSError):  # a row that could not be written has raised already
+                self._metrics.close()
 
     def _start_wandb(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         import wandb

@@ -5,7 +5,7 @@ per channel. All densities are in nats.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -84,3 +84,16 @@ class Likelihood(Protocol):
 
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
         """Draw x from p(x|z), (N, P * C, H, W) -> (N, C, H, W), by noise that may be of another device."""
+
+
+class Objective(Protocol):
+    """What is minimised.
+
+    Attributes:
+        samples: K, samples of z for each image.
+    """
+
+    samples: int
+
+    def __call__(self, trace: Any, step: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss () and its terms (), among them `elbo`, `reconstruction` and `kl`, of a `vaelab.vae.Trace`."""

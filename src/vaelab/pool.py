@@ -9,13 +9,13 @@ import multiprocessing.forkserver
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from vaelab.continuation import result
 from vaelab.errors import UserError, check_integer, check_number, one_line
+from vaelab.gpus import gpus_are_possible, visible_gpus
 from vaelab.records import read_summary, record_death
 from vaelab.signals import Interrupted
 
@@ -97,7 +98,7 @@ class Pool:
     """Runs jobs, so many at a time.
 
     Args:
-        n_jobs: at a time; None for as many as there are places on GPUs, or cores where there is no GPU.
+        n_jobs: at a time; None for as many as there are places on GPUs, or cores where torch has no GPU.
         jobs_per_gpu: jobs that share a GPU; 0 hides the GPUs from all jobs.
         timeout_min: minutes after which an attempt at a job is stopped, or None.
         retries: how often a job is started again whose process died or ran out of time.
@@ -117,42 +118,49 @@ class Pool:
             check_integer("n_jobs", n_jobs, 1)
         if timeout_min is not None:
             check_number("timeout_min", timeout_min, 0, above=True)
-        gpus = visible_gpus() if jobs_per_gpu else []
-        places = gpus * jobs_per_gpu  # each GPU gets a job before one gets a second
-        if places and n_jobs is not None and n_jobs > len(places):
-            raise ValueError(
-                f"n_jobs must be at most {len(places)}, jobs_per_gpu={jobs_per_gpu} times the GPUs, got {n_jobs}; "
-                f"raise jobs_per_gpu, or set it to 0 for jobs without a GPU"
-            )
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.n_jobs = n_jobs or len(places) or cores
-        self.threads = max(1, cores // self.n_jobs)
-        # without a GPU of its own no job may see one, for all would take the first
-        self.places = places or [""] * self.n_jobs
+        self._n_jobs = n_jobs
+        self._jobs_per_gpu = jobs_per_gpu
         self._timeout_min = timeout_min
         self._retries = retries
         self._grace_seconds = grace_seconds
+
+    @cached_property
+    def places(self) -> list[str]:
+        """What CUDA_VISIBLE_DEVICES is for each job at a time; first asked for when the fork server is up.
+
+        Raises:
+            UserError: if there are fewer places on GPUs than jobs at a time.
+        """
+        per_gpu = self._jobs_per_gpu
+        gpus = visible_gpus(self.start()) if per_gpu and gpus_are_possible() else []
+        places = gpus * per_gpu  # each GPU gets a job before one gets a second
+        if not places:
+            # without a GPU of its own no job may see one, for all would take the first
+            return [""] * (self._n_jobs or _cores())
+        if self._n_jobs is not None and self._n_jobs > len(places):
+            raise UserError(
+                f"hydra.launcher.n_jobs must be at most {len(places)}, jobs_per_gpu={per_gpu} times the GPUs, got "
+                f"{self._n_jobs}; raise jobs_per_gpu, or set it to 0 for jobs without a GPU"
+            )
+        return places[: self._n_jobs]
+
+    @property
+    def n_jobs(self) -> int:
+        """Jobs at a time."""
+        return len(self.places)
+
+    @property
+    def threads(self) -> int:
+        """Of each job, so that all share the cores."""
+        return max(1, _cores() // self.n_jobs)
 
     def start(self) -> multiprocessing.context.ForkServerContext:
         """Start the fork server, which imports while the caller goes on."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([PRELOADED])
-        with self._threads_in_environment():
+        with _threads_in_environment(1):  # jobs set their own number, which is not known before GPUs are counted
             multiprocessing.forkserver.ensure_running()
         return context
-
-    @contextmanager
-    def _threads_in_environment(self) -> Iterator[None]:
-        """For a fork server that is started inside: torch reads the number as it is imported."""
-        before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = before or str(self.threads)
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["OMP_NUM_THREADS"]
-            else:
-                os.environ["OMP_NUM_THREADS"] = before
 
     def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
         """Run all jobs and return how each ended, in their order.
@@ -203,7 +211,7 @@ class Pool:
     def _start(self, context: multiprocessing.context.ForkServerContext, job: Job, slot: int, number: int) -> _Attempt:
         job.directory.mkdir(parents=True, exist_ok=True)
         result, sender = context.Pipe(duplex=False)
-        with self._threads_in_environment():  # a fork server that has died is started again here
+        with _threads_in_environment(self.threads):  # a fork server that has died is started again here
             environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self.places[slot]}
             arguments = (sender, job.call, environment, job.directory / "output.log")
             process = context.Process(target=_work, args=arguments, name=f"job {job.number}")
@@ -268,16 +276,22 @@ class Pool:
                 process.join()
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them; asked for without starting CUDA."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [] if chosen.strip() in ("", "-1") else [name.strip() for name in chosen.split(",")]
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    """For a fork server that is started inside: torch reads the number as it is imported."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = before or str(threads)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
-        return []
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(result: Connection, call: Callable[[], float], environment: Mapping[str, str], output: Path) -> None:

@@ -13,8 +13,9 @@ import yaml
 from torch import Tensor
 
 from vaelab import checkpoint, pictures
-from vaelab.build import Builder, pick_device
+from vaelab.build import Builder
 from vaelab.continuation import on_this_machine
+from vaelab.device import pick_device
 from vaelab.errors import UserError, check_choice, check_integer, one_line
 from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.images import Dataset

@@ -2,15 +2,16 @@
 
 import errno
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from vaelab.errors import UserError, is_out_of_memory, nearest, one_line
+from vaelab.suggestions import did_you_mean, options_with
 
 COMMAND_LINE = 2
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm", "submitit_local": "slurm"}  # launchers of other packages
@@ -74,28 +75,26 @@ def _missing_option(error: MissingConfigException, conf: Path) -> str:
 
 def _composition(error: BaseException, conf: Path) -> str:
     text = str(error)
-    if match := re.search(r"Missing mandatory value: (\w+)", text):
-        return f"{match[1]} is missing; choose one of its options, such as python run.py {match[1]}=OPTION"
+    if text.startswith("Missing mandatory value"):
+        key = getattr(error, "full_key", None) or text.split()[3]
+        if (conf / key).is_dir():
+            return f"{key} is missing; choose one of its options, such as python run.py {key}=OPTION"
+        return f"{key} is missing; give it a value"
+    if isinstance(error, InterpolationResolutionError):
+        return f"{error.full_key}: {text.splitlines()[0]}; write the value itself, or a key that the config has"
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
         groups = [path.name for path in conf.iterdir() if path.is_dir()]
         known = ", ".join(sorted(groups))
         if match[1] in groups:
             return f"a resumed run keeps its parts, got another {match[1]}; change single keys, {match[1]}.KEY=VALUE"
         return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {known}"
-    if match := re.search(r"Could not (?:override|append|delete) [^']*'([^']+)'", text):
-        cause = error.__cause__
-        detail = str(cause).splitlines()[0] if cause is not None else ""
-        if "is not in struct" in detail or "not in 'Root'" in detail or "not in struct" in text:
-            parent, _, key = match[1].rpartition(".")
-            where = parent or "the config"
-            if key in _keys(conf, parent):
-                return f"{where} has no key {key!r} in the option that was chosen; another option of the group has it"
-            return f"{where} has no key {key!r}{nearest(key, _keys(conf, parent))}"
-        return f"{match[1]}: {detail or text}"
+    for pattern, say in _OVERRIDES.items():
+        if match := re.search(pattern, text, re.DOTALL):
+            return say(match, conf)
     if match := re.search(r"In '([^']+)': (?:\w+) raised while composing config:\s*(.*)", text, re.DOTALL):
         file, detail = match[1], match[2].splitlines()[0]
         if key := re.match(r"Key '([^']+)' (?:not in 'Root'|is not in struct)", detail):
-            return f"conf/{file}.yaml has a key {key[1]!r} that no config has{nearest(key[1], _keys(conf, ''))}"
+            return f"conf/{file}.yaml has a key {key[1]!r} that no config has{did_you_mean(key[1], None, conf)}"
         return f"conf/{file}.yaml: {detail}"
     detail = error.__cause__ if text.startswith("Error merging override") else None
     if isinstance(error, OverrideParseException):
@@ -103,19 +102,47 @@ def _composition(error: BaseException, conf: Path) -> str:
     return f"{text}: {str(detail).splitlines()[0]}" if detail is not None else text
 
 
-def _keys(conf: Path, parent: str) -> set[str]:
-    """Keys that stand under `parent` in any option of its group, or at the top of `config.yaml`."""
-    group, *inner = parent.split(".") if parent else [""]
-    files = [conf / "config.yaml"] if not group else sorted((conf / group).glob("*.yaml"))
-    keys: set[str] = set()
-    for file in files:
-        node: Any = yaml.safe_load(file.read_text())
-        for name in inner:
-            node = node.get(name) if isinstance(node, dict) else None
-        keys |= {str(key) for key in node if key not in ("defaults", "hydra")} if isinstance(node, dict) else set()
-    if not group:
-        keys |= {path.name for path in conf.iterdir() if path.is_dir()}
-    return keys
+def _unknown(match: re.Match[str], conf: Path) -> str:
+    key, value = match.groups()
+    parent, _, leaf = key.rpartition(".")
+    where = parent or "the config"
+    if options := options_with(key, conf):
+        return f"{where} has no key {leaf!r} in the option that was chosen; {' or '.join(options)} has it"
+    return f"{where} has no key {leaf!r}{did_you_mean(key, value, conf)}"
+
+
+def _not_there(match: re.Match[str], conf: Path) -> str:
+    return f"there is no key {match[1]!r} to delete{did_you_mean(match[1], None, conf)}"
+
+
+def _has_option(match: re.Match[str], conf: Path) -> str:
+    return f"{match[1]} is among the defaults, so that no + is needed; choose its option with {match[1]}=OPTION"
+
+
+def _has_value(match: re.Match[str], conf: Path) -> str:
+    return f"the config has this key already; change it without the +: {shlex.quote(match[1])}"
+
+
+def _has_commas(match: re.Match[str], conf: Path) -> str:
+    key, value = match.groups()
+    in_brackets = "" if (conf / key).is_dir() else f", for a list write '{key}=[{value}]'"
+    return f"{key}={value} has commas; for a sweep begin with -m{in_brackets}"
+
+
+def _is_sweep(match: re.Match[str], conf: Path) -> str:
+    return f"{match[1]} is a sweep; begin with -m: python run.py -m {shlex.quote(match[1])}"
+
+
+# What Hydra says of an override that it cannot apply, and how to say it.
+_OVERRIDES: dict[str, Callable[[re.Match[str], Path], str]] = {
+    r"To append to your config use \+([^=]+)=(.*)": _unknown,
+    r"Could not delete from config\. '(.*)' does not exist": _not_there,
+    r"Multiple values for ([^.]+)\.": _has_option,
+    r"force-add of config groups is not supported: '\++([^=]+)=": _has_option,
+    r"Either remove \+ prefix: '([^\n]*)'": _has_value,
+    r"Ambiguous value for argument '([^=]*)=([^\n]*)'\n": _has_commas,
+    r"Sweep parameters '(.*)' requires --multirun": _is_sweep,
+}
 
 
 def _origin(error: UserError, conf: Path) -> str:

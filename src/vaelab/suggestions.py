@@ -1,0 +1,92 @@
+"""The override that a person may have meant whose key no config has."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# What papers and other frameworks call a key, where the name itself is not near ours.
+ALSO_CALLED = {
+    "learning_rate": "optimizer.lr",
+    "bs": "trainer.batch_size",
+    "kl_weight": "objective.beta",
+    "latent_size": "latent.dim",
+    "data_dir": "dataset.root",
+}
+GROUPS_OF_HYDRA = ("launcher", "sweeper")  # the keys of its help and its logs would be near to much
+PACKAGE = "# @package"  # a file that begins so has its keys elsewhere, where another file has them too
+
+
+def did_you_mean(key: str, value: str | None, conf: Path) -> str:
+    """`; did you mean trainer.epochs=5?`, or where all keys are listed if none is near.
+
+    Args:
+        key: what no config has, such as `epochs` or `trainer.epohcs`.
+        value: of the override, as it was written; None where none was.
+        conf: the config folder, all options of which are searched.
+    """
+    near = [path if value is None else shlex.quote(f"{path}={value}") for path in meant(key, paths(conf))]
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; python run.py --cfg {'hydra' if key.startswith('hydra.') else 'job'} lists all keys"
+
+
+def options_with(key: str, conf: Path) -> list[str]:
+    """The options that have the key, such as `optimizer=sgd` for `optimizer.momentum`."""
+    options = []
+    for file in sorted(conf.rglob("*.yaml")):
+        group = file.relative_to(conf).parent
+        if key in _paths_of(file, group):
+            options.append(f"{group.as_posix()}={file.stem}")
+    return options
+
+
+def paths(conf: Path) -> list[str]:
+    """Every key that a config can have, dotted, and the names of the groups."""
+    groups = {path.name for path in conf.iterdir() if path.is_dir()}
+    top = yaml.safe_load((conf / "config.yaml").read_text()).keys() - {"defaults"}
+    inner = (_paths_of(file, file.relative_to(conf).parent) for file in conf.rglob("*.yaml"))
+    return sorted(groups.union(top, *inner) - {"hydra"})
+
+
+def meant(key: str, known: Iterable[str]) -> list[str]:
+    """At most two of the `known` keys: those of the same last name, else of that meaning, else near ones."""
+    parent, _, leaf = key.rpartition(".")
+    by_leaf: dict[str, list[str]] = {}
+    for path in known:
+        by_leaf.setdefault(path.rpartition(".")[2], []).append(path)
+    siblings = {path.rpartition(".")[2]: [path] for path in known if path.rpartition(".")[0] == parent}
+    ours = {name: found for name, found in by_leaf.items() if not found[0].startswith("hydra.")}
+    found = (
+        by_leaf.get(leaf)
+        or [path for path in known if path.replace(".", "_") == key.replace(".", "_")]
+        or [path for path in known if path == ALSO_CALLED.get(leaf)]
+        or _near(leaf, siblings)
+        or _near(leaf, ours)
+    )
+    of_near_parent = [path for path in found if get_close_matches(parent, [path.rpartition(".")[0]])]
+    return (of_near_parent or found)[:2]
+
+
+def _near(leaf: str, paths_by_leaf: Mapping[str, list[str]]) -> list[str]:
+    return [path for near in get_close_matches(leaf, paths_by_leaf, n=2) for path in paths_by_leaf[near]]
+
+
+def _paths_of(file: Path, group: Path) -> set[str]:
+    """The dotted keys of one option of a group."""
+    text = file.read_text()
+    foreign = group.parts[:1] == ("hydra",) and group.parts[1] not in GROUPS_OF_HYDRA
+    if not group.parts or foreign or text.startswith(PACKAGE):
+        return set()
+    return {".".join((*group.parts, *path)) for path in _leaves(yaml.safe_load(text))}
+
+
+def _leaves(node: Any) -> Iterator[tuple[str, ...]]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if key == "defaults" or str(key).startswith("_"):
+            continue
+        yield (str(key),)
+        yield from ((str(key), *inner) for inner in _leaves(value))
