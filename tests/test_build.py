@@ -300,7 +300,7 @@ def own_dataset(config, monkeypatch):
 
 def test_what_is_no_dataset_is_refused(own_dataset):
     sentence = refusal(lambda: own_dataset({"train": small_split(5)}))
-    assert "dataset._target_ must return a vaelab.images.Dataset, but our_data.load returned a dict" in sentence
+    assert "dataset must be a vaelab.images.Dataset, got dict; its _target_ must give one" in sentence
 
 
 def test_images_that_are_no_levels_are_refused_before_the_training(own_dataset):

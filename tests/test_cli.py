@@ -58,7 +58,7 @@ def test_evaluate_says_how_far_it_is_from_the_summary(run_dir, capfd):
 
 def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
     inline(*QUICK, "trainer.epochs=3", "hydra.run.dir=outputs/longer")
-    inline(*QUICK, "objective.beta=-1", "hydra.run.dir=outputs/broken")
+    inline(*QUICK, "optimizer.lr=1e30", "hydra.run.dir=outputs/broken")
     main(["runs", "outputs"])
     lines = capfd.readouterr().out.splitlines()
     order = [

@@ -41,7 +41,7 @@ def step_of(one: float, three: float):
 )
 def test_the_faster_number_is_taken_and_said(three_threads, caplog, one, three, faster):
     caplog.set_level(logging.INFO)
-    assert faster_number_of_threads(step_of(one, three), 100_000) == faster
+    assert faster_number_of_threads(lambda: step_of(one, three), 100_000) == faster
     (message,) = caplog.messages
     assert message.startswith(f"trainer.threads={faster}: a step takes ")
     assert torch.get_num_threads() == 3
@@ -63,7 +63,7 @@ def test_nothing_is_measured_where_there_is_one_only(three_threads):
 
 def test_a_short_run_does_not_wait_for_a_measurement(three_threads, caplog):
     steps = []
-    assert faster_number_of_threads(lambda: (steps.append(1), step_of(1, 1)()), 500) == 3
+    assert faster_number_of_threads(lambda: lambda: (steps.append(1), step_of(1, 1)()), 500) == 3
     assert len(steps) == 2
     assert caplog.messages == []
 

@@ -44,14 +44,14 @@ def own_number_of_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def faster_number_of_threads(step: Callable[[], object], steps: int) -> int:
+def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps: int) -> int:
     """One thread, or all that torch would use, whichever makes a step faster now.
 
     All, without a word, where there is one only, where OMP_NUM_THREADS says how many, as launchers of several jobs do,
     or where the run is over too soon for the measurement to pay.
 
     Args:
-        step: a training step that changes nothing of the run.
+        prepare: makes a training step that changes nothing of the run, if one is wanted.
         steps: that are left of the run.
     """
     import torch
@@ -59,6 +59,7 @@ def faster_number_of_threads(step: Callable[[], object], steps: int) -> int:
     most = torch.get_num_threads()
     if most == 1 or os.environ.get("OMP_NUM_THREADS"):
         return most
+    step = prepare()
     with own_number_of_threads():
         torch.set_num_threads(1)
         step()  # the first takes memory

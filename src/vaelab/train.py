@@ -210,7 +210,7 @@ class Training:
         threads = self.progress.threads if self.trainer.threads == "auto" else self.trainer.threads
         if threads is None:
             left = self.total_steps - self.progress.step
-            threads = self.ranks.from_first(lambda: faster_number_of_threads(self._step_of_a_copy(), left))
+            threads = self.ranks.from_first(lambda: faster_number_of_threads(self._step_of_a_copy, left))
         self.progress.threads = threads
         torch.set_num_threads(threads)
 
