@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vaelab.device import device_name, holds, in_memory, set_precision, synchronize
+from vaelab.device import device_name, holds, in_memory, precision_of, set_precision, synchronize
 from vaelab.errors import UserError
 
 CPU, MPS, CUDA = torch.device("cpu"), torch.device("mps"), torch.device("cuda", 1)
@@ -51,6 +51,14 @@ def test_products_and_convolutions_have_one_precision_whatever_ran_before(switch
         set_precision(precision)
         assert found.setdefault(precision, switches()) == switches()
     assert found == {"float32": ("highest", False), "tf32": ("high", True), "bfloat16": ("highest", False)}
+
+
+def test_a_precision_can_end_where_it_was_wanted(switches_put_back):
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
+    with precision_of("float32"):
+        assert switches() == ("highest", False)
+    assert switches() == ("medium", True)
 
 
 @pytest.mark.parametrize(

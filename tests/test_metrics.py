@@ -39,6 +39,7 @@ def test_every_name_of_the_table_is_its_key_and_the_elbo_is_better_up():
         ("optimizer.lr", False, False),
         ("objectives", False, False),
         ("model", False, False),
+        ("dataset.root", False, False),
     ],
 )
 def test_a_weight_changes_what_a_loss_means_and_a_likelihood_what_an_elbo_means_too(key, loss, elbo):

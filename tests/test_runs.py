@@ -17,8 +17,11 @@ from torch.distributions import Normal
 
 import vaelab
 from conftest import ROOT, clean_environment
+from vaelab import load_run, runs
 from vaelab.errors import UserError
 from vaelab.images import Dataset, Split
+from vaelab.records import read_summary, write_summary
+from vaelab.threads import own_number_of_threads
 
 QUICK = ("dataset=digits", "logger=local", "trainer.epochs=2", "trainer.pictures_every=0", "latent.dim=3")
 
@@ -168,6 +171,18 @@ def test_evaluating_again_gives_the_figures_of_the_summary_to_the_last_digit(pre
         assert run.evaluate(split) == run.recorded(split)
     again = run.evaluate("test", importance_samples=20)
     assert again["log_likelihood"] > again["elbo"]
+
+
+@pytest.mark.parametrize(("trained_with", "used"), [(1, 1), (2, 2), (1000, 3), (None, 3), ("many", 3), (-1, 3)])
+def test_evaluating_uses_the_threads_of_the_training_where_they_are_there(trained_with, used, run_dir, monkeypatch):
+    write_summary(run_dir, {**read_summary(run_dir), "threads": trained_with})
+    asked = []
+    monkeypatch.setattr(runs, "evaluate", lambda *_: asked.append(torch.get_num_threads()))
+    with own_number_of_threads():
+        torch.set_num_threads(3)
+        load_run(run_dir).evaluate()
+        assert torch.get_num_threads() == 3
+    assert asked == [used]
 
 
 def test_the_dataset_of_a_run_is_that_of_its_training(run_dir):

@@ -77,12 +77,27 @@ def set_precision(precision: str) -> None:
     Args:
         precision: `tf32`; with any other both are full float32. bfloat16 networks are asked for by autocast.
     """
+    _set_switches("high" if precision == "tf32" else "highest", precision == "tf32")
+
+
+@contextmanager
+def precision_of(precision: str) -> Iterator[None]:
+    """The same, undone at the end, for a process that has other work too."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    set_precision(precision)
+    try:
+        yield
+    finally:
+        _set_switches(*before)
+
+
+def _set_switches(products: str, convolutions_in_tf32: bool) -> None:
     with warnings.catch_warnings():
         # From torch 2.9 on both switches warn that `fp32_precision` is to follow them; but torch.compile still reads
         # them there, and raises where `fp32_precision` alone was set (pytorch issue 166387).
         warnings.filterwarnings("ignore", "Please use the new API settings to control TF32", UserWarning)
-        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions_in_tf32
 
 
 def holds(device: torch.device, size: int) -> bool:

@@ -72,5 +72,7 @@ def own_metrics(names: Iterable[str]) -> list[str]:
 
 def changes_meaning(key: str, name: str) -> bool:
     """Whether a metric is not the same thing under two values of a key, so that neither value can be called better."""
+    if key == "dataset.root":  # the same images elsewhere
+        return False
     keys = CHANGES_LOSS if metric(name).name == "loss" else CHANGES_ELBO
     return f"{key.lstrip('+')}.".startswith(tuple(f"{other}." for other in keys))

@@ -15,13 +15,14 @@ from torch import Tensor
 from vaelab import checkpoint, pictures
 from vaelab.build import Builder
 from vaelab.continuation import on_this_machine
-from vaelab.device import pick_device
+from vaelab.device import pick_device, precision_of
 from vaelab.errors import UserError, check_choice, check_integer, one_line
 from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.images import Dataset
 from vaelab.ops import unit_interval
 from vaelab.parts import CROSS_ENTROPY, Draw
 from vaelab.records import read_metrics, read_summary
+from vaelab.threads import own_number_of_threads
 from vaelab.vae import VAE
 
 SPLITS = ("train", "val", "test")
@@ -127,11 +128,14 @@ class Run:
                 "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
                 "none; evaluate it without importance samples"
             )
-        batch = builder.trainer().eval_batch_size
-        metrics = evaluate(self.model, builder.objective(), dataset, images, batch)
-        if importance_samples:
-            some = max(1, batch // 10)
-            metrics["log_likelihood"] = log_likelihood(self.model, dataset, images, importance_samples, some)
+        trainer = builder.trainer()
+        batch = trainer.eval_batch_size
+        with own_number_of_threads(), precision_of(trainer.precision):
+            torch.set_num_threads(self._threads())
+            metrics = evaluate(self.model, builder.objective(), dataset, images, batch)
+            if importance_samples:
+                some = max(1, batch // 10)
+                metrics["log_likelihood"] = log_likelihood(self.model, dataset, images, importance_samples, some)
         return metrics
 
     def recorded(self, split: str) -> dict[str, float]:
@@ -139,6 +143,11 @@ class Run:
         metrics = self.summary.get("metrics", {}) if split != "train" else {}
         pairs = ((name.partition("/"), value) for name, value in metrics.items())
         return {name: value for (of, _, name), value in pairs if of == split}
+
+    def _threads(self) -> int:
+        """As many as the run was trained with, on which the last digits depend, or all, where these are fewer."""
+        threads, most = self.summary.get("threads"), torch.get_num_threads()
+        return min(threads, most) if isinstance(threads, int) and threads > 0 else most
 
     def _checked(self, x: Tensor | np.ndarray) -> Tensor:
         x = _as_tensor("x", x)
