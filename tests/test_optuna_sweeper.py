@@ -278,12 +278,9 @@ def test_a_search_that_is_killed_goes_on_where_it_was(launcher, run_py, tmp_path
 @pytest.mark.slow
 def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tmp_path):
     asked = (*TINY, *SMALL_STEPS, LR, "trainer.epochs=20", "hydra.sweeper.n_trials=4")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "run.py", *SEARCH, *asked],
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdout=(tmp_path / "log").open("w"),
-    )
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, ROOT / "run.py", *SEARCH, *asked]
+        process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=log)
     while len(read_metrics(tmp_path / "sweep/2")) < 5:
         assert process.poll() is None
         time.sleep(0.02)
