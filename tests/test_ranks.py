@@ -32,7 +32,8 @@ STEPS = 200
 SETTING = (
     *("dataset=digits", "logger=local", "trainer.batch_size=433", "trainer.epochs=1000", f"trainer.max_steps={STEPS}"),
     *("trainer.log_every=1", "trainer.pictures_every=50", "trainer.evaluate_every=10", "trainer.checkpoint_every=1000"),
-    *("trainer.grad_clip=5", "trainer.ema=0.9"),
+    # with relu a difference of 1e-7 at the start grows, with some seeds, to 8e-4 of the KL; with tanh to 4e-7
+    *("trainer.grad_clip=5", "trainer.ema=0.9", "model.activation=tanh"),
 )
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
