@@ -3,16 +3,12 @@
 import copy
 import json
 import logging
-import os
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
 import vaelab.train as train_module
-from conftest import ROOT, clean_environment
 from vaelab.build import Builder
 from vaelab.logger import NoLogger
 from vaelab.signals import StopRequest
@@ -115,34 +111,6 @@ def test_the_steps_that_are_measured_change_nothing_of_the_run(training):
     for number, state in training.optimizer.state_dict()["state"].items():
         assert all(torch.equal(value, moments[number][name]) for name, value in state.items())
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in training.vae.parameters())
-
-
-PROBE = """
-import os, sys
-from pathlib import Path
-from vaelab import cli, launch
-
-assert "torch" not in sys.modules
-
-def told(*_):
-    print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
-    sys.exit()
-
-launch._join_ranks = cli._parser = told
-{main}
-"""
-
-
-@pytest.mark.parametrize("main", ["launch.main(Path())", "cli.main([])"])
-@pytest.mark.parametrize(
-    ("chosen", "policy"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, None)]
-)
-def test_threads_sleep_while_they_wait_unless_the_person_wants_otherwise(main, chosen, policy):
-    unset = {name: value for name, value in clean_environment().items() if name not in os.environ or "OMP" not in name}
-    command = [sys.executable, "-c", PROBE.format(main=main)]
-    environment = {**unset, "PYTHONPATH": str(ROOT / "src"), **chosen}
-    probe = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert probe.stdout.split() == [str(policy), "False"], probe.stderr
 
 
 def test_a_collapse_of_the_speed_is_said_once_with_advice(tmp_path, caplog, three_threads):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from vaelab.errors import UserError, check_output
 from vaelab.metrics import metric
-from vaelab.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     from vaelab.runs import Run
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    sleep_while_waiting()
     options = _parser().parse_args(arguments)
     try:
         options.command(options)

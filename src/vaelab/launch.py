@@ -31,14 +31,12 @@ from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
 from vaelab.signals import SCHEDULER, Interrupted
 from vaelab.sweep import SweepReport
-from vaelab.threads import sleep_while_waiting
 
 log = logging.getLogger(__name__)
 
 
 def main(conf: Path) -> None:
     """Run the command line over the config folder `conf` and leave with its exit code."""
-    sleep_while_waiting()
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
     register()

@@ -1,7 +1,9 @@
-"""How many threads train a run on the CPU, and how they wait for each other.
+"""How many threads train a run on the CPU.
 
 Operations on small tensors gain little from a second thread and lose all to it on a busy machine: each ends when the
-last thread does, which may have to wait for its turn on a core that another program has.
+last thread does, which may have to wait for its turn on a core that another program has, or that a waiting thread spins
+on. Letting threads sleep while they wait (OMP_WAIT_POLICY=passive) would help there, but halves the speed of a machine
+that is not busy, and shorter spinning (GOMP_SPINCOUNT) costs it a tenth; so their number is measured.
 """
 
 import logging
@@ -20,16 +22,6 @@ PAYS_FROM = 50  # times as many steps as are measured
 GAIN = 1.15  # more threads have to bring that much, for another program may come and take their cores
 WINDOW_SECONDS = 5.0  # over which images/s are compared
 COLLAPSE = 3.0  # times slower than the best window
-
-
-def sleep_while_waiting() -> None:
-    """Let OpenMP's threads sleep while they wait, where the person has not said how; to be called before torch loads.
-
-    GNU's would spin for milliseconds, on a core that the awaited thread may need: on two cores with other programs,
-    steps of the MLP on digits made 130 images/s with two threads, and 8,000 to 21,000 when they slept.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(os.environ):
-        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 @contextmanager
