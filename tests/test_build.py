@@ -379,7 +379,7 @@ def test_a_cross_entropy_is_told_from_a_likelihood_in_one_line(overrides, warnin
     Builder(config, None).experiment()
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(lines) == warnings
-    assert all("BernoulliLikelihood on the grey values of digits is a cross-entropy" in line for line in lines)
+    assert all("BernoulliLikelihood on the 256 levels of digits is a cross-entropy" in line for line in lines)
 
 
 @pytest.mark.parametrize(("present", "meant"), [((), "cuda"), (("mps",), "mps"), (("cuda",), "cuda")])

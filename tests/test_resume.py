@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,24 @@ def test_an_override_takes_effect_on_resume(run_py, tmp_path):
     assert {row["train/lr"] for row in metrics(run_dir) if "train/lr" in row} == {0.001, 0.0005}
     (group,) = weights(run_dir)["optimizer"]["param_groups"]
     assert group["weight_decay"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "sentence"),
+    [
+        ("objective.beta=0.5", 1, "nothing is left to train, and the validation of this run was with another loss"),
+        ("+foo=1", 2, "the config has no key 'foo'"),
+    ],
+)
+def test_a_resume_that_would_spoil_a_finished_run_is_refused_and_changes_nothing(
+    run_py, tmp_path, uninterrupted, override, code, sentence
+):
+    run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
+    before = {name: (run_dir / name).read_bytes() for name in ("config.yaml", "summary.json", "metrics.jsonl")}
+    done = run_py(f"resume={run_dir}", override)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert sentence in done.stderr
+    assert before == {name: (run_dir / name).read_bytes() for name in before}
 
 
 def test_resume_with_another_model_is_one_sentence_and_loses_nothing(run_py, tmp_path):

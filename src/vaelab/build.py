@@ -214,7 +214,7 @@ def warn_of_cross_entropy(vae: VAE, dataset: Dataset) -> None:
     """Log a warning if what the likelihood gives on the pixels of the dataset is no log of a probability or density."""
     if vae.likelihood.supports[dataset.support] == CROSS_ENTROPY:
         log.warning(
-            "%s on the grey values of %s is a cross-entropy, no likelihood: its ELBO compares with that of no other "
+            "%s on the 256 levels of %s is a cross-entropy, no likelihood: its ELBO compares with that of no other "
             "likelihood; for a likelihood choose likelihood=logistic or dataset.binarize=dynamic",
             type(vae.likelihood).__name__,
             dataset.name,

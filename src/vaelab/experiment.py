@@ -90,9 +90,7 @@ def run_experiment(
             set_precision(experiment.trainer.precision)
             training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
             if resumed:
-                training.restore()
-                if any(changes_meaning(override.split("=")[0], "val/loss") for override in overrides):
-                    training.progress.best = {}  # a loss of another kind is no better or worse
+                training.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in overrides))
             begun = True
             if ranks.first:
                 write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))

@@ -84,6 +84,8 @@ def job(config: DictConfig) -> float:
         ranks.current().gather(None)  # after an error the first removes the directory, which no other may then make
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
+        for key in plain.keys() - Root.__dataclass_fields__.keys():  # `+` adds one to a resumed run's config too
+            raise UserError(f"the config has no key {key!r}; python run.py --cfg job lists all keys", 2)
         resumed = plain["resume"] is not None
         if resumed and (sweep_dir is not None or Path(plain["resume"]).resolve() != run_dir.resolve()):
             raise UserError("resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m")

@@ -158,7 +158,8 @@ class Run:
         if x.dtype == torch.uint8:
             return unit_interval(x)
         if not x.is_floating_point():
-            raise ValueError(f"x must be uint8 or float in [0, 1], got {x.dtype}; x.to(torch.uint8) makes levels of it")
+            advice = "x.float() makes pixels" if x.dtype == torch.bool else "x.to(torch.uint8) makes levels"
+            raise ValueError(f"x must be uint8 or float in [0, 1], got {x.dtype}; {advice} of it")
         if not ((x >= 0) & (x <= 1)).all():  # nan is neither
             found = f"{x.min().item():g} to {x.max().item():g}"
             raise ValueError(f"x must be uint8 or float in [0, 1], got {found}; bring it there, levels by x / 255")

@@ -207,17 +207,29 @@ class Training:
 
     def _set_threads(self) -> None:
         """Use the threads that were asked for, or those of the run's beginning, or now, at its beginning, choose."""
-        threads = self.progress.threads if self.trainer.threads == "auto" else self.trainer.threads
-        if threads is None:
-            left = self.total_steps - self.progress.step
-            threads = self.ranks.from_first(lambda: faster_number_of_threads(self._step_of_a_copy, left))
+        threads, most = self.trainer.threads, torch.get_num_threads()
+        if threads == "auto":
+            threads = self.progress.threads or self.ranks.from_first(self._faster_number_of_threads)
+            if threads > most:  # ranks and jobs that share the cores have fewer each
+                log.info("the run goes on with %d threads, of the %d of its beginning", most, threads)
+                threads = most
         self.progress.threads = threads
         torch.set_num_threads(threads)
 
+    def _faster_number_of_threads(self) -> int:
+        try:
+            return faster_number_of_threads(self._step_of_a_copy, self.total_steps - self.progress.step)
+        except Exception as error:  # a network of one's own may hold what cannot be copied
+            most = torch.get_num_threads()
+            log.info("trainer.threads=%d, for no step could be measured (%s)", most, one_line(error, 200))
+            return most
+
     def _step_of_a_copy(self) -> Callable[[], object]:
-        """A step, always the same, on a copy of the model and of the optimizer."""
+        """A step, always the same, on a copy of the model and of the optimizer, whose weights stay what they are."""
         loss, optimizer = copy.deepcopy((self.update.loss, self.optimizer))
         loss.train()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # the same step again and again could diverge
         update = self._update(loss, optimizer, compile=False, ranks=ALONE)
         batch = next(self.loader.epoch(self.progress.epoch, 0))
         return partial(update, batch, *self._noise(batch), self.progress.step, want_grad_norm=False)
@@ -279,11 +291,15 @@ class Training:
             },
         )
 
-    def restore(self) -> None:
+    def restore(self, other_loss: bool = False) -> None:
         """Go back to the last checkpoint, or to the start where there is none.
 
+        Args:
+            other_loss: the loss means something else from here on, so that no epoch of before is the best one.
+
         Raises:
-            UserError: if the checkpoint does not fit the model or the optimizer.
+            UserError: if the checkpoint does not fit the model or the optimizer, or `other_loss` finds the run at its
+                end.
         """
         state = self.ranks.from_first(lambda: checkpoint.load(self.run_dir / "checkpoints" / "last.pt"))
         if state is None:
@@ -305,8 +321,16 @@ class Training:
             group.update(setting)  # what the command line asks for, such as a new learning rate
         for name, value in state["progress"].items():
             setattr(self.progress, name, value)
+        at_end = self.progress.reported_step >= self.total_steps
+        if other_loss and at_end:
+            raise UserError(
+                "nothing is left to train, and the validation of this run was with another loss; ask for more epochs "
+                "with trainer.epochs, or leave that override out"
+            )
+        if other_loss:
+            self.progress.best = {}
         self.logger.rewind(state["metrics_position"])
-        if self.progress.reported_step >= self.total_steps:
+        if at_end:
             log.info("nothing is left to train; ask for more with trainer.epochs or trainer.max_steps")
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
