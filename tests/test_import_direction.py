@@ -12,7 +12,7 @@ SOURCE = Path(vaelab.__file__).parent
 # A module imports from the lines above its own only; a folder stands for its files.
 LAYERS = """
 errors labels metrics
-gpus ops suggestions
+folder gpus ops plain_yaml suggestions
 images layers parts ranks records terminal threads
 device prepared
 dataset model posterior prior likelihood scheduler
