@@ -21,6 +21,8 @@ objective
 loss
 compiled contracts evaluate figures
 checkpoint signals progress state update profiling continuation pruning sampling
+wandb_run
+wandb_process
 logger pictures compared
 train ranking
 build compare
@@ -35,7 +37,7 @@ vaelab
 """
 LAYER = {name: number for number, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 FEW = {
-    "wandb": {"logger", "preload"},
+    "wandb": {"wandb_run", "preload", "dashboard"},
     "wandb_workspaces": {"dashboard"},
     "hydra": {
         "build",
@@ -139,7 +141,7 @@ def test_a_made_up_violation_is_found(module, source):
     [
         ("train", "from vaelab import checkpoint\nfrom vaelab.errors import UserError\nimport torch"),
         ("model.mlp", "from vaelab.layers import activation_layer\nfrom ..errors import check_integer"),
-        ("logger", "def f():\n    import wandb"),
+        ("wandb_run", "def f():\n    import wandb"),
         ("build", "from hydra.utils import instantiate"),
     ],
 )

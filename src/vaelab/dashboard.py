@@ -1,6 +1,7 @@
 """A workspace in W&B for a project of vaelab's: curves, rate and distortion, pictures, and what settings do."""
 
 import json
+import logging
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 from vaelab.compare import differing
 from vaelab.compared import CURVES, find_run_directories, names_target, read_run
 from vaelab.errors import UserError, check_output, one_line
-from vaelab.logger import has_key
 from vaelab.metrics import MERIT, label, metric
 from vaelab.records import write_text
+from vaelab.wandb_run import folder_of_settings, has_key
+
+log = logging.getLogger(__name__)
 
 NAME = "vaelab"
 PICTURES = ("samples", "reconstructions", "latent_plane", "posterior_means")
@@ -89,7 +92,15 @@ def write(made: Any, output: Path) -> None:
 
 def can_send() -> bool:
     """Whether W&B has a key, can be reached and was not set offline."""
-    return (os.environ.get("WANDB_MODE") or "online") == "online" and has_key()
+    import wandb
+
+    before = Path.cwd()
+    os.chdir(folder_of_settings())
+    try:
+        wandb.setup(wandb.Settings(silent=True))
+    finally:
+        os.chdir(before)
+    return wandb.setup().settings.mode == "online" and has_key(lambda kind, text: log.warning("%s", text))
 
 
 def send(made: Any) -> str:

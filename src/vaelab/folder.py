@@ -41,6 +41,25 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         return file.read(limit)
 
 
+def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
+    """What a growing file holds from a position on, at most `limit` bytes; nothing where there is no such file."""
+    try:
+        with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+            file.seek(position)
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""
+
+
+def size(folder: Path, name: str) -> int:
+    """Bytes of a file, 0 where there is none."""
+    try:
+        with _parent(folder, name) as (parent, last):
+            return os.stat(last, dir_fd=parent, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+
+
 def write(folder: Path, name: str, content: bytes | memoryview) -> None:
     """Write a file so that it is there whole, and on the disk, or as it was; a link of that name is replaced.
 
@@ -82,6 +101,25 @@ def rename(folder: Path, name: str, new_name: str) -> None:
     """Give a file of the directory another name in the same folder; what had that name is replaced."""
     with _parent(folder, name) as (parent, last):
         os.replace(last, PurePosixPath(new_name).name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def link(folder: Path, name: str, new_name: str) -> None:
+    """Give a file of the directory a second name, or where links cannot be made a copy; what had that name is replaced.
+
+    Whoever changes either writes a new file, so that the other stays.
+    """
+    remove(folder, new_name)
+    with _parent(folder, name) as (parent, last), _parent(folder, new_name) as (new_parent, new_last):
+        try:
+            os.link(last, new_last, src_dir_fd=parent, dst_dir_fd=new_parent, follow_symlinks=False)
+        except OSError:
+            write(folder, new_name, read(folder, name, size(folder, name)))
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a file, or a link itself; nothing where there is none."""
+    with suppress(FileNotFoundError), _parent(folder, name) as (parent, last):
+        os.unlink(last, dir_fd=parent)
 
 
 def exists(folder: Path, name: str) -> bool:

@@ -4,23 +4,28 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vaelab.errors import check_choice, one_line
-from vaelab.records import write_text
+from vaelab import folder
+from vaelab.errors import UserError, check_choice, check_number, one_line
+from vaelab.wandb_process import WandbProcess
+from vaelab.wandb_run import PICTURES, WandbSettings
 
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
-EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "killed": 130}
+PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")  # what W&B takes for a name
+LONGEST_TAG = 64
+UNREACHABLE = ".wandb_unreachable"  # in the directory of a sweep: a job has asked for the server in vain
 
 
 class Logger:
-    """Writes `metrics.jsonl` and, unless the mode is `disabled`, a W&B run; W&B never stops a training.
+    """Writes `metrics.jsonl` and, unless the mode is `disabled`, has a process bring it to W&B, which stops nothing.
 
     Args:
         run_dir: the run's directory.
@@ -28,45 +33,70 @@ class Logger:
         project: W&B project.
         entity: W&B user or team, or None for the key's own.
         tags: W&B tags.
+        finish_timeout: seconds that W&B has, after the end of the run, for what it has not taken yet.
 
     Raises:
-        ValueError: if the mode is unknown.
+        ValueError: if a setting is none that W&B takes.
     """
 
-    def __init__(self, run_dir: Path, mode: str, project: str, entity: str | None, tags: list[str]) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        mode: str,
+        project: str,
+        entity: str | None,
+        tags: Sequence[str],
+        finish_timeout: float,
+    ) -> None:
         check_choice("mode", mode, MODES)
+        check_number("finish_timeout", finish_timeout, 1)
+        for name, value in (("project", project), ("entity", entity)):
+            if not (isinstance(value, str) and PROJECT.fullmatch(value)) and (name, value) != ("entity", None):
+                raise ValueError(f"{name} must be a name of 1 to 128 letters without / \\ # ? % :, got {value!r}")
+        if isinstance(tags, str) or not all(isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG for tag in tags):
+            raise ValueError(f"tags must be a list of words of at most {LONGEST_TAG} letters, [a,b], got {tags!r}")
         self.run_dir = run_dir
         self.mode = mode
-        self._wandb_options = {"project": project, "entity": entity, "tags": tags}
-        self._wandb_run: Any = None
+        self._options = {"mode": mode, "project": project, "entity": entity, "tags": tuple(tags)}
+        self._finish_timeout = finish_timeout
+        self._sweep_dir: Path | None = None
+        self._wandb: WandbProcess | None = None
 
     @cached_property
     def _metrics(self) -> BinaryIO:
         """`metrics.jsonl`, made with the first row: a run that never begins leaves none."""
-        return (self.run_dir / "metrics.jsonl").open("ab")
+        return folder.append(self.run_dir, "metrics.jsonl")
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Begin, or go on with, the W&B run of this directory."""
-        if self.mode != "disabled":
-            self._guarded("start", lambda: self._start_wandb(config, name, group))
+        if self.mode == "disabled":
+            return
+        self._sweep_dir = None if group is None else self.run_dir.parent
+        reachable = self._sweep_dir is None or not folder.exists(self._sweep_dir, UNREACHABLE)
+        settings = WandbSettings(**self._options, name=name, group=group, config=dict(config), reachable=reachable)
+        try:
+            for made in ("wandb", PICTURES):
+                folder.make(self.run_dir, made)
+            self._wandb = WandbProcess(self.run_dir.absolute(), settings, self._finish_timeout)
+        except (OSError, UserError) as error:  # hours of training are worth more
+            log.warning("W&B cannot be started (%s); the run goes on without it", one_line(error, 300))
 
     def log(self, row: Mapping[str, float]) -> None:
         """Write a row of metrics with `step` and `epoch`; what is not finite is left out, for JSON cannot hold it."""
         row = {name: value for name, value in row.items() if math.isfinite(value)}
         self._metrics.write(json.dumps(row).encode() + b"\n")
         self._metrics.flush()
-        self._guarded("log", lambda: self._wandb_run.log(dict(row)))
 
-    def log_pictures(self, pictures: Mapping[str, Path], step: int, epoch: float) -> None:
-        """Send pictures that were written to the run directory to W&B."""
+    @property
+    def rows(self) -> int:
+        """Lines of `metrics.jsonl`."""
+        return folder.read_on(self.run_dir, "metrics.jsonl", 0, 2**30).count(b"\n")
 
-        def send() -> None:
-            import wandb
-
-            images = {f"pictures/{name}": wandb.Image(str(path)) for name, path in pictures.items()}
-            self._wandb_run.log({**images, "step": step, "epoch": epoch})
-
-        self._guarded("log pictures", send)
+    def log_pictures(self, names: Iterable[str]) -> None:
+        """Send pictures of the run directory, such as `samples.png`, to W&B with the next row."""
+        if self._wandb is not None:
+            for name in names:
+                folder.link(self.run_dir, name, f"{PICTURES}/{self.rows}-{name}")
 
     @property
     def position(self) -> int:
@@ -82,75 +112,16 @@ class Logger:
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
-
-        def close() -> None:
-            self._wandb_run.summary.update({**summary, "status": status})
-            self._wandb_run.finish(exit_code=EXIT_CODES[status])
-
-        self._guarded("finish", close)
-        self._wandb_run = None
         if "_metrics" in vars(self):
             with suppress(OSError):  # a row that could not be written has raised already
                 self._metrics.close()
-
-    def _start_wandb(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
-        import wandb
-
-        mode = self.mode
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-        folder = self.run_dir / "wandb"
-        folder.mkdir(exist_ok=True)
-        id_file = folder / "run_id"
-        options = {
-            **self._wandb_options,
-            "dir": str(self.run_dir),
-            "id": id_file.read_text() if id_file.exists() else None,
-            "name": name,
-            "group": group,
-            "config": dict(config),
-            "resume": "allow",
-            # a killed process loses at most the last second of an offline run
-            "settings": wandb.Settings(
-                silent=True,
-                init_timeout=30,
-                reinit="finish_previous",
-                x_transaction_log_flush_interval=1.0,
-                disable_job_creation=True,  # W&B Launch's; takes half a second
-            ),
-        }
-        try:
-            self._wandb_run = wandb.init(mode=mode, **options)
-        except wandb.Error as error:
-            if mode != "online":
-                raise
-            log.warning(
-                "W&B cannot be reached (%s); the run is logged offline", one_line(f"{type(error).__name__}: {error}")
-            )
-            mode, self._wandb_run = "offline", wandb.init(mode="offline", **options)
-        write_text(id_file, self._wandb_run.id)
-        for axis, names in (("step", ("train/*", "images_per_second")), ("epoch", ("val/*", "test/*", "pictures/*"))):
-            self._wandb_run.define_metric(axis)
-            for pattern in names:
-                self._wandb_run.define_metric(pattern, step_metric=axis)
-        if mode == "online":
-            log.info("W&B: %s", self._wandb_run.url)
-        elif mode == "offline":
-            log.info("W&B: offline; upload with: wandb sync %s", Path(self._wandb_run.dir).parent)
-
-    def _guarded(self, action: str, call: Callable[[], None]) -> None:
-        if self._wandb_run is None and action != "start":
+        if self._wandb is None:
             return
-        try:
-            call()
-        except Exception as error:
-            # Whatever goes wrong between here and a server, hours of training are worth more.
-            log.warning(
-                "W&B failed to %s (%s); the run goes on without it",
-                action,
-                one_line(f"{type(error).__name__}: {error}"),
-            )
-            self._wandb_run = None
+        process, self._wandb = self._wandb, None
+        process.finish(status, summary)
+        if process.unreachable and self._sweep_dir is not None:
+            with suppress(OSError):
+                folder.write(self._sweep_dir, UNREACHABLE, b"")
 
 
 class NoLogger:
@@ -169,15 +140,3 @@ class NoLogger:
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Nothing."""
-
-
-def has_key() -> bool:
-    """Whether W&B has a key to log in with."""
-    import wandb
-
-    wandb.setup(wandb.Settings(silent=True))
-    try:
-        return bool(wandb.login(prompt=False))
-    except Exception as error:
-        log.warning("W&B cannot be asked for a key (%s)", one_line(f"{type(error).__name__}: {error}"))
-        return False

@@ -409,7 +409,7 @@ class Training:
         wants_pictures = self.ranks.first and trainer.pictures_every and due(trainer.pictures_every)
         if wants_pictures:
             pictures = draw_pictures(self.model, self.dataset, self.run_dir, number, self.may_stop)
-            self.logger.log_pictures(pictures, progress.step, self.epochs_done)
+            self.logger.log_pictures(path.name for path in pictures.values())
 
         # From here to the checkpoint no signal is answered: what is logged and what is saved belong together.
         progress.train = {name: total / progress.epoch_images for name, total in progress.epoch_sums.items()}
