@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from vaelab import folder
 from vaelab.wandb_run import WandbSettings, bring, resume_command, sync_command
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ MOST_WARNINGS = 5  # of W&B's own that are passed on
 # a fork starts at once, with all that is imported; elsewhere than on Linux it is not safe
 START = "fork" if sys.platform == "linux" else "spawn"
 # parts of the time to finish: for W&B's program to answer, for it to upload, and until its process is killed
-ALIVE, UPLOADING, ENDING = 0.4, 0.35, 0.8
+ALIVE, UPLOADING, ENDING = 0.6, 0.25, 0.85
 
 
 class WandbProcess:
@@ -40,11 +41,16 @@ class WandbProcess:
     def __init__(self, run_dir: Path, settings: WandbSettings, finish_timeout: float) -> None:
         self.unreachable = False
         self._run_dir = run_dir
+        # what a launch that went on with the run has uploaded `wandb sync` would upload again
+        again = resume_command if folder.exists(run_dir, "wandb/run_id") else sync_command
+        self._remedy = again(run_dir)
         self._settings = replace(settings, upload_seconds=UPLOADING * finish_timeout)
         self._finish_timeout = finish_timeout
         self._heard: set[str] = set()
-        self._alive = threading.Event()  # at the end of the run: W&B answers, or its process has ended
+        self._alive = threading.Event()  # worth waiting for
         self._warnings = 0
+        if settings.mode == "offline":
+            self._alive.set()
         context = multiprocessing.get_context(START)
         orders, self._orders = context.Pipe(duplex=False)
         self._reports, reports = context.Pipe(duplex=False)
@@ -65,11 +71,11 @@ class WandbProcess:
         deadline = time.monotonic() + self._finish_timeout
         if self._end(status, summary, ALIVE * self._finish_timeout, ENDING * self._finish_timeout):
             return
-        self.unreachable = self.unreachable or "begun" not in self._heard
+        self.unreachable = self.unreachable or ("asked" in self._heard and "begun" not in self._heard)
         left = deadline - time.monotonic()
         rest = WandbProcess(self._run_dir, replace(self._settings, mode="offline", is_rest=True), left)
         complete = rest._end(status, summary, left, left)
-        self._tell(sync_command(self._run_dir) if complete else resume_command(self._run_dir))
+        self._tell(self._remedy if complete else resume_command(self._run_dir))
 
     def _end(self, status: str, summary: Mapping[str, Any], alive_seconds: float, seconds: float) -> bool:
         """Tell the process that the run has ended, wait, and end it; whether it has done all that it could."""
@@ -100,14 +106,14 @@ class WandbProcess:
 
     def _hear(self, kind: str, text: str) -> None:
         self._heard.add(kind)
-        if kind == "alive":
+        if kind in ("offline", "alive"):  # offline there is no server that it could hang at
             self._alive.set()
         if kind == "unreachable":
             self.unreachable = True
         if self._settings.is_rest:
             log.debug("%s %s", kind, text)
         elif kind == "undelivered":
-            self._tell(text)
+            self._tell(self._remedy)
         elif kind == "info":
             log.info("%s", text)
         elif text and self._warnings < MOST_WARNINGS:

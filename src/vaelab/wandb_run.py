@@ -106,6 +106,7 @@ class WandbRun:
         brought = first_line_to_bring(self._run_dir)
         if mode == "disabled" or (self._settings.is_rest and brought >= self._rows.count()):
             raise NotWantedError
+        self._say("asked" if mode == "online" else "offline", "")
         try:
             self._run = self._init(mode)
         except wandb.Error as error:
@@ -221,8 +222,8 @@ def bring(run_dir: Path, settings: WandbSettings, orders: Connection, reports: C
         run_dir: absolute.
         settings: what the W&B run is begun with.
         orders: from the training: (status, summary) at the end. Where it is closed without, the training has died.
-        reports: to the training: (kind, text). `begun`, `alive`, `done`, `failed` tell where this process is,
-            `unreachable` and `undelivered` what the server does; `info` and `warning` are for the person.
+        reports: to the training: (kind, text). `offline`, `asked`, `begun`, `alive`, `done` and `failed` tell where
+            this is, `unreachable` and `undelivered` what the server does; `info` and `warning` are for the person.
     """
     _part_from_training(orders, reports)
     threading.Thread(target=_outlive_training, args=(2 * settings.upload_seconds,), daemon=True).start()
@@ -232,9 +233,7 @@ def bring(run_dir: Path, settings: WandbSettings, orders: Connection, reports: C
         with speech, suppress(OSError):  # the training may have died
             reports.send((kind, text))
 
-    # what a launch that went on with the run has uploaded W&B would upload again
-    remedy = sync_command(run_dir) if _run_id(run_dir) is None else resume_command(run_dir)
-    all_forwarded = _forward_warnings(say, remedy)
+    all_forwarded = _forward_warnings(say)
     try:
         _remove_links(run_dir)
         with FileLock(run_dir / "wandb" / ".lock"):  # the process of an earlier launch may still be uploading
@@ -380,7 +379,7 @@ def _outlive_training(seconds: float) -> None:
     os._exit(1)
 
 
-def _forward_warnings(say: Say, remedy: str) -> Callable[[], None]:
+def _forward_warnings(say: Say) -> Callable[[], None]:
     """Make standard output and error this process's own, and pass on what W&B warns of there.
 
     Returns:
@@ -399,7 +398,7 @@ def _forward_warnings(say: Say, remedy: str) -> Callable[[], None]:
                     return
                 found = re.match(r"wandb: (?:WARNING|ERROR) (.*)", line)
                 if found and found[1].startswith(UNDELIVERED):
-                    say("undelivered", remedy)
+                    say("undelivered", "")
                 elif found:
                     say("warning", f"W&B: {one_line(found[1], 300)}")
 
