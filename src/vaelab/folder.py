@@ -41,6 +41,13 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         return file.read(limit)
 
 
+def tail(folder: Path, name: str, count: int) -> bytes:
+    """The last bytes of a file, all where there are fewer; raises as `read` does."""
+    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - count))
+        return file.read(count)
+
+
 def write(folder: Path, name: str, content: bytes | memoryview) -> None:
     """Write a file so that it is there whole, and on the disk, or as it was; a link of that name is replaced.
 
