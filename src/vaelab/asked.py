@@ -17,7 +17,7 @@ from vaelab.labels import rounded
 
 MULTIRUN = "multirun.yaml"
 MOST_JOBS = 10_000  # whose overrides are listed
-LONGEST_OVERRIDES = 50_000  # letters
+LONGEST_OVERRIDES = 20_000  # letters
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,19 @@ def asked_for(sweep_dir: Path) -> Asked | None:
 
 def name_of_job(sweep_dir: Path, number: int | str, overrides: list[str]) -> str:
     """What a job is called: its overrides that differ between the jobs of its sweep, with rounded numbers."""
+    return names_of_jobs(sweep_dir, {str(number): overrides})[str(number)]
+
+
+def names_of_jobs(sweep_dir: Path, jobs: Mapping[str, list[str]]) -> dict[str, str]:
+    """What the jobs of a sweep are called, by their numbers, from their overrides."""
     begun = _begun(sweep_dir)
-    if begun is not None:
-        keys = {key for key, override in begun.latest.items() if override.is_sweep_override()}
-        overrides = [override for override in overrides if override.split("=")[0] in keys]
-    return rounded(",".join(overrides)) or f"job {number}"
+    latest = {} if begun is None else begun.latest
+    varied = {key for key, override in latest.items() if override.is_sweep_override()}
+    names = {}
+    for number, overrides in jobs.items():
+        differing = [given for given in overrides if begun is None or given.split("=")[0] in varied]
+        names[number] = rounded(",".join(differing)) or f"job {number}"
+    return names
 
 
 def _begun(sweep_dir: Path) -> Begun | None:
@@ -118,9 +126,11 @@ def _count(override: Override) -> int | None:
     value = override.value()
     if not isinstance(value, RangeSweep):
         return len(value.list) if isinstance(value, ChoiceSweep) else None
-    if (value.stop - value.start) / value.step > MOST_JOBS:
-        return int((value.stop - value.start) / value.step)
-    return sum(1 for _ in value.range())
+    try:
+        count = (value.stop - value.start) / value.step
+        return int(count) if count > MOST_JOBS else sum(1 for _ in value.range())
+    except (ArithmeticError, ValueError):  # no step, or one to infinity
+        return None
 
 
 def _values(override: Override) -> list[str]:

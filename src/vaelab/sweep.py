@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from vaelab import folder
-from vaelab.asked import asked_for, name_of_job, read_begun
+from vaelab.asked import asked_for, names_of_jobs, read_begun
 from vaelab.compared import ComparedRun, jobs_of, read_run
 from vaelab.errors import UserError, one_line, visible
 from vaelab.labels import decimal, rounded
@@ -116,10 +116,11 @@ def _not_begun(directory: Path, jobs: Sequence[ComparedRun]) -> tuple[list[Compa
     numbered = {str(number): overrides for number, overrides in enumerate(asked.overrides)}
     if not begun <= numbered.keys():  # hydra.sweep.subdir gives them other names, or a search draws them
         numbered = {}
+    names = names_of_jobs(directory, numbered)
     waiting = [
         ComparedRun(
             directory=directory / number,
-            name=name_of_job(directory, number, overrides),
+            name=names[number],
             overrides=overrides,
             settings={},
             setting={},
