@@ -23,7 +23,7 @@ from vaelab.errors import UserError, one_line
 from vaelab.launch import _explain
 from vaelab.records import epoch_means, read_metrics, read_summary
 from vaelab.sweep import SweepReport, report
-from vaelab.terminal import VisibleFormatter
+from vaelab.terminal import VisibleFormatter, show, table
 
 ESCAPE = "\x1b]0;taken\x07\x9b31m\u202e\u2066\x7f"
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -41,6 +41,7 @@ SUMMARIES = {
     "a metric text": b'{"status": "finished", "metrics": {"val/elbo": "high"}}',
     "NaN": b'{"status": "finished", "metrics": {"val/elbo": NaN}}',
     "Infinity": b'{"status": "finished", "metrics": {"val/elbo": -Infinity}}',
+    "NaN where no metric is": b'{"setting": {"val_size": NaN}}',
     "1e400": b'{"status": "finished", "metrics": {"val/elbo": 1e400}}',
     "a huge integer": b'{"status": "finished", "metrics": {"val/elbo": 1' + b"0" * 400 + b"}}",
     "an integer too long to read": b'{"seconds": 1' + b"0" * 5000 + b"}",
@@ -317,6 +318,7 @@ def test_cells_that_are_formulas_are_guarded_and_numbers_are_not(sweep_dir, no_p
 def test_long_texts_and_many_keys_are_cut(sweep_dir, no_pictures, capsys):
     summary = json.loads((sweep_dir / "0/summary.json").read_text())
     long = {"error": "x" * 3_000_000, "overrides": [f"key{number}={'y' * 90}" for number in range(5000)]}
+    long["metrics"] = {f"val/own{number}": 1.0 for number in range(20_000)}
     (sweep_dir / "0/summary.json").write_text(json.dumps({**summary, **long}))
     main(["runs", "sweep"])
     report(sweep_dir)
@@ -358,6 +360,16 @@ def test_nothing_that_a_terminal_obeys_comes_through(tmp_path, monkeypatch, caps
     assert "\\x1b]0;taken\\x07\\x9b31m\\u202e\\u2066\\x7f" in out
     assert "\\x1b]0;taken" in err
     assert obeyed(out + err + (folder / "results.csv").read_text().replace("\r", "")) == set()
+
+
+def test_heads_and_cells_and_lines_of_a_table_are_obeyed_by_no_terminal(capsys):
+    made = table(f"{ESCAPE}\nhead", numbers=(ESCAPE,), last=(ESCAPE,))
+    made.add_row(ESCAPE, ":smile: [red]", "2")
+    show(made, ESCAPE)
+    out = capsys.readouterr().out
+    assert out.count("\\x1b]0;taken") == 5
+    assert ":smile: [red]" in out
+    assert obeyed(out) == set()
 
 
 def test_a_name_that_is_no_utf8_is_printed(tmp_path, monkeypatch, command):

@@ -66,7 +66,8 @@ def _table(group: Sequence[ComparedRun]) -> tuple[Table, list[str]]:
     made.padding = (0, GAP - 1, 0, 0)
     for row in zip(*(column.cells for column in [*scores, *shown, *ends]), strict=True):
         made.add_row(*row)
-    return made, [key for key in list(settings)[count:] if key in differing(group)]
+    apart = set(differing(group))
+    return made, [key for key in list(settings)[count:] if key in apart]
 
 
 def _scores(group: Sequence[ComparedRun], name: str) -> Column:
