@@ -86,3 +86,18 @@ def test_a_folder_that_is_removed_before_it_was_locked_is_made_again(temporary, 
     os.close(lock)
     assert len(made) == 2
     assert names(temporary) == [Path(folder).name]
+
+
+def test_a_folder_that_is_removed_while_it_waits_for_its_lock_is_made_again(temporary, monkeypatch):
+    waited = []
+
+    def flock(lock, how):
+        if not waited:
+            (temporary / names(temporary)[0]).rmdir()
+        waited.append(lock)
+
+    monkeypatch.setattr(composition.fcntl, "flock", flock)
+    folder, lock = locked_folder()
+    os.close(lock)
+    assert len(waited) == 2
+    assert names(temporary) == [Path(folder).name]
