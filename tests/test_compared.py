@@ -68,14 +68,14 @@ def test_a_run_that_did_not_finish_has_its_curves_and_error_but_no_metrics(tmp_p
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("summary.json", "{", ""),
-        ("summary.json", "[1]", "summary.json holds no mapping"),
-        ("summary.json", "[" * 100_000, "summary.json cannot be read"),
-        ("metrics.jsonl", "{\n", "metrics.jsonl cannot be read"),
-        ("metrics.jsonl", "\x00\n", "metrics.jsonl cannot be read"),
-        ("config.yaml", "a: [", "config.yaml is missing or cannot be read"),
-        ("config.yaml", "- 1", "config.yaml holds no mapping"),
-        ("config.yaml", None, "config.yaml is missing or cannot be read"),
+        ("summary.json", "{", "summary.json must hold a JSON object"),
+        ("summary.json", "[1]", "summary.json must hold a JSON object"),
+        ("summary.json", "[" * 100_000, "summary.json must hold a JSON object"),
+        ("metrics.jsonl", "{\n", "metrics.jsonl has 1 of 1 lines without a step and an epoch"),
+        ("metrics.jsonl", "\x00\n", "metrics.jsonl has 1 of 1 lines without a step and an epoch"),
+        ("config.yaml", "a: [", "config.yaml must be YAML that can be read"),
+        ("config.yaml", "- 1", "config.yaml must hold a mapping"),
+        ("config.yaml", None, "config.yaml is missing"),
     ],
 )
 def test_a_damaged_file_is_named_and_the_rest_is_read(file, content, said, tmp_path):
@@ -85,7 +85,8 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(file, content, said, tmp_p
     else:
         (run_dir / file).write_text(content)
     run = read_run(run_dir)
-    assert run.error == said
+    assert run.error.startswith(said)
+    assert run.damaged == ((file,) if content is not None else ())
     assert (run.status == "damaged") == (file == "summary.json")
     assert bool(run.curves) == (file != "metrics.jsonl")
 

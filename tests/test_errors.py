@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest
+from vaelab.errors import UserError, check_choice, check_integer, check_number, nearest, one_line, say, visible
 
 
 def test_a_user_error_carries_its_sentence_and_exit_code():
@@ -67,3 +67,32 @@ def test_a_truth_value_is_no_number(value):
         check_integer("size", value, 0)
     with pytest.raises(ValueError, match="weight must be a finite number"):
         check_number("weight", value, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x9b31m\x7f\x00", "\\x9b31m\\x7f\\x00"),
+        ("\u202egnp.exe\u2069\u202c\u2066", "\\u202egnp.exe\\u2069\\u202c\\u2066"),
+        ("caf\udce9", "caf\\udce9"),
+        ("a\u2028b", "a\\u2028b"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("caf\u00e9 \u4e2d \u05d0 [bold] \\", "caf\u00e9 \u4e2d \u05d0 [bold] \\"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out_and_the_rest_is_as_it_was(text, shown):
+    assert visible(text) == shown
+
+
+def test_lines_are_kept_where_there_may_be_some():
+    assert visible("a\n\tb\x1b\r", lines=True) == "a\n\tb\\x1b\\r"
+
+
+def test_a_sentence_is_one_line_of_standard_error(capsys):
+    say(UserError("no folder\nvaelab: all is well\x1b[2J"))
+    assert capsys.readouterr().err == "vaelab: no folder\\nvaelab: all is well\\x1b[2J\n"
+
+
+def test_one_line_is_cut_before_it_is_made_visible():
+    assert one_line("\x1b" * 5, 3) == "\\x1b" * 3 + " ..."

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,27 @@ def run_dir(tmp_path):
 def test_the_last_whole_row_about_training_is_found(run_dir, tmp_path):
     assert last_row(run_dir)["train/elbo"] == -99.5
     assert last_row(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"epoch": "one", "train/elbo": null, "images_per_second": [1]}',
+        '["train/elbo"]',
+        '{"train/elbo": NaN, "epoch": 1e400}',
+        "[" * 1000 + '"train/elbo"',
+    ],
+)
+def test_of_an_odd_row_only_numbers_are_shown(line, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    assert last_row(tmp_path) == {}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("rows")])
+def test_what_is_no_file_of_rows_has_none_and_is_not_waited_for(make, tmp_path):
+    (tmp_path / "rows").write_text('{"train/elbo": 1}\n')
+    make(tmp_path / "metrics.jsonl")
+    assert last_row(tmp_path) == {}
 
 
 def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, monkeypatch):

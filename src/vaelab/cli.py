@@ -1,14 +1,17 @@
 """The `vaelab` command: generate from runs, evaluate them, list and compare them, make a dashboard."""
 
 import argparse
+import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelab.errors import UserError, check_output
+from vaelab.errors import OUT_OF_MEMORY, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.metrics import metric
+from vaelab.terminal import VisibleFormatter
 
 if TYPE_CHECKING:
     from vaelab.runs import Run
@@ -18,10 +21,25 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
-    except (UserError, OSError) as error:
-        print(f"vaelab: {error}", file=sys.stderr)
+        with _warnings_shown():
+            options.command(options)
+    except Exception as error:
+        if not isinstance(error, UserError | OSError) and not is_out_of_memory(error):
+            raise
+        say(OUT_OF_MEMORY if is_out_of_memory(error) else one_line(error))
         sys.exit(getattr(error, "exit_code", 1))
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Log warnings to standard error as sentences are said there."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("vaelab: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,7 +128,7 @@ def _generate(options: argparse.Namespace) -> None:
     images = run.sample(options.num_samples, options.seed, options.pixel_noise)
     columns = math.isqrt(options.num_samples - 1) + 1 if options.grid else options.num_samples
     save_grid(options.output, images, columns)
-    print(f"{options.num_samples} samples in {options.output}")
+    print(visible(f"{options.num_samples} samples in {options.output}"))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -122,7 +140,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         unit = metric(name).unit
         if name == "log_likelihood":
             unit += f", a lower bound of log p(x) with {options.importance_samples} samples of z"
-        print(f"{options.split}/{name:<16} {value:12.4f}  {unit}")
+        print(visible(f"{options.split}/{name:<16} {value:12.4f}  {unit}"))
     print(_beside_record(run, options.split, found))
 
 
@@ -135,7 +153,7 @@ def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
     if not apart:
         return "equal to summary.json to the last digit"
     versions, worst = run.summary.get("versions", {}), max(apart, key=apart.__getitem__)
-    where = f"{versions.get('device', 'another device')} with torch {versions.get('torch', 'unknown')}"
+    where = one_line(f"{versions.get('device', 'another device')} with torch {versions.get('torch', 'unknown')}", 200)
     return f"summary.json, recorded on {where}, differs by up to {apart[worst]:.1e} ({split}/{worst})"
 
 
@@ -149,7 +167,7 @@ def _compare(options: argparse.Namespace) -> None:
     from vaelab.page import write_page
 
     count = write_page(options.paths, options.output)
-    print(f"{count} {'run' if count == 1 else 'runs'} in {options.output}; open it in a browser")
+    print(visible(f"{count} {'run' if count == 1 else 'runs'} in {options.output}; open it in a browser"))
 
 
 def _dashboard(options: argparse.Namespace) -> None:

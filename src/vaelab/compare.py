@@ -72,12 +72,16 @@ def differing(runs: Sequence[ComparedRun]) -> list[str]:
     keys = dict.fromkeys(key for settings in known for key in settings)
     columns = {key: [settings.get(key) for settings in known] for key in keys}
     varied = {key: column for key, column in columns.items() if len(set(column)) > 1}
-    return sorted((key for key in varied if not _said_by_another(key, varied)), key=lambda key: key == "seed")
+    inside: dict[str, list[str]] = {}
+    for key in varied:
+        group, point, _ = key.partition(".")
+        inside.setdefault(group, []).extend([key] if point else [])
+    kept = (key for key in varied if not _said_by_another(key, inside[key.partition(".")[0]], varied))
+    return sorted(kept, key=lambda key: key == "seed")
 
 
-def _said_by_another(key: str, varied: Mapping[str, list[Any]]) -> bool:
+def _said_by_another(key: str, inside: Sequence[str], varied: Mapping[str, list[Any]]) -> bool:
     group = key.partition(".")[0]
-    inside = [other for other in varied if other.startswith(f"{group}.")]
     number = len(inside) == 1 and all(isinstance(value, int | float) for value in varied[inside[0]])
     if key == group:
         return number and _follows(varied[key], varied[inside[0]])
@@ -184,8 +188,9 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean and its standard error, s / sqrt(n) with s over n - 1; no error of one value."""
     mean, count = fmean(values), len(values)
     # statistics.stdev is exact and a hundred times slower, which thousands of epochs feel
-    squares = sum((value - mean) ** 2 for value in values)
-    return mean, sqrt(squares / (count - 1) / count) if count > 1 else None
+    largest = max(abs(value - mean) for value in values) or 1.0
+    squares = sum(((value - mean) / largest) ** 2 for value in values)  # those of large values no float holds
+    return mean, largest * sqrt(squares / (count - 1) / count) if count > 1 else None
 
 
 def _mean_curve(curves: Sequence[Curve]) -> dict[str, list[float]]:

@@ -1,16 +1,22 @@
 """One run as a comparison sees it: settings, final metrics and curves, as far as its small files tell."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vaelab.errors import UserError, one_line
+from vaelab import folder, plain_yaml
+from vaelab.errors import UserError, one_line, visible
 from vaelab.metrics import merit
-from vaelab.records import epoch_means, read_metrics, read_summary
+from vaelab.records import METRICS, SUMMARY, checked_summary, epoch_means, is_number, metrics_lines
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
 
 # What a number was measured on; between runs that differ in one of these, a larger ELBO is not a better one.
 SETTING = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size")
@@ -18,7 +24,14 @@ CURVES = ("elbo", "reconstruction", "kl")
 # Where things are, and what is logged: no setting of the model or its training.
 NO_SETTINGS = ("logger", "dataset.root", "trainer.pictures_every", "resume", "trust", "choices")
 LONGEST_VALUE = 80
+LONGEST_OVERRIDE = 1000
 LONGEST_ERROR = 300
+# Of a stranger's run; one's own has far fewer.
+MOST_OVERRIDES = 200
+MOST_ENTRIES = 500  # settings, choices, metrics
+MOST_FOLDERS = 200_000
+DEEPEST_FOLDER = 30
+IN_ROWS = ("step", "epoch", *(f"{split}/{name}" for split in ("train", "val") for name in CURVES))
 
 Curve = list[tuple[float, float]]
 
@@ -39,6 +52,7 @@ class ComparedRun:
         epochs: trained so far.
         status: as in `summary.json`; `unfinished` for a run that goes on or was killed with -9.
         error: what ended it, or what could not be read.
+        damaged: the names of its files that could not be read, or not wholly.
     """
 
     directory: Path
@@ -51,6 +65,13 @@ class ComparedRun:
     epochs: float
     status: str
     error: str
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def shown_status(self) -> str:
+        """The status, with the names of damaged files."""
+        others = [name for name in self.damaged if self.status != "damaged" or name != SUMMARY]
+        return f"{self.status} ({', '.join(others)} damaged)" if others else self.status
 
     @property
     def merit(self) -> float | None:
@@ -61,6 +82,8 @@ class ComparedRun:
 def find_run_directories(paths: Iterable[Path]) -> list[Path]:
     """The run directories among `paths` and below them, each once, in the order of their numbers.
 
+    Links are not followed; a folder that cannot be looked through is told in the log.
+
     Raises:
         UserError: for a path that is no folder or has no run in it or below it.
     """
@@ -68,7 +91,7 @@ def find_run_directories(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path} is no folder; name directories of runs or sweeps", exit_code=2)
-        below = [file.parent for file in path.rglob("summary.json")]
+        below = list(_below(path))
         if not below:
             raise UserError(f"{path} holds no run, that is no summary.json in it or below it; name another directory")
         for directory in sorted(below, key=_natural):
@@ -76,72 +99,116 @@ def find_run_directories(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
+def _below(path: Path) -> Iterator[Path]:
+    """The folders with a `summary.json`, whatever that is."""
+    depth = len(path.parts)
+    for count, (place, folders, files) in enumerate(os.walk(path, onerror=_not_looked_through), 1):
+        if SUMMARY in files or SUMMARY in folders:
+            yield Path(place)
+        if len(Path(place).parts) - depth >= DEEPEST_FOLDER:
+            folders.clear()
+        if count == MOST_FOLDERS:
+            log.warning("%s holds more than %d folders, the others were not looked through", path, MOST_FOLDERS)
+            return
+
+
+def _not_looked_through(error: OSError) -> None:
+    log.warning("%s cannot be looked through (%s)", error.filename, error.strerror)
+
+
+def jobs_of(sweep_dir: Path) -> list[Path]:
+    """The run directories in a sweep's directory, in the order of their numbers; a link to one is none."""
+    with os.scandir(sweep_dir) as entries:
+        folders = [sweep_dir / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted((path for path in folders if os.path.lexists(path / SUMMARY)), key=_natural)
+
+
 def read_run(directory: Path) -> ComparedRun:
     """What the small files of a run directory tell; what is missing or damaged is empty and named in `error`."""
-    summary, rows, config = _summary(directory), _rows(directory), _config(directory)
-    problems = [found for found in (summary, rows, config) if isinstance(found, str)]
-    summary = {"status": "damaged"} if isinstance(summary, str) else summary
-    rows = [] if isinstance(rows, str) else rows
-    config = {} if isinstance(config, str) else config
-    status = str(summary.get("status", "damaged"))
-    error = "; ".join([*([str(summary["error"])] if summary.get("error") else []), *problems])
+    problems: dict[str, str] = {}
+    summary = _unless(problems, SUMMARY, {"status": "damaged"}, checked_summary, directory)
+    config = _unless(problems, CONFIG, {}, _config, directory)
+    rows = _rows(directory, problems)
+    status = summary.get("status", "damaged")
     curves = {f"train/{name}": epoch_means(rows, f"train/{name}") for name in CURVES}
     for name in (f"val/{name}" for name in CURVES):
         curves[name] = [(row["epoch"], row[name]) for row in rows if name in row]
     return ComparedRun(
-        directory,
-        one_line(summary.get("name") or directory.resolve().name, LONGEST_VALUE),
-        [str(override) for override in _list(summary, "overrides")],
-        _settings(config, summary),
-        {key: plain(value) for key, value in _setting(config, summary).items()},
-        _numbers(_mapping(summary, "metrics")),
-        {name: points for name, points in curves.items() if points},
-        rows[-1]["epoch"] if rows else 0,
-        one_line({"running": "unfinished"}.get(status, status), LONGEST_VALUE),
-        one_line(error, LONGEST_ERROR),
+        directory=directory,
+        name=one_line(summary.get("name") or directory.resolve().name, LONGEST_VALUE),
+        overrides=[_cut(override) for override in summary.get("overrides", [])[:MOST_OVERRIDES]],
+        settings=_settings(config, summary),
+        setting={key: plain(value) for key, value in _setting(config, summary).items()},
+        metrics={_key(name): value for name, value in _first(summary.get("metrics", {}))},
+        curves={name: points for name, points in curves.items() if points},
+        epochs=rows[-1]["epoch"] if rows else 0,
+        status=one_line({"running": "unfinished"}.get(status, status), LONGEST_VALUE),
+        error="; ".join([*filter(None, [one_line(summary.get("error", ""), LONGEST_ERROR)]), *problems.values()]),
+        damaged=tuple(name for name in problems if os.path.lexists(directory / name)),
     )
+
+
+def _unless(
+    problems: dict[str, str], name: str, instead: Mapping[str, Any], read: Callable[[Path], Any], directory: Path
+) -> Any:
+    """What a file holds, or what stands in for it where it cannot be read, which then is among the problems."""
+    try:
+        return read(directory)
+    except FileNotFoundError:
+        problems[name] = f"{name} is missing"
+    except (UserError, OSError) as error:
+        problems[name] = _problem(error, directory)
+    return instead
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:
     return [(not part.isdigit(), int(part) if part.isdecimal() else 0, part) for part in path.parts]
 
 
-def _summary(directory: Path) -> dict[str, Any] | str:
+def _problem(error: Exception, directory: Path) -> str:
+    return one_line(str(error).replace(f"{directory}/", ""), LONGEST_ERROR)
+
+
+def _rows(directory: Path, problems: dict[str, str]) -> list[dict[str, float]]:
+    """The rows that have a step and an epoch, with those of their numbers that are drawn."""
+    rows: list[dict[str, float]] = []
+    count = 0
     try:
-        found = read_summary(directory)
-    except (OSError, RecursionError):
-        return "summary.json cannot be read"
-    return found if isinstance(found, dict) else "summary.json holds no mapping"
+        for line in metrics_lines(directory):
+            count += 1
+            row = {name: line[name] for name in IN_ROWS if is_number(line.get(name))} if line is not None else {}
+            if {"step", "epoch"} <= row.keys():
+                rows.append(row)
+    except (UserError, OSError) as error:
+        problems[METRICS] = _problem(error, directory)
+    if len(rows) < count and METRICS not in problems:
+        problems[METRICS] = f"{METRICS} has {count - len(rows)} of {count} lines without a step and an epoch"
+    return rows
 
 
-def _rows(directory: Path) -> list[dict[str, float]] | str:
-    """The rows that have a step and an epoch, with the numbers in them."""
+def _config(directory: Path) -> dict[str, Any]:
     try:
-        rows = [_numbers(row) for row in read_metrics(directory) if isinstance(row, dict)]
-    except (OSError, ValueError, RecursionError):
-        return "metrics.jsonl cannot be read"
-    return [row for row in rows if {"step", "epoch"} <= row.keys()]
-
-
-def _config(directory: Path) -> dict[str, Any] | str:
-    # the C loader reads 200 configs in a second less
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        found = yaml.load((directory / "config.yaml").read_text(), loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return "config.yaml is missing or cannot be read"
-    return found if isinstance(found, dict) else "config.yaml holds no mapping"
+        found = plain_yaml.load(folder.read(directory, CONFIG, plain_yaml.LARGEST))
+    except ValueError as error:
+        raise UserError(f"{directory / CONFIG} {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{directory / CONFIG} must hold a mapping")
+    return found
 
 
 def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
     if not config:
         return {}
-    choices = {**_mapping(config, "choices"), **_mapping(summary, "choices")}
-    chosen = {str(group): plain(option) for group, option in choices.items() if group not in NO_SETTINGS}
-    kept = {key: value for key, value in _flat(config) if not f"{key}.".startswith(tuple(f"{k}." for k in NO_SETTINGS))}
+    choices = {**_mapping(config, "choices"), **summary.get("choices", {})}
+    chosen = {_key(group): plain(option) for group, option in _first(choices) if group not in NO_SETTINGS}
+    kept = {
+        key: value
+        for key, value in islice(_flat(config), MOST_ENTRIES)
+        if not f"{key}.".startswith(tuple(f"{k}." for k in NO_SETTINGS))
+    }
     for group in chosen:
         target = kept.pop(f"{group}._target_", None)  # the choice says the same
-        if target is not None and names_target(_list(summary, "overrides"), group):
+        if target is not None and names_target(summary.get("overrides", ()), group):
             chosen[group] = target
     return {**chosen, **kept}
 
@@ -155,13 +222,13 @@ def _setting(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str,
     """The summary's; a run that did not finish has none there, and its config tells most of it."""
     dataset, likelihood, objective = (_mapping(config, key) for key in ("dataset", "likelihood", "objective"))
     told = {
-        "dataset": {**_mapping(config, "choices"), **_mapping(summary, "choices")}.get("dataset"),
+        "dataset": {**_mapping(config, "choices"), **summary.get("choices", {})}.get("dataset"),
         "binarize": dataset.get("binarize"),
         "likelihood": str(likelihood.get("_target_", "")).rpartition(".")[2] or None,
         "samples_of_z": objective.get("samples"),
         "val_size": dataset.get("val_size"),
     }
-    measured = _mapping(summary, "setting")
+    measured = summary.get("setting", {})
     return {key: value for key in SETTING if (value := measured.get(key, told.get(key))) is not None}
 
 
@@ -170,31 +237,29 @@ def _mapping(outer: Mapping[str, Any], key: str) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else {}
 
 
-def _list(outer: Mapping[str, Any], key: str) -> list[Any]:
-    inner = outer.get(key)
-    return inner if isinstance(inner, list) else []
-
-
 def _flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", plain(value)
+            yield _key(f"{prefix}{key}"), plain(value)
 
 
 def plain(value: Any) -> float | str:
     """A number where it is one that JSON can hold, else text as YAML writes it, on one line of at most 80 letters."""
-    if _is_number(value):
+    if is_number(value):
         return value
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return one_line(text, LONGEST_VALUE)
 
 
-def _numbers(found: Mapping[Any, Any]) -> dict[str, float]:
-    return {str(name): value for name, value in found.items() if _is_number(value)}
+def _key(name: object) -> str:
+    return one_line(name, LONGEST_VALUE)
 
 
-def _is_number(value: Any) -> bool:
-    """Whether `value` is a finite number; the bound also keeps out integers that no float can hold."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+def _cut(override: str) -> str:
+    return visible(override if len(override) <= LONGEST_OVERRIDE else override[:LONGEST_OVERRIDE] + " ...")
+
+
+def _first(mapping: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return islice(mapping.items(), MOST_ENTRIES)

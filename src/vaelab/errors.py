@@ -1,11 +1,25 @@
 """Errors for people: one sentence with what was expected, what came, what to do."""
 
 import math
+import sys
 import traceback
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
+
+# C0, DEL and C1, which a terminal obeys; line separators; bidirectional overrides, which show text in another order;
+# halves of characters, as in a file's name that is no UTF-8, which cannot be printed at all
+_UNSEEN = (
+    *range(0x00, 0x20),
+    *range(0x7F, 0xA0),
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),
+)
+_ESCAPES = {code: ascii(chr(code))[1:-1] for code in _UNSEEN}
+_ESCAPES_IN_LINES = {code: escape for code, escape in _ESCAPES.items() if chr(code) not in "\n\t"}
+OUT_OF_MEMORY = "out of memory; close what else uses it, or choose a smaller model or dataset"
 
 
 class UserError(Exception):
@@ -31,10 +45,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def visible(text: object, lines: bool = False) -> str:
+    """The text with what a terminal would obey written out, `\\x1b` for an escape; with `lines` it keeps its lines."""
+    return str(text).translate(_ESCAPES_IN_LINES if lines else _ESCAPES)
+
+
 def one_line(text: object, limit: int | None = None) -> str:
-    """What `text` says, such as an error, on one line, cut after `limit` characters."""
+    """What `text` says, such as an error, on one line, cut after `limit` characters, with nothing that acts unseen."""
     line = " ".join(str(text).split())
-    return line if limit is None or len(line) < limit else line[:limit] + " ..."
+    if not line and isinstance(text, BaseException):
+        line = _without_words(text)
+    return visible(line if limit is None or len(line) < limit else line[:limit] + " ...")
+
+
+def _without_words(error: BaseException) -> str:
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    name = type(error).__name__
+    return f"{name}, which says no more; HYDRA_FULL_ERROR=1 shows where" if isinstance(error, Exception) else name
+
+
+def say(sentence: object) -> None:
+    """Print a sentence for a person to standard error."""
+    print(f"vaelab: {visible(sentence)}", file=sys.stderr)
 
 
 def check_output(path: Path, suffix: str) -> None:

@@ -3,6 +3,7 @@
 import re
 
 DIGITS = 3
+MANY = 1e12  # a number from which on nobody counts the digits
 LONGEST = 4  # digits of a number that is left as it is
 # with a point or an exponent: a seed, a date and a list of layers keep their digits
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w.])")
@@ -14,6 +15,11 @@ def rounded(value: object) -> str:
     Integers and numbers of at most four significant digits stay as they are.
     """
     return NUMBER.sub(_short, f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def decimal(value: float, form: str) -> str:
+    """A number in a form such as `.2f`, but in few letters where it would have many digits before the point."""
+    return format(value, form if abs(value) < MANY else f".{DIGITS}e")
 
 
 def _short(found: re.Match[str]) -> str:

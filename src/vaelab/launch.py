@@ -25,7 +25,7 @@ from vaelab import ranks
 from vaelab.arguments import Root, check_options, config_name, with_sweep_dir
 from vaelab.asked import name_of_job
 from vaelab.continuation import begun, result
-from vaelab.errors import PastHydraError, UserError, forget_frames, one_line
+from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, say, visible
 from vaelab.leftovers import Leftovers
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
@@ -59,7 +59,7 @@ def main(conf: Path) -> None:
     if sweep_dir is not None and code != 0:
         again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
         command = shlex.join(["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"])
-        print(f"vaelab: go on with the jobs that have not finished, or not begun: {command}", file=sys.stderr)
+        say(f"go on with the jobs that have not finished, or not begun: {command}")
     sys.exit(code)
 
 
@@ -117,7 +117,7 @@ def job(config: DictConfig) -> float:
         if not (run_dir / "config.yaml").exists():  # the job never began, and the report needs it all the same
             failed = {"status": "failed", "error": one_line(error), "name": name, "group": group}
             write_summary(run_dir, {**failed, "overrides": overrides})
-        log.error("job %s failed: %s", run_dir.name, error)
+        log.error("job %s failed: %s", run_dir.name, one_line(error))
         forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error
 
@@ -193,7 +193,7 @@ def _explain(error: BaseException, conf: Path) -> int:
     if not ranks.current().may_say(text or repr(error), error):
         return code
     if text is None:
-        traceback.print_exception(error)
+        print(visible("".join(traceback.format_exception(error)), lines=True), end="", file=sys.stderr)
     else:
-        print(f"vaelab: {text}", file=sys.stderr)
+        say(text)
     return code

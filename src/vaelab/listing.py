@@ -9,7 +9,8 @@ from rich.table import Table
 
 from vaelab.compare import differing
 from vaelab.compared import ComparedRun, find_run_directories, read_run
-from vaelab.labels import rounded
+from vaelab.errors import visible
+from vaelab.labels import decimal, rounded
 from vaelab.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label, metric
 from vaelab.ranking import describe, ranked
 from vaelab.terminal import show, table, width
@@ -53,8 +54,8 @@ def _table(group: Sequence[ComparedRun]) -> tuple[Table, list[str]]:
     scores = [_scores(group, name) for name in (merit, "test/elbo", "test/bits_per_dim")]
     scores = [column for column in scores if any(column.cells)]
     ends = [
-        Column("status", [run.status for run in group]),
-        Column("directory", [str(run.directory) for run in group]),
+        Column("status", [run.shown_status for run in group]),
+        Column("directory", [visible(run.directory) for run in group]),
     ]
     settings = _settings(group)
     room = width() - GAP - sum(column.width for column in [*scores, *ends])
@@ -65,13 +66,14 @@ def _table(group: Sequence[ComparedRun]) -> tuple[Table, list[str]]:
     made.padding = (0, GAP - 1, 0, 0)
     for row in zip(*(column.cells for column in [*scores, *shown, *ends]), strict=True):
         made.add_row(*row)
-    return made, [key for key in list(settings)[count:] if key in differing(group)]
+    apart = set(differing(group))
+    return made, [key for key in list(settings)[count:] if key in apart]
 
 
 def _scores(group: Sequence[ComparedRun], name: str) -> Column:
     values = (run.metrics.get(name) for run in group)
     head = label(name).replace(" ", "\n", 1)
-    return Column(head, ["" if value is None else f"{value:,.{metric(name).digits}f}" for value in values])
+    return Column(head, ["" if value is None else decimal(value, f",.{metric(name).digits}f") for value in values])
 
 
 def _settings(group: Sequence[ComparedRun]) -> dict[str, Column]:

@@ -1,5 +1,6 @@
 """The small files of a run directory: each is there whole, or as it was before."""
 
+import io
 import json
 import logging
 import math
@@ -7,24 +8,92 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
+from vaelab import folder
 from vaelab.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60
+SUMMARY, METRICS = "summary.json", "metrics.jsonl"
+LARGEST_SUMMARY = 4_000_000  # bytes; those of a run are 2,000
+LARGEST_METRICS = 256_000_000  # bytes; a row of a run has 300
+LARGEST_ROW = 100_000  # bytes
+MOST_ROWS = 2_000_000
+LARGEST_NUMBER = 1e300  # so that a difference of two is a number too
+DEEPEST = 50
+# What a summary may leave out but not have otherwise.
+PARTS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("status", "error"), (str, "text")),
+    **dict.fromkeys(("name", "group"), (str | None, "text or null")),
+    **dict.fromkeys(("choices", "metrics", "setting", "versions"), (dict, "a mapping")),
+    "overrides": (list, "a list"),
+}
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """`summary.json` of a run directory, nothing where there is none, its status alone where it is damaged."""
-    path = run_dir / "summary.json"
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError:
+        return checked_summary(run_dir)
+    except UserError:
         return {"status": "damaged"}
+
+
+def checked_summary(run_dir: Path) -> dict[str, Any]:
+    """`summary.json` of a run directory, nothing where there is none.
+
+    Raises:
+        UserError: if it is damaged: what it holds is of the types that a run writes.
+        OSError: if it cannot be read.
+    """
+    try:
+        content = folder.read(run_dir, SUMMARY, LARGEST_SUMMARY)
+    except FileNotFoundError:
+        return {}
+    found = _json_object(content)
+    reason = "a JSON object" if found is None else _wrong_part(found)
+    if found is None or reason is not None:
+        raise UserError(f"{run_dir / SUMMARY} must hold {reason}; it is damaged, resume the run or move it away")
+    return found
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
+    """The object of strict JSON, without NaN and Infinity; None for anything else."""
+    try:
+        found = json.loads(content.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _wrong_part(summary: Mapping[str, Any]) -> str | None:
+    """What of a summary would have to be something else; None for a good one."""
+    for key, (kind, words) in PARTS.items():
+        if key in summary and not isinstance(summary[key], kind):
+            return f"{words} as {key}"
+    if not all(isinstance(override, str) for override in summary.get("overrides", ())):
+        return "text as each of its overrides"
+    for name, value in {"seconds": summary.get("seconds", 0), **summary.get("metrics", {})}.items():
+        if not is_number(value):
+            return f"a finite number as {one_line(name, 80)}"
+    return f"values nested at most {DEEPEST} levels deep" if _is_deeper(summary, DEEPEST) else None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number; the bound also keeps out integers that no float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
@@ -43,12 +112,36 @@ def record_death(run_dir: Path, overrides: Sequence[str], error: Exception) -> N
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl` in a run directory, up to the last whole line; none where there is no such file."""
-    path = run_dir / "metrics.jsonl"
-    if not path.exists():
-        return []
-    whole_lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in whole_lines]
+    """The rows of `metrics.jsonl` in a run directory, up to the last whole line; none where there is no such file.
+
+    Raises:
+        UserError: if it is damaged.
+        OSError: if it cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, row in enumerate(metrics_lines(run_dir), 1):
+        if row is None:
+            raise UserError(f"{run_dir / METRICS} must hold a JSON object in each line, line {number} is damaged")
+        rows.append(row)
+    return rows
+
+
+def metrics_lines(run_dir: Path) -> Iterator[dict[str, Any] | None]:
+    """What the whole lines of `metrics.jsonl` hold, None for a line that is damaged.
+
+    Raises:
+        UserError: if there are too many, or it is no regular file.
+        OSError: if it cannot be read.
+    """
+    try:
+        content = folder.read(run_dir, METRICS, LARGEST_METRICS)
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(io.BytesIO(content)):
+        if number == MOST_ROWS:
+            raise UserError(f"{run_dir / METRICS} may hold {MOST_ROWS:,} rows at most; move it away")
+        if line.endswith(b"\n"):  # what follows the last one is being written, or was cut off
+            yield _json_object(line) if len(line) <= LARGEST_ROW else None
 
 
 @contextmanager
@@ -76,14 +169,17 @@ def only_writer(run_dir: Path) -> Iterator[None]:
 
 def epoch_means(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     """(epoch, mean over its rows, each weighted by its steps) for every epoch, the last one perhaps unfinished."""
-    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, weighted sum, steps)
+    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, mean, steps)
     before = 0
     for row in (row for row in rows if name in row):
         number, steps = math.ceil(row["epoch"]), row["step"] - before
-        _, weighted, total = epochs.get(number, (0.0, 0.0, 0))
-        epochs[number] = (row["epoch"], weighted + row[name] * steps, total + steps)
+        _, mean, total = epochs.get(number, (0.0, 0.0, 0))
+        if steps > 0:
+            total += steps
+            mean += (row[name] - mean) * (steps / total)  # a sum of large values could exceed what a float holds
+        epochs[number] = (row["epoch"], mean, total)
         before = row["step"]
-    return [(end, weighted / total) for end, weighted, total in epochs.values() if total]
+    return [(end, mean) for end, mean, total in epochs.values() if total]
 
 
 def write_text(path: Path, text: str) -> None:

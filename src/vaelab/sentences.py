@@ -10,7 +10,7 @@ import yaml
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from vaelab.errors import UserError, is_out_of_memory, nearest, one_line
+from vaelab.errors import OUT_OF_MEMORY, UserError, is_out_of_memory, nearest, one_line
 from vaelab.suggestions import did_you_mean, options_with
 
 COMMAND_LINE = 2
@@ -51,7 +51,7 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
     if type(error).__name__ in ("BrokenProcessPool", "TerminatedWorkerError"):
         yield "a worker of the sweep was killed, and the jobs that had not ended with it; resume them one by one", 1
     if is_out_of_memory(error):  # elsewhere than where the run itself says what did not fit
-        yield "out of memory; close what else uses it, or choose a smaller model or dataset", 1
+        yield OUT_OF_MEMORY, 1
     if isinstance(error, OSError) and error.errno is not None:
         path = error.filename or "a file of the run"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

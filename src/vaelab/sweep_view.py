@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vaelab.errors import one_line
+from vaelab import folder
+from vaelab.errors import UserError, one_line, visible
 from vaelab.pool import Job, Outcome
+from vaelab.records import METRICS, is_number
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class SweepView:
         how = f"ELBO {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
         line = f"job {job.number}  {how}  {job.name}  {outcome.seconds:.1f} s"
         if self._visible:
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
         else:
             log.info("%s  (%s)", line, self._counts(None))
 
@@ -86,22 +87,21 @@ class SweepView:
                 f"{row['train/elbo']:.2f}" if "train/elbo" in row else "",
                 f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
             )
-            table.add_row(str(number), *cells, job.name)
+            table.add_row(str(number), *cells, Text(visible(job.name)))
         if len(running) > MOST_LINES:
             table.add_row("", "", "", "", f"and {len(running) - MOST_LINES} more")
         return table
 
 
 def last_row(run_dir: Path) -> dict[str, Any]:
-    """The last whole row of a run's `metrics.jsonl` about training, empty where there is none yet."""
+    """The numbers of the last whole row of a run's `metrics.jsonl` about training, none where there is no such row."""
     try:
-        with (run_dir / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
+        start = max(0, folder.size(run_dir, METRICS) - TAIL_BYTES)
+        lines = folder.read_on(run_dir, METRICS, start, TAIL_BYTES).split(b"\n")[:-1]
+    except (OSError, UserError):
         return {}
     for line in reversed(lines):
         if b'"train/elbo"' in line:
-            with suppress(ValueError):  # the first may be cut off
-                return json.loads(line)
+            with suppress(ValueError, RecursionError, AttributeError):  # the first may be cut off
+                return {name: value for name, value in json.loads(line).items() if is_number(value)}
     return {}

@@ -1,17 +1,39 @@
 """What is printed for people."""
 
+import logging
 import sys
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from vaelab.errors import visible
+
 WIDTH_OF_A_FILE = 200  # where standard output is no terminal nothing needs to be folded
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats messages, which may hold a stranger's text, so that no terminal obeys them, from the file either."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message with its stack."""
+        return visible(super().format(record), lines=True)
+
+
+class _VisibleTable(Table):
+    """A table whose cells, which may hold a stranger's text, no terminal obeys."""
+
+    def add_column(self, header: Any = "", *rest: Any, **options: Any) -> None:
+        super().add_column(visible(header, lines=True), *rest, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(visible(cell) for cell in cells), **options)
 
 
 def table(*columns: str, numbers: tuple[str, ...] = (), last: tuple[str, ...] = ()) -> Table:
     """An empty table with columns of text, then of numbers, then of text."""
-    made = Table(box=box.SIMPLE_HEAD)
+    made = _VisibleTable(box=box.SIMPLE_HEAD)
     for name in columns:
         made.add_column(name, overflow="fold")
     for name in numbers:
@@ -23,9 +45,9 @@ def table(*columns: str, numbers: tuple[str, ...] = (), last: tuple[str, ...] = 
 
 def show(*parts: Table | str) -> None:
     """Print tables and lines to standard output."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True, width=width())
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width())
     for part in parts:
-        console.print(f"  {part}" if isinstance(part, str) else part)
+        console.print(f"  {visible(part)}" if isinstance(part, str) else part)
     if isinstance(parts[-1], str):
         console.print()
 
