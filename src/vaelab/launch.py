@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import shlex
 import signal
 import sys
 import traceback
@@ -22,10 +21,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab import ranks
-from vaelab.arguments import Root, check_options, config_name, with_sweep_dir
+from vaelab.arguments import RESUME_ONE, CommandLine, Root, command_line, with_resumed_config, with_sweep_dir
 from vaelab.asked import name_of_job
 from vaelab.continuation import begun, result
-from vaelab.errors import PastHydraError, UserError, forget_frames, one_line
+from vaelab.errors import PastHydraError, UserError, forget_frames, in_shell, one_line, resuming
 from vaelab.leftovers import Leftovers
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
@@ -38,14 +37,17 @@ log = logging.getLogger(__name__)
 def main(conf: Path) -> None:
     """Run the command line over the config folder `conf` and leave with its exit code."""
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    logging.raiseExceptions = False  # on a full disk logging would print a stack of its own for each line
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
     register()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         _join_ranks()
-        check_options(sys.argv[1:], conf)
-        sys.argv[1:] = with_sweep_dir(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name(sys.argv[1:]))(job)()
+        line = command_line(sys.argv[1:], conf)
+        _refuse_sweep_of_ranks(line)
+        line, config_name = with_resumed_config(with_sweep_dir(line))
+        sys.argv[1:] = line.arguments
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
         ranks.leave()
         code = 0
     except BaseException as error:
@@ -57,8 +59,8 @@ def main(conf: Path) -> None:
         Leftovers.remove()
     sweep_dir = SweepReport.finish()
     if sweep_dir is not None and code != 0:
-        again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
-        command = shlex.join(["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"])
+        again = [given for given in sys.argv[1:] if not given.lstrip("+").startswith("hydra.sweep.dir=")]
+        command = " ".join(map(in_shell, ["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"]))
         print(f"vaelab: go on with the jobs that have not finished, or not begun: {command}", file=sys.stderr)
     sys.exit(code)
 
@@ -86,10 +88,10 @@ def job(config: DictConfig) -> float:
         assert isinstance(plain, dict)
         for key in plain.keys() - Root.__dataclass_fields__.keys():  # `+` adds one to a resumed run's config too
             raise UserError(f"the config has no key {key!r}; python run.py --cfg job lists all keys", 2)
-        resumed = plain["resume"] is not None
+        resumed = plain.get("resume") is not None  # a ~ may have deleted it
         if resumed and (sweep_dir is not None or Path(plain["resume"]).resolve() != run_dir.resolve()):
-            raise UserError("resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m")
-        trusted = plain.pop("trust") if resumed else None
+            raise UserError(RESUME_ONE)
+        trusted = plain.pop("trust", []) if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
         with only_writer(run_dir) if ranks.current().first else nullcontext():
@@ -102,7 +104,7 @@ def job(config: DictConfig) -> float:
             judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
             return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
     except Interrupted as error:
-        hint = f"; go on with: python run.py resume={run_dir}" if (run_dir / "config.yaml").exists() else ""
+        hint = f"; go on with: {resuming(run_dir)}" if (run_dir / "config.yaml").exists() else ""
         log.info("%s%s", error, hint)
         if error.signum in SCHEDULER:
             signal.raise_signal(error.signum)  # the checkpoint is written: now whoever handles it may requeue the job
@@ -163,13 +165,16 @@ def _shared_run_dir(parent: str) -> str:
 def _join_ranks() -> None:
     """Connect with the processes that torchrun started beside this one; all but the first are silent."""
     found = ranks.join()
-    if not found.alone and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv):
-        raise UserError(
-            "the ranks of torchrun train one run, got a sweep (-m); start python run.py -m without torchrun"
-        )
     if not found.first:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         logging.disable()
+
+
+def _refuse_sweep_of_ranks(line: CommandLine) -> None:
+    if not ranks.current().alone and (line.multirun or "hydra.mode=MULTIRUN" in line.overrides):
+        raise UserError(
+            "the ranks of torchrun train one run, got a sweep (-m); start python run.py -m without torchrun"
+        )
 
 
 def _choices(hydra_config: Any) -> dict[str, str]:

@@ -3,10 +3,12 @@
 import errno
 import re
 import shlex
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
@@ -59,6 +61,26 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         else:
             advice = "choose another folder with hydra.run.dir or dataset.root"
             yield f"{path} could not be written or read: {error.strerror}; {advice}", 1
+    if _is_of_composition(error):
+        yield _not_composed(error), COMMAND_LINE
+
+
+def _is_of_composition(error: BaseException) -> bool:
+    """Whether Hydra, or what it calls, raised it before any job began."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = {(frame.f_globals.get("__name__"), frame.f_code.co_name) for frame in frames}
+    job = {("vaelab.launch", "job"), ("hydra.core.utils", "return_value")}  # where one began, in another process too
+    modules = [str(frame.f_globals.get("__name__")).split(".")[0] for frame in frames]
+    return "hydra" in modules and modules[-1] != "vaelab" and not places & job
+
+
+def _not_composed(error: BaseException) -> str:
+    overrides = [frame.f_locals.get("override") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = [override.input_line for override in overrides if isinstance(override, Override)]
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    detail = f"{type(error).__name__}: {one_line(f'{error}{cause}', 300)}"
+    given = lines[-1] if lines and lines[-1] else "this command line"
+    return f"{given} cannot be made a config ({detail}); python run.py --cfg job lists all keys with their values"
 
 
 def _missing_option(error: MissingConfigException, conf: Path) -> str:
@@ -85,6 +107,10 @@ def _composition(error: BaseException, conf: Path) -> str:
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
         groups = [path.name for path in conf.iterdir() if path.is_dir()]
         known = ", ".join(sorted(groups))
+        if match[1] == "hydra":
+            return "hydra is no group; change single keys, hydra.KEY=VALUE, or choose hydra/launcher, hydra/sweeper"
+        if match[1].startswith("hydra/") and (conf / match[1]).is_dir():
+            return f"a resumed run is one run, got {match[1]}, which is for a sweep; leave it out"
         if match[1] in groups:
             return f"a resumed run keeps its parts, got another {match[1]}; change single keys, {match[1]}.KEY=VALUE"
         return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {known}"
