@@ -28,7 +28,6 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("trainer.epohcs=3",), 2, ["trainer has no key 'epohcs'; did you mean trainer.epochs=3?"]),
         (("--epochs=5",), 2, ["run.py has no option --epochs=5", "did you mean trainer.epochs=5?"]),
         (("--epochs", "5"), 2, ["run.py has no option --epochs", "did you mean trainer.epochs=5?"]),
-        (("-m", "seed=1,2"), 2, ["seed=1,2 is cut off from the overrides before it"]),
         (("+foo=1",), 2, ["the config has no key 'foo'"]),
         (("++epochs=5",), 2, ["the config has no key 'epochs'; did you mean trainer.epochs=5?"]),
         (("+foo.bar=${nothing}",), 2, ["the config has no key 'foo.bar'"]),

@@ -82,8 +82,8 @@ class CommandLine:
 
     @property
     def arguments(self) -> list[str]:
-        """In the order in which Hydra's own parser takes them."""
-        return [*self.flags, *self.overrides]
+        """In an order that Hydra's own parser takes: an override after `--info` it would take for a value of that."""
+        return [*self.overrides, *self.flags]
 
     def without(self, key: str) -> tuple["CommandLine", str | None]:
         """The command line without `key=VALUE`, and the last VALUE, as it was written; None where there is none.
@@ -188,13 +188,8 @@ def with_resumed_config(line: CommandLine) -> tuple[CommandLine, str]:
         raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     settings = {"run": {"dir": str(run_dir.absolute())}, "output_subdir": None, "job": {"name": "run"}}
-    node = {
-        "defaults": defaults,
-        **on_this_machine(saved),
-        "resume": str(run_dir.absolute()),
-        "trust": [],
-        "hydra": settings,
-    }
+    given_now = {"resume": str(run_dir.absolute()), "trust": []}
+    node = {"defaults": defaults, **on_this_machine(saved), **given_now, "hydra": settings}
     ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
     return line, "resumed"
 

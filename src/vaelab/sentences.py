@@ -40,7 +40,9 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         yield _missing_option(error, conf), COMMAND_LINE
     if isinstance(error, HydraException | OmegaConfBaseException):
         yield _composition(error, conf), COMMAND_LINE
-    if "Config group override must be a string or a list" in str(error):
+    if "Config group override must be a string or a list" in str(error) or (
+        str(error) == "argument of type 'NoneType' is not iterable" and _is_of_composition(error)
+    ):
         yield (
             (
                 "a group takes the name of one of its options, and a number goes to a key, such as latent.dim=37; "
@@ -77,9 +79,13 @@ def _is_of_composition(error: BaseException) -> bool:
 def _not_composed(error: BaseException) -> str:
     overrides = [frame.f_locals.get("override") for frame, _ in traceback.walk_tb(error.__traceback__)]
     lines = [override.input_line for override in overrides if isinstance(override, Override)]
-    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-    detail = f"{type(error).__name__}: {one_line(f'{error}{cause}', 300)}"
     given = lines[-1] if lines and lines[-1] else "this command line"
+    if re.search(r"invalid literal for int|\(str\) is not an int|list indices must be", str(error)):
+        return (
+            f"{given} asks for a key of a list, which has none; give the whole list, such as 'model.hidden=[400,400]'"
+        )
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    detail = one_line(f"{error}{cause}", 300) or type(error).__name__
     return f"{given} cannot be made a config ({detail}); python run.py --cfg job lists all keys with their values"
 
 

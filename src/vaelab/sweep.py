@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.asked import asked_for, name_of_job
 from vaelab.compared import ComparedRun, read_run
+from vaelab.errors import PastHydraError
 from vaelab.labels import rounded
 from vaelab.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label
 from vaelab.ranking import describe, ranked, typical
@@ -31,7 +33,10 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the sweep's directory."""
-        SweepReport.unfinished = Path(config.hydra.sweep.dir)
+        try:
+            SweepReport.unfinished = Path(config.hydra.sweep.dir)
+        except OmegaConfBaseException as error:
+            raise PastHydraError(error) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report."""
