@@ -113,6 +113,8 @@ def command_line(arguments: list[str], conf: Path) -> CommandLine:
         name, _, value = "=".join(unknown[:2]).lstrip("-").partition("=")
         hint = did_you_mean(name.replace("-", "_"), value, conf)
         raise UserError(f"run.py has no option {unknown[0]}, and a key has no dashes before it{hint}", 2)
+    if found.experimental_rerun is not None:  # it would unpickle a file, which may run any code
+        raise UserError("run.py has no option --experimental-rerun; go on with a run by resume=RUN_DIR", 2)
     flags = list(arguments)
     for override in found.overrides:
         flags.remove(override)

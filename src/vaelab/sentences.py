@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from vaelab.errors import UserError, is_out_of_memory, nearest, one_line
+from vaelab.errors import UserError, in_shell, is_out_of_memory, nearest, one_line
 from vaelab.suggestions import did_you_mean, options_with
 
 COMMAND_LINE = 2
@@ -81,9 +81,7 @@ def _not_composed(error: BaseException) -> str:
     lines = [override.input_line for override in overrides if isinstance(override, Override)]
     given = lines[-1] if lines and lines[-1] else "this command line"
     if re.search(r"invalid literal for int|\(str\) is not an int|list indices must be", str(error)):
-        return (
-            f"{given} asks for a key of a list, which has none; give the whole list, such as 'model.hidden=[400,400]'"
-        )
+        return f"{given} asks for a key of a list, which has none; give the whole list, such as 'model.hidden=[400]'"
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
     detail = one_line(f"{error}{cause}", 300) or type(error).__name__
     return f"{given} cannot be made a config ({detail}); python run.py --cfg job lists all keys with their values"
@@ -128,10 +126,22 @@ def _composition(error: BaseException, conf: Path) -> str:
         if key := re.match(r"Key '([^']+)' (?:not in 'Root'|is not in struct)", detail):
             return f"conf/{file}.yaml has a key {key[1]!r} that no config has{did_you_mean(key[1], None, conf)}"
         return f"conf/{file}.yaml: {detail}"
+    if not text:
+        return _not_composed(error.__cause__ or error.__context__ or error)
     detail = error.__cause__ if text.startswith("Error merging override") else None
     if isinstance(error, OverrideParseException):
-        return f"{error.override} must be of the form group=option or key=value, with brackets and quotes closed"
+        form = "must be of the form group=option or key=value, with brackets and quotes closed"
+        return f"{error.override} {form}{_with_quotes(str(error.override))}"
     return f"{text}: {str(detail).splitlines()[0]}" if detail is not None else text
+
+
+def _with_quotes(override: str) -> str:
+    """How to write a value with characters that Hydra takes in quotes only, such as é."""
+    key, _, value = override.partition("=")
+    if not re.fullmatch(r"[\w./]+", key) or not value or re.search(r"""[][(){}'",]""", value):
+        return ""
+    quoted = f"{key}='{value}'"
+    return f"; write {in_shell(quoted)}"
 
 
 def _unknown(match: re.Match[str], conf: Path) -> str:
