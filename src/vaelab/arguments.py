@@ -134,7 +134,8 @@ def with_sweep_dir(line: CommandLine) -> CommandLine:
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
         if not line.multirun:
             raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
-        quoted = QuotedString(str(sweep_dir), Quote.single).with_quotes()
+        from_here = str(sweep_dir) if sweep_dir.is_absolute() else f"./{sweep_dir}"  # ??? alone is a missing value
+        quoted = QuotedString(from_here, Quote.single).with_quotes()
         line = replace(line, overrides=[*line.overrides, f"hydra.sweep.dir={quoted}"])
     for argument in line.overrides:
         if argument.startswith("hydra.sweep.dir="):
@@ -166,7 +167,7 @@ def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
         raise UserError(f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2)
 
 
-def with_resumed_config(line: CommandLine) -> tuple[CommandLine, str]:
+def with_resumed_config(line: CommandLine, conf: Path) -> tuple[CommandLine, str]:
     """The command line without `resume=`, and the config to compose: `conf/config.yaml`, or that of the run it names.
 
     Raises:
@@ -181,6 +182,7 @@ def with_resumed_config(line: CommandLine) -> tuple[CommandLine, str]:
         raise UserError(f"resume goes on with the config of its run, got --config-name {line.config_name}; omit it", 2)
     name, text = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
     run_dir, saved = Path(name), yaml.safe_load(text)
+    _check_no_part_is_chosen(line, conf)
     if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
         raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
     known = Root.__dataclass_fields__.keys()
@@ -194,6 +196,14 @@ def with_resumed_config(line: CommandLine) -> tuple[CommandLine, str]:
     node = {"defaults": defaults, **on_this_machine(saved), **given_now, "hydra": settings}
     ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
     return line, "resumed"
+
+
+def _check_no_part_is_chosen(line: CommandLine, conf: Path) -> None:
+    groups = {path.name for path in conf.iterdir() if path.is_dir()} - {"hydra"}
+    for group in (re.split("[=@]", override.lstrip("+~"))[0] for override in line.overrides):
+        if group in groups:
+            sentence = f"a resumed run keeps its parts, got another {group}; change single keys, {group}.KEY=VALUE"
+            raise UserError(sentence, 2)
 
 
 def _saved_config(run_dir: Path) -> tuple[str, str]:

@@ -45,7 +45,7 @@ def main(conf: Path) -> None:
         _join_ranks()
         line = command_line(sys.argv[1:], conf)
         _refuse_sweep_of_ranks(line)
-        line, config_name = with_resumed_config(with_sweep_dir(line))
+        line, config_name = with_resumed_config(with_sweep_dir(line), conf)
         sys.argv[1:] = line.arguments
         hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
         ranks.leave()

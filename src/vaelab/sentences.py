@@ -41,7 +41,7 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
     if isinstance(error, HydraException | OmegaConfBaseException):
         yield _composition(error, conf), COMMAND_LINE
     if "Config group override must be a string or a list" in str(error) or (
-        str(error) == "argument of type 'NoneType' is not iterable" and _is_of_composition(error)
+        re.fullmatch(r"argument of type '\w+' is not iterable", str(error)) and _is_of_composition(error)
     ):
         yield (
             (
@@ -113,10 +113,8 @@ def _composition(error: BaseException, conf: Path) -> str:
         known = ", ".join(sorted(groups))
         if match[1] == "hydra":
             return "hydra is no group; change single keys, hydra.KEY=VALUE, or choose hydra/launcher, hydra/sweeper"
-        if match[1].startswith("hydra/") and (conf / match[1]).is_dir():
-            return f"a resumed run is one run, got {match[1]}, which is for a sweep; leave it out"
-        if match[1] in groups:
-            return f"a resumed run keeps its parts, got another {match[1]}; change single keys, {match[1]}.KEY=VALUE"
+        if (conf / match[1]).is_dir():
+            return f"{match[1]} is no part of this config; leave it out, or choose what it is a part of"
         return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {known}"
     for pattern, say in _OVERRIDES.items():
         if match := re.search(pattern, text, re.DOTALL):
@@ -140,7 +138,7 @@ def _with_quotes(override: str) -> str:
     key, _, value = override.partition("=")
     if not re.fullmatch(r"[\w./]+", key) or not value or re.search(r"""[][(){}'",]""", value):
         return ""
-    quoted = f"{key}='{value}'"
+    quoted = f'{key}="{value}"'
     return f"; write {in_shell(quoted)}"
 
 
