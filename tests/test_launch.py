@@ -121,10 +121,10 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, par
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
-def test_a_log_that_cannot_be_written_prints_no_stack(inline):
-    code, out, err = inline(*QUICK, "hydra.job_logging.handlers.file.filename=/dev/full")
-    assert (code, err) == (0, "")
-    assert "Logging error" not in out
+def test_a_log_that_cannot_be_written_prints_no_stack(run_py):
+    process = run_py(*QUICK, "hydra.job_logging.handlers.file.filename=/dev/full")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "Logging error" not in process.stdout
 
 
 def test_a_misspelt_key_in_an_experiment_file_names_the_file(command, tmp_path):

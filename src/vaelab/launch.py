@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def main(conf: Path) -> None:
     """Run the command line over the config folder `conf` and leave with its exit code."""
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    logging.raiseExceptions = False  # on a full disk logging would print a stack of its own for each line
+    _keep_logging_quiet()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
     register()
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -75,6 +75,7 @@ def job(config: DictConfig) -> float:
     """One run, alone or in a sweep; returns its figure of merit, which a sweeper maximises, or raises."""
     from vaelab.experiment import run_experiment  # imports torch, which `--help` must not wait for
 
+    _keep_logging_quiet()  # here too, for a job may have a process of its own
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     sweep_dir = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
@@ -122,6 +123,11 @@ def job(config: DictConfig) -> float:
         log.error("job %s failed: %s", run_dir.name, error)
         forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error
+
+
+def _keep_logging_quiet() -> None:
+    """Keep logging from printing a stack of its own for each line that a full disk does not take."""
+    logging.raiseExceptions = False
 
 
 def _without_exit(error: Exception | SystemExit) -> Exception:
