@@ -334,6 +334,29 @@ def test_an_override_of_a_whole_part_on_resume_is_explained(inline):
     assert "a resumed run keeps its parts, got another optimizer" in err
 
 
+@pytest.mark.parametrize(
+    ("override", "code", "sentence"),
+    [
+        ("trust=mine", 2, "trust must be a list of packages, such as trust=[mypackage], got 'mine'"),
+        ("trust=[1]", 2, "trust must be a list of packages"),
+        ("+resume.x=1", 2, "resume must be a directory, got {'x': 1}"),
+        ("choices=1", 2, "choices must map groups to options"),
+        ("~resume", 1, "holds a run already"),
+        ("~choices", 0, ""),
+        ("~trust", 0, ""),
+        ("~seed", 1, "seed must be an integer of at least 0, got None"),
+        ("model.hidden.x.y=0", 2, "asks for a key of a list"),
+    ],
+)
+def test_an_odd_key_of_a_resumed_run_is_one_sentence(inline, override, code, sentence):
+    inline(*QUICK, "hydra.run.dir=run")
+    returned, out, err = inline("resume=run", override)
+    assert returned == code, err
+    assert sentence in err
+    assert len(err.splitlines()) == (code > 0)
+    assert "Traceback" not in out
+
+
 def test_a_strangers_interpolation_reads_nothing(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     config = tmp_path / "run/config.yaml"

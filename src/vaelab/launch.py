@@ -89,10 +89,11 @@ def job(config: DictConfig) -> float:
         assert isinstance(plain, dict)
         for key in plain.keys() - Root.__dataclass_fields__.keys():  # `+` adds one to a resumed run's config too
             raise UserError(f"the config has no key {key!r}; python run.py --cfg job lists all keys", 2)
-        resumed = plain.get("resume") is not None  # a ~ may have deleted it
+        _check_own_keys(plain)
+        resumed = plain["resume"] is not None
         if resumed and (sweep_dir is not None or Path(plain["resume"]).resolve() != run_dir.resolve()):
             raise UserError(RESUME_ONE)
-        trusted = plain.pop("trust", []) if resumed else None
+        trusted = plain.pop("trust") if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
         with only_writer(run_dir) if ranks.current().first else nullcontext():
@@ -123,6 +124,18 @@ def job(config: DictConfig) -> float:
         log.error("job %s failed: %s", run_dir.name, error)
         forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error
+
+
+def _check_own_keys(config: dict[str, Any]) -> None:
+    """Raise UserError where a key of the config itself is none of what `Root` says, which a resumed run's can be."""
+    config.setdefault("resume", None)  # a ~ may have deleted it
+    trust, choices = config.setdefault("trust", []), config.setdefault("choices", {})
+    if not isinstance(config["resume"], str | None):
+        raise UserError(f"resume must be a directory, got {config['resume']!r}; give it as resume=RUN_DIR", 2)
+    if not isinstance(trust, list) or not all(isinstance(package, str) for package in trust):
+        raise UserError(f"trust must be a list of packages, such as trust=[mypackage], got {trust!r}", 2)
+    if not isinstance(choices, dict):
+        raise UserError(f"choices must map groups to options, as the run's config.yaml does, got {choices!r}", 2)
 
 
 def _keep_logging_quiet() -> None:
