@@ -238,6 +238,33 @@ def test_a_value_that_torch_refuses_is_one_sentence_that_names_the_node(key, val
     assert refusal(Builder(config, None).experiment).startswith("optimizer")
 
 
+LBFGS = {"_target_": "torch.optim.LBFGS", "lr": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("node", "sentence"),
+    [
+        ({"nesterov": 0}, "optimizer.nesterov must be true or false, got 0"),
+        ({"nesterov": None}, "optimizer.nesterov must be true or false, got None"),
+        ({"fused": "relu"}, "optimizer.fused must be true or false, got 'relu'"),
+        ({"foreach": 1.0}, "optimizer.foreach must be true or false, got 1.0"),
+        ({"dampening": "x"}, "optimizer.dampening must be a finite number, got 'x'"),
+        ({"dampening": 10**400}, "optimizer.dampening must be a finite number, got 1000"),
+        ({"momentum": True}, "optimizer.momentum must be a finite number, got True"),
+        ({"differentiable": True}, "optimizer must make a step with these settings, got RuntimeError: a leaf"),
+        (LBFGS, "missing 1 required positional argument: 'closure'"),
+    ],
+)
+def test_an_optimizer_that_would_fail_at_its_first_step_is_refused(node, sentence, config):
+    node = {"_target_": "torch.optim.SGD", "lr": 0.1, **node}
+    assert sentence in refusal(Builder({**config, "optimizer": node}, trusted=()).experiment)
+
+
+def test_a_flag_that_torch_chooses_itself_may_be_null(config):
+    node = {"_target_": "torch.optim.SGD", "lr": 0.1, "fused": None, "foreach": None, "nesterov": False}
+    assert isinstance(Builder({**config, "optimizer": node}, trusted=()).experiment().optimizer, torch.optim.SGD)
+
+
 @pytest.mark.parametrize("lr", [float("inf"), float("nan"), 0, 0.0, -0.1, "fast", None, True])
 def test_a_learning_rate_that_is_no_positive_number_is_refused(lr, config):
     config["optimizer"]["lr"] = lr

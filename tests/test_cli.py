@@ -1,6 +1,7 @@
 """The `vaelab` command."""
 
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -17,6 +18,13 @@ def run_dir(inline, tmp_path):
     code, _, err = inline(*QUICK, "hydra.run.dir=outputs/run")
     assert code == 0, err
     return tmp_path / "outputs/run"
+
+
+def test_the_module_is_the_command(command):
+    process = command(sys.executable, "-m", "vaelab.cli", "runs", "nowhere")
+    assert process.returncode == 2
+    assert process.stderr.startswith("vaelab: nowhere is no folder")
+    assert command(sys.executable, "-m", "vaelab.cli").stderr.startswith("usage: vaelab")
 
 
 def test_generate_writes_a_row_or_a_grid(run_dir, tmp_path, capfd):

@@ -4,7 +4,8 @@ import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from vaelab.arguments import config_name
+from conftest import ROOT
+from vaelab.arguments import CommandLine, with_resumed_config
 from vaelab.continuation import begun, on_this_machine, result
 from vaelab.errors import UserError
 from vaelab.records import write_summary
@@ -51,7 +52,9 @@ def test_a_saved_dataset_lies_where_the_environment_says(variable, root, monkeyp
 def test_a_resumed_run_reads_the_dataset_where_the_environment_says(run_dir, monkeypatch):
     (run_dir / "config.yaml").write_text(yaml.safe_dump(rooted("/old")))
     monkeypatch.setenv("VAELAB_DATA", "/new")
-    assert config_name([f"resume={run_dir}"]) == "resumed"
+    given = CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None)
+    line, config_name = with_resumed_config(given, ROOT / "conf")
+    assert (line.overrides, config_name) == ([], "resumed")
     assert ConfigStore.instance().load("resumed.yaml").node.dataset.root == "/new"
 
 

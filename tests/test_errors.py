@@ -49,6 +49,17 @@ def test_check_number_refuses_the_rest(value):
         check_number("weight", value, 0)
 
 
+def test_an_integer_that_neither_torch_nor_yaml_could_hold_is_refused():
+    check_integer("seed", 10**18 - 1, 0)
+    with pytest.raises(ValueError, match=r"seed must be an integer below 1e\+18, got 10{18}"):
+        check_integer("seed", 10**18, 0)
+
+
+def test_check_number_refuses_an_integer_that_no_float_holds():
+    with pytest.raises(ValueError, match=r"weight must be a finite number of at least 0, got 10{79} \.\.\."):
+        check_number("weight", 10**400, 0)
+
+
 def test_check_number_can_exclude_the_minimum():
     check_number("sigma", 1e-9, 0, above=True)
     with pytest.raises(ValueError, match="sigma must be a finite number above 0, got 0"):

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 import weakref
+from pathlib import Path
 
 import pytest
 import yaml
@@ -28,7 +29,6 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("trainer.epohcs=3",), 2, ["trainer has no key 'epohcs'; did you mean trainer.epochs=3?"]),
         (("--epochs=5",), 2, ["run.py has no option --epochs=5", "did you mean trainer.epochs=5?"]),
         (("--epochs", "5"), 2, ["run.py has no option --epochs", "did you mean trainer.epochs=5?"]),
-        (("-m", "seed=1,2"), 2, ["seed=1,2 is cut off from the overrides before it"]),
         (("+foo=1",), 2, ["the config has no key 'foo'"]),
         (("++epochs=5",), 2, ["the config has no key 'epochs'; did you mean trainer.epochs=5?"]),
         (("+foo.bar=${nothing}",), 2, ["the config has no key 'foo.bar'"]),
@@ -39,9 +39,38 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("+seed=1",), 2, ["change it without the +: seed=1"]),
         (("~seed",), 1, ["seed must be an integer of at least 0, got None"]),
         (("~latent.dim",), 1, ["latent.dim must be an integer of at least 1, got None"]),
+        (("~seed", "-m"), 1, ["seed must be an integer of at least 0, got None"]),
+        (("~latent.dim", "-m"), 1, ["latent.dim must be an integer of at least 1, got None"]),
+        (("~resume",), 2, ["there is no key 'resume' to delete; python run.py --cfg job"]),
         (("~trainer.epohcs",), 2, ["no key 'trainer.epohcs' to delete; did you mean trainer.epochs?"]),
         (("trainer.epochs=???",), 2, ["trainer.epochs is missing; give it a value"]),
         (("latent.dim=${foo}",), 2, ["latent.dim: Interpolation key 'foo' not found"]),
+        (("latent.dim=${oc.env:NOT_SET}",), 2, ["latent.dim", "Environment variable 'NOT_SET' not found"]),
+        (("model=${oc.env:NOT_SET}",), 2, ["interpolation '${oc.env:NOT_SET}'"]),
+        (("hydra.run.dir=${oc.env:NOT_SET}",), 2, ["hydra.run.dir: ", "'NOT_SET' not found"]),
+        (("hydra.sweep.dir=${oc.env:NOT_SET}", "-m"), 2, ["hydra.sweep.dir: ", "'NOT_SET' not found"]),
+        (("model=[null]",), 2, ["a group takes the name of one of its options"]),
+        (("model=[mlp,true]",), 2, ["a group takes the name of one of its options"]),
+        (("model.hidden.x.y.z=0",), 2, ["model.hidden.x.y.z=0 asks for a key of a list"]),
+        (("optimizer.betas.deep=0.5",), 2, ["optimizer.betas.deep=0.5 asks for a key of a list"]),
+        (("hydra=x",), 2, ["hydra is no group; change single keys, hydra.KEY=VALUE"]),
+        (("hydra/sweeper/pruner=median",), 2, ["hydra/sweeper/pruner is no part of this config"]),
+        (("hydra/launcher=${.}",), 2, ["this command line cannot be made a config (extraneous input"]),
+        (("hydra.job_logging.root.level=NOPE",), 2, ["Unable to configure root logger (Unknown level: 'NOPE')"]),
+        (("--resolve",), 2, ["The --resolve flag can only be used"]),
+        (("--cfg", "jbo"), 2, ["invalid choice: 'jbo'"]),
+        (("hydra.run.dir=Zoë",), 2, ["of the form", """; write 'hydra.run.dir="Zoë"'"""]),
+        (
+            ("objective.warmup_steps=99999999999999999999",),
+            1,
+            ["warmup_steps must be an integer below 1e+18"],
+        ),
+        (("seed=99999999999999999999",), 1, ["seed must be an integer below 1e+18"]),
+        (("objective.beta=" + 400 * "9",), 1, ["objective.beta must be a finite number"]),
+        (("optimizer=sgd", "optimizer.nesterov=0"), 1, ["optimizer.nesterov must be true or false, got 0"]),
+        (("optimizer.fused=relu",), 1, ["optimizer.fused must be true or false, got 'relu'"]),
+        (("optimizer=sgd", "+optimizer.dampening=x"), 1, ["optimizer.dampening must be a finite number, got 'x'"]),
+        (("+optimizer.differentiable=true", "optimizer.fused=null"), 1, ["optimizer must make a step with these"]),
         (("model=mlp,conv",), 2, ["model=mlp,conv has commas; for a sweep begin with -m\n"]),
         (("trainer.device=gpu",), 1, ["trainer.device must be one of auto, cuda", "got 'gpu'; did you mean 'cuda'?"]),
         (("+model.hiden=[3]",), 1, ["model has no key 'hiden'", "did you mean 'hidden'"]),
@@ -82,11 +111,20 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
 def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, parts):
     returned, out, err = inline(*QUICK, *arguments)
     assert returned == code, err
-    assert len(err.strip().splitlines()) == 1, err
-    assert err.startswith("vaelab: ")
+    of_sweeps = ("Error executing job", "vaelab: go on with the jobs")
+    said = [line for line in err.splitlines(keepends=True) if not line.startswith(of_sweeps)]
+    assert len(said) == 1, err
+    assert said[0].startswith("vaelab: ")
     for part in parts:
         assert part in err
     assert "Traceback" not in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_log_that_cannot_be_written_prints_no_stack(run_py):
+    process = run_py(*QUICK, "hydra.job_logging.handlers.file.filename=/dev/full")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "Logging error" not in process.stdout
 
 
 def test_a_misspelt_key_in_an_experiment_file_names_the_file(command, tmp_path):
@@ -294,6 +332,29 @@ def test_an_override_of_a_whole_part_on_resume_is_explained(inline):
     code, _, err = inline("resume=run", "optimizer=sgd")
     assert code == 2
     assert "a resumed run keeps its parts, got another optimizer" in err
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "sentence"),
+    [
+        ("trust=mine", 2, "trust must be a list of packages, such as trust=[mypackage], got 'mine'"),
+        ("trust=[1]", 2, "trust must be a list of packages"),
+        ("+resume.x=1", 2, "resume must be a directory, got {'x': 1}"),
+        ("choices=1", 2, "choices must map groups to options"),
+        ("~resume", 1, "holds a run already"),
+        ("~choices", 0, ""),
+        ("~trust", 0, ""),
+        ("~seed", 1, "seed must be an integer of at least 0, got None"),
+        ("model.hidden.x.y=0", 2, "asks for a key of a list"),
+    ],
+)
+def test_an_odd_key_of_a_resumed_run_is_one_sentence(inline, override, code, sentence):
+    inline(*QUICK, "hydra.run.dir=run")
+    returned, out, err = inline("resume=run", override)
+    assert returned == code, err
+    assert sentence in err
+    assert len(err.splitlines()) == (code > 0)
+    assert "Traceback" not in out
 
 
 def test_a_strangers_interpolation_reads_nothing(inline, tmp_path):

@@ -3,14 +3,16 @@
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -18,6 +20,8 @@ from vaelab import ranks
 from vaelab.continuation import on_this_machine, without_trust
 from vaelab.errors import PastHydraError, UserError
 from vaelab.suggestions import did_you_mean
+
+RESUME_ONE = "resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m"
 
 
 @dataclass
@@ -60,39 +64,95 @@ class NoOtherKeys(Callback):
         self.on_run_start(config)
 
 
-def check_options(arguments: list[str], conf: Path) -> None:
-    """Raise UserError for what Hydra's own parser would refuse without a word on how keys are written."""
-    _, unknown = get_args_parser().parse_known_args(arguments)
-    if not unknown:
-        return
-    if not unknown[0].startswith("-"):
-        raise UserError(f"{unknown[0]} is cut off from the overrides before it; write options such as -m before all", 2)
-    name, _, value = "=".join(unknown[:2]).lstrip("-").partition("=")
-    hint = did_you_mean(name.replace("-", "_"), value, conf)
-    raise UserError(f"run.py has no option {unknown[0]}, and a key has no dashes before it{hint}", 2)
+@dataclass(frozen=True)
+class CommandLine:
+    """The arguments of `run.py` in their two kinds, which may be given in any order.
+
+    Args:
+        flags: of Hydra, such as `-m`, with their values.
+        overrides: all else.
+        multirun: whether `-m` is among the flags.
+        config_name: that of `--config-name`, or None.
+    """
+
+    flags: list[str]
+    overrides: list[str]
+    multirun: bool
+    config_name: str | None
+
+    @property
+    def arguments(self) -> list[str]:
+        """In an order that Hydra's own parser takes: an override after `--info` it would take for a value of that."""
+        return [*self.overrides, *self.flags]
+
+    def without(self, key: str) -> tuple["CommandLine", str | None]:
+        """The command line without `key=VALUE`, and the last VALUE, as it was written; None where there is none.
+
+        A path is taken off before Hydra parses it, to which é, a space or a bracket would mean something.
+        """
+        pattern = re.compile(rf"\+{{0,2}}{key}=(.*)", re.DOTALL)
+        values = [found[1] for override in self.overrides if (found := pattern.fullmatch(override))]
+        kept = [override for override in self.overrides if not pattern.fullmatch(override)]
+        return replace(self, overrides=kept), values[-1] if values else None
 
 
-def with_sweep_dir(arguments: list[str]) -> list[str]:
-    """The arguments with `sweep=DIR`, which goes on with a sweep, in Hydra's words.
+def command_line(arguments: list[str], conf: Path) -> CommandLine:
+    """Tell the flags among the arguments from the overrides.
+
+    Raises:
+        UserError: for what Hydra's own parser would refuse without a word on how keys are written.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; python run.py --hydra-help lists the options", 2)
+
+    parser.error = refuse  # type: ignore[method-assign]  # it would print the usage and exit
+    found, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        name, _, value = "=".join(unknown[:2]).lstrip("-").partition("=")
+        hint = did_you_mean(name.replace("-", "_"), value, conf)
+        raise UserError(f"run.py has no option {unknown[0]}, and a key has no dashes before it{hint}", 2)
+    if found.experimental_rerun is not None:  # it would unpickle a file, which may run any code
+        raise UserError("run.py has no option --experimental-rerun; go on with a run by resume=RUN_DIR", 2)
+    flags = list(arguments)
+    for override in found.overrides:
+        flags.remove(override)
+    return CommandLine(flags, found.overrides, found.multirun, found.config_name)
+
+
+def with_sweep_dir(line: CommandLine) -> CommandLine:
+    """The command line with `sweep=DIR`, which goes on with a sweep, in Hydra's words.
 
     Raises:
         UserError: if DIR is no sweep, or one that was begun with other overrides.
     """
-    ours = [argument for argument in arguments if argument.startswith("sweep=")]
-    if ours:
-        sweep_dir = Path(ours[-1].removeprefix("sweep="))
+    line, given = line.without("sweep")
+    if given is not None:
+        sweep_dir = _path("sweep", given)
         if not (sweep_dir / "multirun.yaml").is_file():
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
-        if not {"-m", "--multirun"} & set(arguments):
+        if not line.multirun:
             raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
-        quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
-        arguments = [*(given for given in arguments if given not in ours), f"hydra.sweep.dir='{quoted}'"]
-    for argument in arguments:
+        from_here = str(sweep_dir) if sweep_dir.is_absolute() else f"./{sweep_dir}"  # ??? alone is a missing value
+        quoted = QuotedString(from_here, Quote.single).with_quotes()
+        line = replace(line, overrides=[*line.overrides, f"hydra.sweep.dir={quoted}"])
+    for argument in line.overrides:
         if argument.startswith("hydra.sweep.dir="):
             sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
-            given = [given for given in arguments if "=" in given or given.startswith("~")]
-            _check_overrides(sweep_dir, [override for override in given if not override.startswith(("-", "hydra"))])
-    return arguments
+            _check_overrides(sweep_dir, [override for override in line.overrides if not override.startswith("hydra")])
+    return line
+
+
+def _path(key: str, given: str) -> Path:
+    """The directory that a person has named; a `~` that the shell has left, for it stands after the `=`, is a home."""
+    path = Path(given)
+    if given.startswith("~") and not path.exists():
+        with suppress(RuntimeError):  # there is no such user
+            path = path.expanduser()
+    if "${" in str(path.absolute()):
+        raise UserError(f"{key} must name a directory without ${{ in its path, got {path}; give it another name", 2)
+    return path
 
 
 def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
@@ -107,13 +167,22 @@ def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
         raise UserError(f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2)
 
 
-def config_name(arguments: list[str]) -> str:
-    """The config to compose: `conf/config.yaml`, or that of the run named by `resume=`."""
-    resumes = [argument.split("=", 1)[1] for argument in arguments if argument.lstrip("+").startswith("resume=")]
-    if not resumes or resumes[-1] in ("", "null"):
-        return "config"
-    run_dir = Path(resumes[-1])
-    saved = yaml.safe_load(ranks.current().from_first(lambda: _saved_config(run_dir)))
+def with_resumed_config(line: CommandLine, conf: Path) -> tuple[CommandLine, str]:
+    """The command line without `resume=`, and the config to compose: `conf/config.yaml`, or that of the run it names.
+
+    Raises:
+        UserError: if it names no run, its config may not be composed, or one run is not all that is asked for.
+    """
+    line, given = line.without("resume")
+    if given in (None, "", "null"):
+        return line, "config"
+    if line.multirun:
+        raise UserError(RESUME_ONE)
+    if line.config_name is not None:
+        raise UserError(f"resume goes on with the config of its run, got --config-name {line.config_name}; omit it", 2)
+    name, text = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
+    run_dir, saved = Path(name), yaml.safe_load(text)
+    _check_no_part_is_chosen(line, conf)
     if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
         raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
     known = Root.__dataclass_fields__.keys()
@@ -122,13 +191,22 @@ def config_name(arguments: list[str]) -> str:
         # above all no `hydra`, whose callbacks would run code
         raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
-    settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
-    node = {"defaults": defaults, **on_this_machine(saved), "resume": None, "trust": [], "hydra": settings}
+    settings = {"run": {"dir": str(run_dir.absolute())}, "output_subdir": None, "job": {"name": "run"}}
+    given_now = {"resume": str(run_dir.absolute()), "trust": []}
+    node = {"defaults": defaults, **on_this_machine(saved), **given_now, "hydra": settings}
     ConfigStore.instance().store(name="resumed", node=OmegaConf.create(node))
-    return "resumed"
+    return line, "resumed"
 
 
-def _saved_config(run_dir: Path) -> str:
+def _check_no_part_is_chosen(line: CommandLine, conf: Path) -> None:
+    groups = {path.name for path in conf.iterdir() if path.is_dir()} - {"hydra"}
+    for group in (re.split("[=@]", override.lstrip("+~"))[0] for override in line.overrides):
+        if group in groups:
+            sentence = f"a resumed run keeps its parts, got another {group}; change single keys, {group}.KEY=VALUE"
+            raise UserError(sentence, 2)
+
+
+def _saved_config(run_dir: Path) -> tuple[str, str]:
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    return (run_dir / "config.yaml").read_text()
+    return str(run_dir), (run_dir / "config.yaml").read_text()

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 
 from vaelab.contracts import check_members, check_networks, check_shapes
 from vaelab.device import in_memory, pick_device
-from vaelab.errors import UserError, check_integer, check_number, nearest
+from vaelab.errors import UserError, check_integer, check_number, is_number, nearest, one_line
 from vaelab.images import Dataset
 from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
@@ -114,7 +114,11 @@ class Builder:
     def optimizer(self, vae: VAE) -> torch.optim.Optimizer:
         """The optimizer over all parameters."""
         _translated("optimizer", lambda: check_number("lr", self.config["optimizer"].get("lr"), 0, above=True))
-        return _of_kind(torch.optim.Optimizer, "optimizer", self.part("optimizer", params=vae.parameters()))
+        # one to try, for some mistakes, and an optimizer of another kind, show at a step only
+        with torch.random.fork_rng(devices=[]):
+            tried = torch.nn.Parameter(torch.zeros(1, 1, device=next(vae.parameters()).device))
+            _check_step(_of_kind(torch.optim.Optimizer, "optimizer", self.part("optimizer", params=[tried])), tried)
+        return self.part("optimizer", params=vae.parameters())
 
     def trainer(self) -> Trainer:
         """How long and how to train."""
@@ -163,6 +167,7 @@ class Builder:
         if not callable(target):
             raise UserError(f"{name}._target_ must name a class or a function, but there is no {node['_target_']}")
         _check_keys(name, node, target, runtime)
+        _check_types(name, node, target)
         # Arguments given to `instantiate` itself would be turned into config nodes; those of the call stay objects.
         partial = {**node, "_partial_": True, "_convert_": "all"}
         return _translated(name, lambda: instantiate(partial)(**runtime))
@@ -237,12 +242,16 @@ def _locate(target: str) -> Any:
         return None
 
 
-def _check_keys(name: str, node: Config, target: Callable[..., Any], runtime: Config) -> None:
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(target).parameters.values()
+        return list(inspect.signature(target).parameters.values())
     except ValueError:  # a builtin has none, and says itself what it does not take
-        return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return []
+
+
+def _check_keys(name: str, node: Config, target: Callable[..., Any], runtime: Config) -> None:
+    parameters = _parameters(target)
+    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = {parameter.name for parameter in parameters} - set(runtime)
     given = {str(key) for key in node if not str(key).startswith("_")}
@@ -251,6 +260,30 @@ def _check_keys(name: str, node: Config, target: Callable[..., Any], runtime: Co
     needed = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
     for key in sorted(needed & known - given):
         raise UserError(f"{name} needs the key {key!r}, which {node['_target_']} takes and the config does not give")
+
+
+def _check_types(name: str, node: Config, target: Callable[..., Any]) -> None:
+    """Raise UserError for a value that is plainly none of what its parameter is annotated with; torch checks few."""
+    for parameter in _parameters(target):
+        kinds = set(re.findall(r"\w+", inspect.formatannotation(parameter.annotation))) - {"typing", "Optional"}
+        value = node.get(parameter.name, parameter.default)
+        if parameter.name not in node or (value is None and "None" in kinds | {str(parameter.default)}):
+            continue
+        if "bool" in kinds and kinds <= {"bool", "None"} and not isinstance(value, bool):
+            raise UserError(f"{name}.{parameter.name} must be true or false, got {value!r}")
+        if "float" in kinds and kinds <= {"float", "int", "None", "torch", "Tensor"} and not is_number(value):
+            raise UserError(f"{name}.{parameter.name} must be a finite number, got {one_line(repr(value), 80)}")
+
+
+def _check_step(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> None:
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise UserError(
+            f"optimizer must make a step with these settings, got {type(error).__name__}: {one_line(error, 200)}; "
+            f"choose others, or another optimizer"
+        ) from error
 
 
 def _translated(node: str, call: Callable[[], Any]) -> Any:

@@ -183,3 +183,7 @@ def _dashboard(options: argparse.Namespace) -> None:
     else:
         write(made, Path("dashboard.json"))
         print("W&B is offline, out of reach or has no key (wandb login): what would be sent is in dashboard.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError, one_line, resuming
 from vaelab.pool import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.records import record_death
 from vaelab.signals import Interrupted
@@ -82,6 +82,6 @@ def _outcome(reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
-        died = UserError(f"the job's process died ({type(error).__name__}); go on with: resume={job.directory}")
+        died = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
         record_death(job.directory, job.overrides, died)
         return Outcome(None, died, math.nan)

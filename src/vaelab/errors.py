@@ -1,12 +1,18 @@
 """Errors for people: one sentence with what was expected, what came, what to do."""
 
 import math
+import os
+import shlex
 import sys
 import traceback
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
+from string import ascii_letters, digits
+
+ABOVE_ALL_INTEGERS = 10**18
+SAFE_IN_SHELL = f"{ascii_letters}{digits}_-./=+,:@%".encode()
 
 # C0, DEL and C1, which a terminal obeys; line separators; bidirectional overrides, which show text in another order;
 # halves of characters, as in a file's name that is no UTF-8, which cannot be printed at all
@@ -70,6 +76,19 @@ def say(sentence: object) -> None:
     print(f"vaelab: {visible(sentence)}", file=sys.stderr)
 
 
+def in_shell(text: str) -> str:
+    """The text as one word of a shell's command line, with nothing in it that a terminal or `one_line` would change."""
+    if text.isprintable() and text.split() == text.split(" "):
+        return shlex.quote(text)
+    escaped = (chr(byte) if byte in SAFE_IN_SHELL else f"\\{byte:03o}" for byte in os.fsencode(text))
+    return f"$'{''.join(escaped)}'"
+
+
+def resuming(run_dir: Path) -> str:
+    """The command that goes on with a run."""
+    return f"python run.py {in_shell(f'resume={run_dir}')}"
+
+
 def check_output(path: Path, suffix: str) -> None:
     """Raise UserError, with the exit code of a wrong command line, unless `path` can be a file to write.
 
@@ -111,17 +130,26 @@ def forget_frames(error: BaseException) -> None:
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:
-    """Raise ValueError unless `value` is an integer of at least `minimum`."""
+    """Raise ValueError unless `value` is an integer of at least `minimum`, which torch and YAML can also hold."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    if value >= ABOVE_ALL_INTEGERS:
+        raise ValueError(f"{name} must be an integer below {ABOVE_ALL_INTEGERS:.0e}, got {one_line(value, 80)}")
 
 
 def check_number(name: str, value: object, minimum: float, *, above: bool = False) -> None:
     """Raise ValueError unless `value` is a finite number, at least `minimum` (or, with `above`, above it)."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < minimum or (above and value == minimum):
+    if not is_number(value) or value < minimum or (above and value == minimum):
         bound = f"above {minimum:g}" if above else f"of at least {minimum:g}"
-        raise ValueError(f"{name} must be a finite number {bound}, got {value!r}")
+        raise ValueError(f"{name} must be a finite number {bound}, got {one_line(repr(value), 80)}")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite real number that a float can hold, and no truth value."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return False
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

@@ -15,7 +15,7 @@ import yaml
 from vaelab import checkpoint
 from vaelab.build import Builder
 from vaelab.device import device_name, set_precision
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError, one_line, resuming
 from vaelab.logger import Logger, NoLogger
 from vaelab.metrics import METRICS, NATS, changes_meaning, label, merit, metric, own_metrics
 from vaelab.pruning import AfterValidation, Pruned
@@ -67,12 +67,12 @@ def run_experiment(
     ranks = current()
     if not resumed and ranks.first and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
         raise UserError(
-            f"{run_dir} holds a run already; go on with it by resume={run_dir}, or choose another directory"
+            f"{run_dir} holds a run already; go on with it by {resuming(run_dir)}, or choose another directory"
         )
     before = read_summary(run_dir) if resumed else {}
     summary: dict[str, Any] = {
         "status": "running",
-        "overrides": [*before.get("overrides", ()), *(given for given in overrides if not given.startswith("resume="))],
+        "overrides": [*before.get("overrides", ()), *overrides],
         "git_commit": _git_commit(),
         "name": before.get("name", name),
         "group": before.get("group", group),

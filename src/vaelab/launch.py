@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import shlex
 import signal
 import sys
 import traceback
@@ -22,10 +21,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab import ranks
-from vaelab.arguments import Root, check_options, config_name, with_sweep_dir
+from vaelab.arguments import RESUME_ONE, CommandLine, Root, command_line, with_resumed_config, with_sweep_dir
 from vaelab.asked import name_of_job
 from vaelab.continuation import begun, result
-from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, say, visible
+from vaelab.errors import PastHydraError, UserError, forget_frames, in_shell, one_line, resuming, say, visible
 from vaelab.leftovers import Leftovers
 from vaelab.pruning import AfterValidation, judge, storage_url, validated_metric
 from vaelab.records import only_writer, read_summary, write_summary
@@ -38,14 +37,17 @@ log = logging.getLogger(__name__)
 def main(conf: Path) -> None:
     """Run the command line over the config folder `conf` and leave with its exit code."""
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    _keep_logging_quiet()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
     register()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         _join_ranks()
-        check_options(sys.argv[1:], conf)
-        sys.argv[1:] = with_sweep_dir(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name(sys.argv[1:]))(job)()
+        line = command_line(sys.argv[1:], conf)
+        _refuse_sweep_of_ranks(line)
+        line, config_name = with_resumed_config(with_sweep_dir(line), conf)
+        sys.argv[1:] = line.arguments
+        hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
         ranks.leave()
         code = 0
     except BaseException as error:
@@ -57,8 +59,8 @@ def main(conf: Path) -> None:
         Leftovers.remove()
     sweep_dir = SweepReport.finish()
     if sweep_dir is not None and code != 0:
-        again = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
-        command = shlex.join(["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"])
+        again = [given for given in sys.argv[1:] if not given.lstrip("+").startswith("hydra.sweep.dir=")]
+        command = " ".join(map(in_shell, ["python", *sys.argv[:1], *again, f"sweep={sweep_dir}"]))
         say(f"go on with the jobs that have not finished, or not begun: {command}")
     sys.exit(code)
 
@@ -73,6 +75,7 @@ def job(config: DictConfig) -> float:
     """One run, alone or in a sweep; returns its figure of merit, which a sweeper maximises, or raises."""
     from vaelab.experiment import run_experiment  # imports torch, which `--help` must not wait for
 
+    _keep_logging_quiet()  # here too, for a job may have a process of its own
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
     sweep_dir = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
@@ -86,9 +89,10 @@ def job(config: DictConfig) -> float:
         assert isinstance(plain, dict)
         for key in plain.keys() - Root.__dataclass_fields__.keys():  # `+` adds one to a resumed run's config too
             raise UserError(f"the config has no key {key!r}; python run.py --cfg job lists all keys", 2)
+        _check_own_keys(plain)
         resumed = plain["resume"] is not None
         if resumed and (sweep_dir is not None or Path(plain["resume"]).resolve() != run_dir.resolve()):
-            raise UserError("resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m")
+            raise UserError(RESUME_ONE)
         trusted = plain.pop("trust") if resumed else None
         if not resumed:
             plain["choices"] = _choices(hydra_config)
@@ -102,7 +106,7 @@ def job(config: DictConfig) -> float:
             judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
             return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
     except Interrupted as error:
-        hint = f"; go on with: python run.py resume={run_dir}" if (run_dir / "config.yaml").exists() else ""
+        hint = f"; go on with: {resuming(run_dir)}" if (run_dir / "config.yaml").exists() else ""
         log.info("%s%s", error, hint)
         if error.signum in SCHEDULER:
             signal.raise_signal(error.signum)  # the checkpoint is written: now whoever handles it may requeue the job
@@ -120,6 +124,23 @@ def job(config: DictConfig) -> float:
         log.error("job %s failed: %s", run_dir.name, one_line(error))
         forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error
+
+
+def _check_own_keys(config: dict[str, Any]) -> None:
+    """Raise UserError where a key of the config itself is none of what `Root` says, which a resumed run's can be."""
+    config.setdefault("resume", None)  # a ~ may have deleted it
+    trust, choices = config.setdefault("trust", []), config.setdefault("choices", {})
+    if not isinstance(config["resume"], str | None):
+        raise UserError(f"resume must be a directory, got {config['resume']!r}; give it as resume=RUN_DIR", 2)
+    if not isinstance(trust, list) or not all(isinstance(package, str) for package in trust):
+        raise UserError(f"trust must be a list of packages, such as trust=[mypackage], got {trust!r}", 2)
+    if not isinstance(choices, dict):
+        raise UserError(f"choices must map groups to options, as the run's config.yaml does, got {choices!r}", 2)
+
+
+def _keep_logging_quiet() -> None:
+    """Keep logging from printing a stack of its own for each line that a full disk does not take."""
+    logging.raiseExceptions = False
 
 
 def _without_exit(error: Exception | SystemExit) -> Exception:
@@ -163,13 +184,16 @@ def _shared_run_dir(parent: str) -> str:
 def _join_ranks() -> None:
     """Connect with the processes that torchrun started beside this one; all but the first are silent."""
     found = ranks.join()
-    if not found.alone and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv):
-        raise UserError(
-            "the ranks of torchrun train one run, got a sweep (-m); start python run.py -m without torchrun"
-        )
     if not found.first:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         logging.disable()
+
+
+def _refuse_sweep_of_ranks(line: CommandLine) -> None:
+    if not ranks.current().alone and (line.multirun or "hydra.mode=MULTIRUN" in line.overrides):
+        raise UserError(
+            "the ranks of torchrun train one run, got a sweep (-m); start python run.py -m without torchrun"
+        )
 
 
 def _choices(hydra_config: Any) -> dict[str, str]:

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from vaelab import ranks
+from vaelab.errors import PastHydraError
 
 
 class Leftovers(Callback):
@@ -26,6 +28,8 @@ class Leftovers(Callback):
         HydraConfig.instance().set_config(config)  # `hydra.run.dir` may ask for it
         try:
             Leftovers.run_dir = run_dir = Path(config.hydra.run.dir).absolute()
+        except OmegaConfBaseException as error:
+            raise PastHydraError(error) from error
         finally:
             HydraConfig.instance().cfg = before
         made = [run_dir / f"{config.hydra.job.name}.log", run_dir / ".lock", run_dir, *run_dir.parents]

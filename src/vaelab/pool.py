@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from vaelab.continuation import result
-from vaelab.errors import UserError, check_integer, check_number, one_line
+from vaelab.errors import UserError, check_integer, check_number, one_line, resuming
 from vaelab.gpus import gpus_are_possible, visible_gpus
 from vaelab.records import read_summary, record_death
 from vaelab.signals import Interrupted
@@ -242,7 +242,7 @@ class Pool:
         if value is None and error is None:
             value = result(read_summary(attempt.job.directory))  # it may have died after its work was done
         died = value is None and error is None
-        hint = f"go on with: python run.py resume={attempt.job.directory}"
+        hint = f"go on with: {resuming(attempt.job.directory)}"
         if attempt.asked_to_stop is not None and value is None:
             died = True
             error = UserError(f"the job ran longer than hydra.launcher.timeout_min={self._timeout_min:g}; {hint}")

@@ -16,7 +16,7 @@ from vaelab import checkpoint, pictures
 from vaelab.build import Builder
 from vaelab.continuation import on_this_machine
 from vaelab.device import pick_device, precision_of
-from vaelab.errors import UserError, check_choice, check_integer, one_line
+from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming
 from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.images import Dataset
 from vaelab.ops import unit_interval
@@ -192,7 +192,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
         raise UserError(f"{path}/config.yaml must hold the keys of a config, got {config!r}")
     best = checkpoint.load(path / "checkpoints" / "best.pt")
     if best is None:
-        raise UserError(f"{path} has no weights yet; go on with: python run.py resume={path}")
+        raise UserError(f"{path} has no weights yet; go on with: {resuming(path)}")
     trusted = tuple(trust)
     try:
         image_shape = tuple(best["image_shape"])

@@ -3,14 +3,16 @@
 import errno
 import re
 import shlex
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from vaelab.errors import OUT_OF_MEMORY, UserError, is_out_of_memory, nearest, one_line
+from vaelab.errors import OUT_OF_MEMORY, UserError, in_shell, is_out_of_memory, nearest, one_line
 from vaelab.suggestions import did_you_mean, options_with
 
 COMMAND_LINE = 2
@@ -38,7 +40,9 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         yield _missing_option(error, conf), COMMAND_LINE
     if isinstance(error, HydraException | OmegaConfBaseException):
         yield _composition(error, conf), COMMAND_LINE
-    if "Config group override must be a string or a list" in str(error):
+    if "Config group override must be a string or a list" in str(error) or (
+        re.fullmatch(r"argument of type '\w+' is not iterable", str(error)) and _is_of_composition(error)
+    ):
         yield (
             (
                 "a group takes the name of one of its options, and a number goes to a key, such as latent.dim=37; "
@@ -59,6 +63,28 @@ def _known(error: BaseException, conf: Path) -> Iterator[tuple[str, int]]:
         else:
             advice = "choose another folder with hydra.run.dir or dataset.root"
             yield f"{path} could not be written or read: {error.strerror}; {advice}", 1
+    if _is_of_composition(error):
+        yield _not_composed(error), COMMAND_LINE
+
+
+def _is_of_composition(error: BaseException) -> bool:
+    """Whether Hydra, or what it calls, raised it before any job began."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = {(frame.f_globals.get("__name__"), frame.f_code.co_name) for frame in frames}
+    job = {("vaelab.launch", "job"), ("hydra.core.utils", "return_value")}  # where one began, in another process too
+    modules = [str(frame.f_globals.get("__name__")).split(".")[0] for frame in frames]
+    return "hydra" in modules and modules[-1] != "vaelab" and not places & job
+
+
+def _not_composed(error: BaseException) -> str:
+    overrides = [frame.f_locals.get("override") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = [override.input_line for override in overrides if isinstance(override, Override)]
+    given = lines[-1] if lines and lines[-1] else "this command line"
+    if re.search(r"invalid literal for int|\(str\) is not an int|list indices must be", str(error)):
+        return f"{given} asks for a key of a list, which has none; give the whole list, such as 'model.hidden=[400]'"
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    detail = one_line(f"{error}{cause}", 300) or type(error).__name__
+    return f"{given} cannot be made a config ({detail}); python run.py --cfg job lists all keys with their values"
 
 
 def _missing_option(error: MissingConfigException, conf: Path) -> str:
@@ -85,8 +111,10 @@ def _composition(error: BaseException, conf: Path) -> str:
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\.? ?\n?No match in the defaults list", text):
         groups = [path.name for path in conf.iterdir() if path.is_dir()]
         known = ", ".join(sorted(groups))
-        if match[1] in groups:
-            return f"a resumed run keeps its parts, got another {match[1]}; change single keys, {match[1]}.KEY=VALUE"
+        if match[1] == "hydra":
+            return "hydra is no group; change single keys, hydra.KEY=VALUE, or choose hydra/launcher, hydra/sweeper"
+        if (conf / match[1]).is_dir():
+            return f"{match[1]} is no part of this config; leave it out, or choose what it is a part of"
         return f"there is no group {match[1]!r}{nearest(match[1], groups) or ';'} the groups are {known}"
     for pattern, say in _OVERRIDES.items():
         if match := re.search(pattern, text, re.DOTALL):
@@ -96,10 +124,22 @@ def _composition(error: BaseException, conf: Path) -> str:
         if key := re.match(r"Key '([^']+)' (?:not in 'Root'|is not in struct)", detail):
             return f"conf/{file}.yaml has a key {key[1]!r} that no config has{did_you_mean(key[1], None, conf)}"
         return f"conf/{file}.yaml: {detail}"
+    if not text:
+        return _not_composed(error.__cause__ or error.__context__ or error)
     detail = error.__cause__ if text.startswith("Error merging override") else None
     if isinstance(error, OverrideParseException):
-        return f"{error.override} must be of the form group=option or key=value, with brackets and quotes closed"
+        form = "must be of the form group=option or key=value, with brackets and quotes closed"
+        return f"{error.override} {form}{_with_quotes(str(error.override))}"
     return f"{text}: {str(detail).splitlines()[0]}" if detail is not None else text
+
+
+def _with_quotes(override: str) -> str:
+    """How to write a value with characters that Hydra takes in quotes only, such as é."""
+    key, _, value = override.partition("=")
+    if not re.fullmatch(r"[\w./]+", key) or not value or re.search(r"""[][(){}'",]""", value):
+        return ""
+    quoted = f'{key}="{value}"'
+    return f"; write {in_shell(quoted)}"
 
 
 def _unknown(match: re.Match[str], conf: Path) -> str:

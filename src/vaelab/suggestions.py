@@ -28,7 +28,8 @@ def did_you_mean(key: str, value: str | None, conf: Path) -> str:
         value: of the override, as it was written; None where none was.
         conf: the config folder, all options of which are searched.
     """
-    near = [path if value is None else shlex.quote(f"{path}={value}") for path in meant(key, paths(conf))]
+    found = [path for path in meant(key, paths(conf)) if path != key]
+    near = [path if value is None else shlex.quote(f"{path}={value}") for path in found]
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; python run.py --cfg {'hydra' if key.startswith('hydra.') else 'job'} lists all keys"

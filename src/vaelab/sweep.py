@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from vaelab import folder
 from vaelab.asked import asked_for, names_of_jobs, read_begun
 from vaelab.compared import ComparedRun, jobs_of, read_run
-from vaelab.errors import UserError, one_line, visible
+from vaelab.errors import PastHydraError, UserError, one_line, visible
 from vaelab.labels import decimal, rounded
 from vaelab.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label
 from vaelab.ranking import describe, ranked, typical
@@ -40,7 +41,10 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the sweep's directory."""
-        SweepReport.unfinished = Path(config.hydra.sweep.dir)
+        try:
+            SweepReport.unfinished = Path(config.hydra.sweep.dir)
+        except OmegaConfBaseException as error:
+            raise PastHydraError(error) from error
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report."""

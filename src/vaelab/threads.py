@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from vaelab.errors import in_shell
+
 log = logging.getLogger(__name__)
 
 ROUNDS = 4
@@ -108,7 +110,7 @@ class SpeedWatch:
         import torch
 
         threads = torch.get_num_threads()
-        advice = f"; one thread may be faster than {threads}: resume={self.run_dir} trainer.threads=1"
+        advice = f"; one thread may be faster than {threads}: {in_shell(f'resume={self.run_dir}')} trainer.threads=1"
         log.warning(
             "training makes %s images/s and has made %s, perhaps because other programs use the cores%s",
             *(f"{speed:,.0f}", f"{self._best:,.0f}", advice if threads > 1 else ""),

@@ -21,7 +21,7 @@ from torch import Tensor
 from vaelab import checkpoint
 from vaelab.average import MovingAverage
 from vaelab.device import in_memory, synchronize
-from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line
+from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line, resuming
 from vaelab.evaluate import evaluate, nothing
 from vaelab.figures import save_curves
 from vaelab.images import Dataset
@@ -202,7 +202,7 @@ class Training:
                 self._stop_clock()
                 self.save()
                 if isinstance(error, RankLostError):
-                    raise RankLostError(f"{error}; go on with resume={self.run_dir}") from error
+                    raise RankLostError(f"{error}; go on with: {resuming(self.run_dir)}") from error
                 raise
 
     def _set_threads(self) -> None:
