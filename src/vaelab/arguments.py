@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from vaelab import ranks
+from vaelab.asked import read_begun
 from vaelab.continuation import on_this_machine, without_trust
 from vaelab.errors import PastHydraError, UserError
 from vaelab.suggestions import did_you_mean
@@ -157,12 +158,13 @@ def _path(key: str, given: str) -> Path:
 
 def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
     """A job's number is its directory, so a sweep that was begun takes the same overrides only, in the same order."""
-    if not (sweep_dir / "multirun.yaml").is_file():
-        return
     try:
-        before = yaml.safe_load((sweep_dir / "multirun.yaml").read_text())["hydra"]["overrides"]["task"]
-    except (yaml.YAMLError, TypeError, KeyError):  # cut off as it was written: each job is still held to its own
+        begun = read_begun(sweep_dir)
+    except UserError:  # cut off as it was written: each job is still held to its own
         return
+    if begun is None:
+        return
+    before = begun.task
     if without_trust(before) != without_trust(given):
         raise UserError(f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2)
 

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from vaelab.asked import asked_for, names_of_jobs, read_begun
 from vaelab.compared import ComparedRun, jobs_of, read_run
 from vaelab.errors import PastHydraError, UserError, one_line, visible
 from vaelab.labels import decimal, rounded
+from vaelab.logger import UNREACHABLE
 from vaelab.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label
 from vaelab.ranking import describe, ranked, typical
 
@@ -42,9 +44,11 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the sweep's directory."""
         try:
-            SweepReport.unfinished = Path(config.hydra.sweep.dir)
+            SweepReport.unfinished = directory = Path(config.hydra.sweep.dir)
         except OmegaConfBaseException as error:
             raise PastHydraError(error) from error
+        with suppress(OSError):
+            folder.remove(directory, UNREACHABLE)  # W&B's server is asked for once a launch
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report."""

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from vaelab import folder
-from vaelab.wandb_run import WandbSettings, bring, resume_command, sync_command
+from vaelab.errors import resuming
+from vaelab.wandb_run import WandbSettings, bring, sync_command
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class WandbProcess:
         self.unreachable = False
         self._run_dir = run_dir
         # what a launch that went on with the run has uploaded `wandb sync` would upload again
-        again = resume_command if folder.exists(run_dir, "wandb/run_id") else sync_command
+        again = resuming if folder.exists(run_dir, "wandb/run_id") else sync_command
         self._remedy = again(run_dir)
         self._settings = replace(settings, upload_seconds=UPLOADING * finish_timeout)
         self._finish_timeout = finish_timeout
@@ -75,7 +76,7 @@ class WandbProcess:
         left = deadline - time.monotonic()
         rest = WandbProcess(self._run_dir, replace(self._settings, mode="offline", is_rest=True), left)
         complete = rest._end(status, summary, left, left)
-        self._tell(self._remedy if complete else resume_command(self._run_dir))
+        self._tell(self._remedy if complete else resuming(self._run_dir))
 
     def _end(self, status: str, summary: Mapping[str, Any], alive_seconds: float, seconds: float) -> bool:
         """Tell the process that the run has ended, wait, and end it; whether it has done all that it could."""

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import re
 import secrets
-import shlex
 import signal
 import subprocess
 import sys
@@ -29,9 +28,9 @@ import psutil
 from filelock import FileLock
 
 from vaelab import folder
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError, in_shell, one_line
+from vaelab.records import METRICS
 
-METRICS = "metrics.jsonl"
 POLL_SECONDS = 0.25
 INIT_SECONDS = 30
 LARGEST_CHUNK = 64_000_000  # bytes read at a time
@@ -266,12 +265,7 @@ def _end_of_run(orders: Connection) -> tuple[int, Mapping[str, Any]]:
 
 def sync_command(run_dir: Path) -> str:
     """What a person types to upload what W&B's files in a run directory hold."""
-    return shlex.join(["wandb", "sync", "--include-online", str(run_dir / "wandb")])
-
-
-def resume_command(run_dir: Path) -> str:
-    """What a person types to bring the rows that the server, or W&B's files, lack."""
-    return shlex.join(["python", "run.py", f"resume={run_dir}"])
+    return f"wandb sync --include-online {in_shell(str(run_dir / 'wandb'))}"
 
 
 def first_line_to_bring(run_dir: Path) -> int:
