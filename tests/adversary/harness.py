@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIMIT = 20.0  # seconds, those not counted in which it waited for a core
@@ -89,7 +89,7 @@ def touched(before: dict[str, tuple], after: dict[str, tuple]) -> list[str]:
     return [f"touched {name}" for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
 
 
-def run_py(place: Place, *arguments: str, **options: float) -> Outcome:
+def run_py(place: Place, *arguments: str, **options: Any) -> Outcome:
     """`python run.py ARGUMENTS`."""
 
     def call() -> None:
@@ -101,7 +101,7 @@ def run_py(place: Place, *arguments: str, **options: float) -> Outcome:
     return forked(call, place, **options)
 
 
-def vaelab(place: Place, *arguments: str, **options: float) -> Outcome:
+def vaelab(place: Place, *arguments: str, **options: Any) -> Outcome:
     """`vaelab ARGUMENTS`."""
 
     def call() -> None:
@@ -131,13 +131,15 @@ def preload() -> None:
     assert threading.active_count() == 1
 
 
-def forked(call: Callable[[], object], place: Place, kill_after: float | None = None, alone: bool = False) -> Outcome:
+def forked(
+    call: Callable[[], object], place: Place, kill: Callable[[float], bool] = lambda _: False, alone: bool = False
+) -> Outcome:
     """What `call` does in a copy of this process.
 
     Args:
         call: returns, or raises SystemExit with the exit code.
         place: where.
-        kill_after: seconds after which it is killed with -9.
+        kill: from the seconds that have passed to whether it is now killed with -9.
         alone: whether the processes that it has started live on then.
     """
     sys.stdout.flush()
@@ -152,10 +154,10 @@ def forked(call: Callable[[], object], place: Place, kill_after: float | None = 
             break
         passed = time.monotonic() - started
         hung = hung or passed - _waited_for_a_core(pid) > LIMIT
-        if hung or (kill_after is not None and passed > kill_after):
+        if hung or kill(passed):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL) if alone and not hung else os.killpg(pid, signal.SIGKILL)
-        time.sleep(0.005)
+        time.sleep(0.002)
     seconds = time.monotonic() - started
     if not alone:
         with suppress(ProcessLookupError):
