@@ -46,7 +46,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="cases of each campaign")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="N", help="the case of that number alone, with what it printed")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="work there, and leave it, for a look at the last case")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="work there and leave what the last case left")
     return parser.parse_args()
 
 
@@ -64,9 +64,9 @@ def _campaign(name: str, options: argparse.Namespace, root: Path) -> int:
         if verdict.complaints:
             wrong += 1
             again = f"--campaign {name} --seed {options.seed} --only {number}"
-            print(f"WRONG {'; '.join(verdict.complaints)} | {verdict.what} | {again}", flush=True)
+            print(f"WRONG {'; '.join(verdict.complaints)} | {_printable(verdict.what)} | {again}", flush=True)
         if options.only is not None:
-            _show(root / "case", verdict.what, verdict.ending)
+            _show(root / "case", _printable(verdict.what), verdict.ending)
     took = time.monotonic() - started
     print(f"\n{name}, seed {options.seed}: {len(numbers)} cases in {took:.0f} s, {wrong} wrong")
     for ending, count in sorted(endings.items()):
@@ -79,6 +79,10 @@ def _show(place: Path, *lines: str) -> None:
     for name in ("stdout", "stderr"):
         if (place / name).exists():
             print(f"--- {name}\n{(place / name).read_bytes()[:20_000].decode(errors='replace')}")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Damages at random places of every file of a run or sweep directory, which each command then uses.
 
-A damage may be refused in a sentence, or passed over with a word, or change nothing. It may not pass for another result:
-neither what is trained or drawn, nor the rows and figures that are recorded. Two cases may give another result: a file
-whose checksum was made anew, as a stranger would, and the values of `summary.json`, `metrics.jsonl` and `multirun.yaml`
-that `runs` and `compare` only show, and of which nobody else knows what they were. Those only have to end well.
+A damage may be refused in a sentence, or passed over with a word, or change nothing. It may not silently give another
+result: neither what is trained or drawn, nor the rows and figures that are recorded. Where the checksum of a file was
+made anew, as a stranger would, and where `runs` and `compare` only show values of which nobody else knows what they
+were, there may be another result; then the command only has to end well.
 """
 
 import hashlib
@@ -147,4 +147,5 @@ def _make_folder(rng: random.Random, path: Path) -> str:
     return "made a folder"
 
 
-DAMAGES = (*map(_change, (flip, flip, delete, zero, scramble, insert, truncate, truncate)), _remove, _grow, _make_folder)
+CHANGES = (flip, flip, delete, zero, scramble, insert, truncate, truncate)
+DAMAGES = (*map(_change, CHANGES), _remove, _grow, _make_folder)

@@ -70,15 +70,16 @@ class Place:
         found = {}
         for folder in (self.outside, self.home, self.cwd, self.tmp):
             for path in sorted(folder.rglob("*")):
-                stat = path.lstat()
-                read = stat.st_atime_ns if path.is_file() and folder == self.outside else 0
-                content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+                stat, is_file = path.lstat(), path.is_file()
+                content = hashlib.sha256(path.read_bytes()).hexdigest() if is_file else ""
                 os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns), follow_symlinks=False)
-                found[str(path.relative_to(self.folder))] = (stat.st_mode, stat.st_size, stat.st_mtime_ns, read, content)
+                read = stat.st_atime_ns if is_file and folder == self.outside else 0
+                name = str(path.relative_to(self.folder))
+                found[name] = (stat.st_mode, stat.st_size, stat.st_mtime_ns, read, content)
         return found
 
     def hide(self) -> None:
-        """Date the last reading of the files outside before their writing: then the next reading is noted (relatime)."""
+        """Date the last reading of the files outside before their writing: so the next one is noted (relatime)."""
         for path in self.outside.rglob("*"):
             if path.is_file():
                 os.utime(path, ns=(10**9, path.stat().st_mtime_ns))

@@ -5,6 +5,7 @@ the parts of an offline W&B run hold, read in their order, each of these rows on
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,7 @@ def case(rng: random.Random, number: int, root: Path, made: dict[str, Whole]) ->
     before, killed, found = place.snapshot(), [], []
     for share in sorted(rng.random() for _ in range(rng.choice((1, 1, 2, 4)))):
         by_time, alone = rng.random() < 0.4, rng.random() < 0.5
-        rows_wanted = share * whole.written
-        outcome = kind(
-            place,
-            kill=lambda passed: passed > share * whole.seconds if by_time else _written(place.run, kind) > rows_wanted,
-            alone=alone,
-        )
+        outcome = kind(place, kill=_moment(place.run, kind, whole, share, by_time), alone=alone)
         late = " (too late)" * (outcome.code == 0)
         killed.append(f"{share:.0%} of the {'time' if by_time else 'rows'}{' alone' * alone}{late}")
         found += complaints(outcome) if outcome.code != -9 else []
@@ -95,6 +91,13 @@ def case(rng: random.Random, number: int, root: Path, made: dict[str, Whole]) ->
         for job, result in zip(kind.jobs, whole.results, strict=True):
             found += _faults(place.run / job, result)
     return Verdict(f"{name}: killed after {', '.join(killed)}", f"{name}: {'broken' if found else 'whole'}", found)
+
+
+def _moment(folder: Path, kind: Kind, whole: Whole, share: float, by_time: bool) -> Callable[[float], bool]:
+    """When a share of the time, or of the rows, of what is never interrupted is over."""
+    if by_time:
+        return lambda passed: passed > share * whole.seconds
+    return lambda _: _written(folder, kind) > share * whole.written
 
 
 def _written(folder: Path, kind: Kind) -> int:

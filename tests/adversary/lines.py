@@ -1,4 +1,4 @@
-"""Random command lines of `run.py` and `vaelab`: all keys, groups and options, odd values, broken grammar, options anywhere.
+"""Random command lines of `run.py` and `vaelab`: all keys, groups and options, odd values, broken grammar.
 
 What would rightly take long is left out: downloads, compiling, launchers that start other programs.
 """
@@ -17,31 +17,39 @@ from .templates import TINY
 
 COUNT = 2000
 BASE = (*TINY, "trainer.epochs=1", "trainer.max_steps=2", "hydra.run.dir=../out/run", "hydra.sweep.dir=../out/sweep")
-NUMBERS = ("0", "1", "2", "-1", "3.5", "1e-3", "1e999", "nan", "inf", "-0", "9" * 20, "1e308", "1_000", "0x10", "1000000000")
-WORDS = ("null", "true", "false", "relu", "x", "é", "''", "'a b'", '"', "\\", "$HOME", "%", "a=b", "a:b", "???", "#", "~", "*")
-NESTED = ("[]", "[8]", "[8,8]", "[-1]", "[null]", "[x]", "[[8]]", "{}", "{a:1}", "{_target_:os.getcwd}", "[", "{a", "[1,2", ")")
-REFERENCES = ("${seed}", "${x}", "${oc.env:UNSET}", "${oc.env:HOME}", "${", "${run_dir:a}", "${hydra:job.num}", "${..seed}")
-CODE = ("torch.optim.LBFGS", "torch.optim.Adam", "torch.nn.Linear", "vaelab.nope", "os.getcwd", "builtins.print", "vaelab.vae.VAE")
-SWEPT = ("0,1", "relu,x", "range(0,2)", "choice(0,1)", "interval(0,1)", "glob(*)", "tag(log,interval(1,2))", "int(interval(1,2))")
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+NUMBERS = (*_words("0 1 2 -1 3.5 1e-3 1e999 nan inf -0"), "9" * 20, *_words("1e308 1_000 0x10 1000000000"))
+WORDS = (*_words("null true false relu x é ''"), "'a b'", *_words('" \\ $HOME % a=b a:b ??? # ~ *'))
+NESTED = _words("[] [8] [8,8] [-1] [null] [x] [[8]] {} {a:1} {_target_:os.getcwd} [ {a [1,2 )")
+REFERENCES = _words("${seed} ${x} ${oc.env:UNSET} ${oc.env:HOME} ${ ${run_dir:a} ${hydra:job.num} ${..seed}")
+CODE = _words("torch.optim.LBFGS torch.optim.Adam torch.nn.Linear vaelab.nope os.getcwd builtins.print vaelab.vae.VAE")
+SWEPT = _words("0,1 relu,x range(0,2) choice(0,1) interval(0,1) glob(*) tag(log,interval(1,2)) int(interval(1,2))")
 VALUES = (NUMBERS, WORDS, NESTED, REFERENCES, CODE, SWEPT)
-HYDRA = (
-    *("job_logging.root.level", "job_logging.handlers", "verbose", "job.name", "job.chdir", "job.num", "output_subdir", "mode"),
-    *("run.dir", "sweep.dir", "sweep.subdir", "searchpath", "job.env_set", "callbacks", "callbacks.report", "launcher"),
-    *("sweeper.params", "sweeper.n_trials", "sweeper.max_batch_size", "overrides.task", "help.header", "runtime.cwd", "x"),
+HYDRA = _words(
+    "job_logging.root.level job_logging.handlers verbose job.name job.chdir job.num output_subdir mode run.dir "
+    "sweep.dir sweep.subdir searchpath job.env_set callbacks callbacks.report launcher sweeper.params sweeper.n_trials "
+    "sweeper.max_batch_size overrides.task help.header runtime.cwd x"
 )
 OPTIONS = (
-    *("-m", "-m", "-m", "--multirun", "--help", "-h", "--version", "--cfg", "--cfg=job", "-c=x", "--resolve", "--package=x"),
-    *("--info", "--info=config", "-p", "--config-name=x", "--config-name=config", "--config-path=x", "--config-dir=x"),
-    *("--hydra-help", "--shell-completion", "-sc", "--lr=1", "-x", "--", "-", "", "=", "@", "seed", "é", "\udcff", "a" * 9000),
+    *_words("-m -m -m --multirun --help -h --version --cfg --cfg=job -c=x --resolve --package=x --info --info=config"),
+    *_words("-p --config-name=x --config-name=config --config-path=x --config-dir=x --hydra-help"),
+    *("--shell-completion", "-sc", "--lr=1", "-x", "--", "-", "", "=", "@", "seed", "é", "\udcff", "a" * 9000),
 )
-SEARCHES = ("hydra/sweeper=optuna", "hydra/sweeper=optuna hydra/sweeper/sampler=cmaes", "hydra/sweeper=x", "hydra/launcher=slurm")
+CMAES = "hydra/sweeper=optuna hydra/sweeper/sampler=cmaes"
+SEARCHES = ("hydra/sweeper=optuna", CMAES, "hydra/sweeper=x", "hydra/launcher=slurm")
 SLOW = {("trainer.compile", "true"), ("trainer.max_steps", "null"), ("trainer.max_steps", "1000000000")}
 VERBS = ("generate", "evaluate", "runs", "compare", "dashboard", "x", "")
-FLAGS = (
-    *("--num-samples", "--output", "-o", "--grid", "--seed", "--pixel-noise", "--trust", "--device", "--split", "--help"),
-    *("--importance-samples", "--entity", "--project", "--sweep", "--sweep-keys", "-x", "--"),
+FLAGS = _words(
+    "--num-samples --output -o --grid --seed --pixel-noise --trust --device --split --help --importance-samples "
+    "--entity --project --sweep --sweep-keys -x --"
 )
-PATHS = ("../run/run", "../run/sweep", "../run/sweep/0", "../run", "../out", ".", "", "x", "../run/run/config.yaml", "/dev/null", "é")
+RUNS = ("../run/run", "../run/sweep", "../run/sweep/0", "../run")
+PATHS = (*RUNS, "../out", ".", "", "x", "../run/run/config.yaml", "/dev/null", "é")
 
 
 def prepare(root: Path) -> dict[str, Any]:
@@ -94,13 +102,15 @@ def _word(rng: random.Random, made: dict[str, Any]) -> str:
     group = rng.choice(list(made["groups"]))
     if (key, value) in SLOW or (key == "dataset._target_" and value != "x"):
         value = "x"
+    option, odd = rng.choice(made["groups"][group]), rng.choice((value, *PATHS))
+    hydra = rng.choice(HYDRA)
     return rng.choice(
         (
             *[f"{key}={value}"] * 6,
-            *(f"{group}={rng.choice(made['groups'][group])}", f"{group}={value}", f"{group}@{key}={value}"),
-            *(f"~{key}", f"~{key}={value}", f"+{key}.x={value}", f"++{key}={value}", f"+x={value}", f"{key}.x.y={value}"),
-            *(f"hydra.{rng.choice(HYDRA)}={value}", f"++hydra.{rng.choice(HYDRA)}={value}", rng.choice(SEARCHES)),
-            *(f"resume={rng.choice((value, *PATHS))}", f"sweep={rng.choice((value, *PATHS))}", *[rng.choice(OPTIONS)] * 2),
+            *(f"{group}={option}", f"{group}={value}", f"{group}@{key}={value}", f"~{key}", f"~{key}={value}"),
+            *(f"+{key}.x={value}", f"++{key}={value}", f"+x={value}", f"{key}.x.y={value}"),
+            *(f"hydra.{hydra}={value}", f"++hydra.{hydra}={value}", rng.choice(SEARCHES)),
+            *(f"resume={odd}", f"sweep={odd}", *[rng.choice(OPTIONS)] * 2),
         )
     )
 
@@ -113,7 +123,8 @@ def _misspelt(rng: random.Random, word: str) -> str:
 def _vaelab(rng: random.Random) -> list[str]:
     words = [rng.choice(VERBS), *rng.choices(PATHS, k=rng.choice((0, 1, 1, 1, 2)))]
     for _ in range(rng.choice((0, 1, 2))):
-        words[1:1] = [rng.choice(FLAGS), *rng.choices((rng.choice(rng.choice(VALUES)), *PATHS), k=rng.choice((0, 1, 1)))]
+        value = rng.choice((rng.choice(rng.choice(VALUES)), *PATHS))
+        words[1:1] = [rng.choice(FLAGS), value][: rng.choice((1, 2, 2))]
     if words[0] in ("generate", "compare"):
         words += ["--output", "../out/it.png" if words[0] == "generate" else "../out/it.html"]
     return words

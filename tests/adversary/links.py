@@ -1,7 +1,7 @@
-"""Links, FIFOs, sockets and folders under every name that a run or sweep directory may hold, which each command then uses.
+"""Links, FIFOs, sockets and folders under every name of a run or sweep directory, which each command then uses.
 
-Nothing outside may be written, nor, through a link, be read. What lies behind a link is in half of the cases what the
-name should hold, so that whoever follows it goes on without noticing.
+Nothing outside may be written, nor, through a link, be read. What lies behind a link is sometimes what the name should
+hold, so that whoever follows it goes on without noticing.
 """
 
 import itertools
@@ -19,15 +19,30 @@ from .templates import VERBS
 
 FILES = (
     *("config.yaml", "config.yaml.sha256", "metrics.jsonl", "metrics.jsonl.sha256", "summary.json", "run.log", ".lock"),
-    *("model.safetensors", "samples.png", "reconstructions.png", "curves.png", "profile.json", "profile.txt", "output.log"),
+    *(
+        "model.safetensors",
+        "samples.png",
+        "reconstructions.png",
+        "curves.png",
+        "profile.json",
+        "profile.txt",
+        "output.log",
+    ),
     *(f"checkpoints/{stem}{end}" for stem in ("last", "best") for end in (".pt", ".pt.sha256", ".tmp")),
     *(f"checkpoints/{stem}.previous{end}" for stem in ("last", "best") for end in (".pt", ".pt.sha256")),
     *("images/samples_0001.png", "images/samples_0003.png", "images/reconstructions_0003.png"),
     *("wandb/run_id", "wandb/settings", "wandb/latest-run", "wandb/debug.log"),
 )
-TEMPORARY = ("config.yaml", "summary.json", "model.safetensors", "curves.png", "samples.png", "checkpoints/last.pt.sha256")
+WRITTEN = (
+    "config.yaml",
+    "summary.json",
+    "model.safetensors",
+    "curves.png",
+    "samples.png",
+    "checkpoints/last.pt.sha256",
+)
 FOLDERS = ("checkpoints", "images", "wandb")
-OF_RUN = (*FILES, *(f"{name}.tmp" for name in TEMPORARY), *FOLDERS)
+OF_RUN = (*FILES, *(f"{name}.tmp" for name in WRITTEN), *FOLDERS)
 OF_SWEEP = (
     *("multirun.yaml", "results.csv", "results.tmp", "comparison.png", "comparison.tmp", "comparison.png.tmp"),
     *("study.db", "search.yaml", "importance.png", "optimization_results.yaml", ".submitit", "0", "1"),
@@ -99,7 +114,7 @@ prepare = templates.make
 
 
 def case(rng: random.Random, number: int, root: Path, expected: dict[str, Any]) -> Verdict:
-    """One name of one kind and one command; with another seed the same cases come in another order."""
+    """One name of one kind and one command; every seed has the same cases."""
     verb, name, kind = CASES[number % COUNT]
     what = f"{verb}: {name}: {kind}"
     place = Place(root / "case", root / VERBS[verb].template)

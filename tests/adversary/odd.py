@@ -4,27 +4,44 @@ import io
 import json
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from .harness import SECRET
-
-PLAIN = (
-    *(None, True, False, 0, -1, 3, 10**400, 2**63, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "nan", "0", "a" * 10**6),
-    *("\x1b[31mred\x1b]0;title\x07", "é ü \u202e", "a\nb\r\nc", "=1+1", "${oc.env:HOME}", "../../outside/file", "/dev/zero"),
-    *("<script>", "[bold]", "$(id)", "`id`", [], {}, [[]], [None], ["x"] * 1000, {"": None}, {"a": {"b": {}}}, {"_target_": 3}),
-    *({"_target_": "os.system", "command": f"echo {SECRET}"}, "os.system", "vaelab.cli.main", "builtins.print"),
+NUMBERS = (None, True, False, 0, -1, 3, 10**400, 2**63, 0.5, -0.0, 1e308, float("nan"), float("inf"))
+TEXTS = (
+    *(
+        "",
+        "nan",
+        "0",
+        "a" * 10**6,
+        "\x1b[31mred\x1b]0;title\x07",
+        "é ü \u202e",
+        "a\nb\r\nc",
+        "=1+1",
+        "<script>",
+        "[bold]",
+    ),
+    *("${oc.env:HOME}", "../../outside/file", "/dev/zero", "$(id)", "os.system", "vaelab.cli.main", "builtins.print"),
+)
+COLLECTIONS = (
+    *([], {}, [[]], [None], ["x"] * 1000, {"": None}, {"a": {"b": {}}}, {"_target_": 3}),
+    {"_target_": "os.system", "command": "touch ../outside/run"},
+)
+PLAIN = (*NUMBERS, *TEXTS, *COLLECTIONS)
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghi")
 )
 YAML = (
-    "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi")),
+    BOMB,
     "a: &a [*a]\n",
     "a: &a {b: *a}\n",
     "[" * 20_000,
     "".join(f"{' ' * depth}a:\n" for depth in range(2_000)),
-    f"a: !!python/object/apply:os.system ['echo {SECRET}']\n",
+    "a: !!python/object/apply:os.system ['touch ../outside/run']\n",
     "a: 2020-01-01\n",
     "? {a: b}\n: c\n",
     "1: 2\ntrue: no\n",
@@ -45,7 +62,7 @@ class Malicious:
     """Runs code where it is unpickled."""
 
     def __reduce__(self) -> tuple:
-        return exec, (f"import pathlib; pathlib.Path('{SECRET}').touch()",)
+        return exec, ("import pathlib; pathlib.Path('../outside/run').touch()",)
 
 
 TENSORS: tuple[Callable[[torch.Tensor], Any], ...] = (
