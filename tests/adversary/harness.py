@@ -129,6 +129,7 @@ def preload() -> None:
     import vaelab.runs  # noqa: F401
 
     torch.set_num_threads(1)
+    _limit_memory()  # here too, for what a command leaves is read here
     assert threading.active_count() == 1
 
 
@@ -187,7 +188,7 @@ def _child(call: Callable[[], object], place: Place) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(place.cwd)
         os.environ.update(HOME=str(place.home), TMPDIR=str(place.tmp))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        _limit_memory()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = _exit_code(call)
         threading._shutdown()  # as the interpreter ends: what waits there forever hangs here too
@@ -195,6 +196,10 @@ def _child(call: Callable[[], object], place: Place) -> NoReturn:
         sys.stdout.flush()
     finally:
         os._exit(code)
+
+
+def _limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _exit_code(call: Callable[[], object]) -> int:

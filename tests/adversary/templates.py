@@ -1,6 +1,7 @@
 """The run directories that are damaged, the commands that then use them, and what these must give."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ TINY = (
     *("trainer.batch_size=256", "trainer.compile=false", "trainer.pictures_every=0", "trainer.log_every=2"),
 )
 SWEEP = ("-m", *TINY, "trainer.epochs=1", "seed=0,1")
+SAID = re.compile(
+    r"damaged|checksum|lost|missing|cannot be read|must (be|hold|name)|may hold|not begun|does not fit|differs? "
+    r"|no weights|holds no|killed|unfinished"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,12 @@ class Verb:
         """Give it."""
         program, *arguments = self.arguments
         return (run_py if program == "run.py" else vaelab)(place, *arguments)
+
+    def warnings(self, place: Place, outcome: Outcome) -> int:
+        """How many words of what it showed tell of a loss."""
+        page = place.out / "it.html"
+        data = page.read_text().split('id="data">')[-1].split("</script>")[0] if page.exists() else ""
+        return len(SAID.findall(outcome.out + outcome.err + data))
 
 
 def rows(run_dir: Path) -> list[dict]:
@@ -73,13 +84,13 @@ VERBS = {
     ),
     "sweep": Verb(
         *("sweep", ("run.py", *SWEEP, "sweep=../run")),
-        lambda place, _: [trained(place.run / job) for job in ("0", "1")],
+        lambda place, _: ((place.run / "results.csv").read_text(), trained(place.run / "1")),
     ),
 }
 
 
-def make(root: Path) -> dict[str, Any]:
-    """Train the templates below `root` and return what each verb gives on an undamaged one."""
+def make(root: Path) -> dict[str, tuple[Any, int]]:
+    """Train the templates below `root`; of each verb on an undamaged one, the result and the number of warnings."""
     place = Place(root / "made")
     run, sweep = place.folder / "run", place.folder / "sweep"
     _must(run_py(place, *TINY, "trainer.epochs=2", "hydra.run.dir=../run"))
@@ -94,7 +105,7 @@ def make(root: Path) -> dict[str, Any]:
     for name, verb in VERBS.items():
         place = Place(root / "expected", root / verb.template)
         outcome = _must(verb(place))
-        expected[name] = verb.result(place, outcome)
+        expected[name] = verb.result(place, outcome), verb.warnings(place, outcome)
     return expected
 
 
