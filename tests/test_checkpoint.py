@@ -8,7 +8,6 @@ import logging
 import os
 import pickle
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -168,17 +167,17 @@ def fail_at(monkeypatch, moment, error, everywhere=True):
 
         return call
 
-    def opened(path, mode="r", *args, **options):
+    def opened(descriptor, mode="r", *args, **options):
         if mode != "wb":
-            return original_open(path, mode, *args, **options)
-        file = FaultyFile(io.FileIO(path, "w"))
+            return original_fdopen(descriptor, mode, *args, **options)
+        file = FaultyFile(io.FileIO(descriptor, "w"))
         file.fault = fault
         return file
 
-    original_open = Path.open
-    monkeypatch.setattr(Path, "open", guarded(opened))
-    for owner, name in ((Path, "replace"), (Path, "read_text"), (os, "fsync"), (os, "open"), (os, "close")):
-        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+    original_fdopen = os.fdopen
+    monkeypatch.setattr(os, "fdopen", guarded(opened))
+    for name in ("replace", "fsync", "open", "close", "mkdir"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
 
 
 def crash_at_every_step(monkeypatch, folder, prepare, then):

@@ -221,7 +221,7 @@ def test_images_of_two_channels_are_drawn_by_their_brightness():
 def limits_of(monkeypatch, tmp_path, values, pruned=(), direction="minimize"):
     """The vertical axis and the legend of a search's history."""
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, format: (drawn.append(figure), path.touch()))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, format: drawn.append(figure))
     save_search_history(tmp_path / "history.png", {"val/loss": values}, {"val/loss": direction}, pruned, "title")
     (axis,) = drawn[0].axes
     return axis.get_ylim(), [text.get_text() for text in axis.get_legend().get_texts()]

@@ -148,7 +148,7 @@ def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals
     vae.prior = prior
     vae.decoder.register_forward_hook(lambda module, arguments, out: decoded.append(arguments[0]))
     monkeypatch.setattr(
-        "vaelab.pictures.save_grid", lambda path, images, columns, title: (path.touch(), titles.append(title))
+        "vaelab.pictures.save_grid", lambda path, images, columns, title: [b"", titles.append(title)][0]
     )
     for _ in range(2):
         draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, carry_on)

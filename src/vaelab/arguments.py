@@ -1,6 +1,5 @@
 """What Hydra does not know of itself of the command line of `run.py`: its keys, `resume=RUN_DIR` and `sweep=DIR`."""
 
-import json
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from vaelab import ranks
+from vaelab import folder, ranks
 from vaelab.continuation import on_this_machine, without_trust
 from vaelab.errors import PastHydraError, UserError
+from vaelab.saved import read_config
 from vaelab.suggestions import did_you_mean
 
 
@@ -90,6 +90,7 @@ def with_sweep_dir(arguments: list[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("hydra.sweep.dir="):
             sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
+            folder.check_plain(sweep_dir)
             given = [given for given in arguments if "=" in given or given.startswith("~")]
             _check_overrides(sweep_dir, [override for override in given if not override.startswith(("-", "hydra"))])
     return arguments
@@ -113,14 +114,7 @@ def config_name(arguments: list[str]) -> str:
     if not resumes or resumes[-1] in ("", "null"):
         return "config"
     run_dir = Path(resumes[-1])
-    saved = yaml.safe_load(ranks.current().from_first(lambda: _saved_config(run_dir)))
-    if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
-        raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
-    known = Root.__dataclass_fields__.keys()
-    unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
-    if unknown:
-        # above all no `hydra`, whose callbacks would run code
-        raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
+    saved = ranks.current().from_first(lambda: _saved_config(run_dir))
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     settings = {"run": {"dir": str(run_dir)}, "output_subdir": None, "job": {"name": "run"}}
     node = {"defaults": defaults, **on_this_machine(saved), "resume": None, "trust": [], "hydra": settings}
@@ -128,7 +122,8 @@ def config_name(arguments: list[str]) -> str:
     return "resumed"
 
 
-def _saved_config(run_dir: Path) -> str:
+def _saved_config(run_dir: Path) -> dict[str, Any]:
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    return (run_dir / "config.yaml").read_text()
+    folder.check_plain(run_dir)
+    return read_config(run_dir)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vaelab.errors import one_line
+from vaelab import folder
+from vaelab.errors import UserError, one_line
 from vaelab.pool import Job, Outcome
 
 log = logging.getLogger(__name__)
@@ -95,10 +95,8 @@ class SweepView:
 def last_row(run_dir: Path) -> dict[str, Any]:
     """The last whole row of a run's `metrics.jsonl` about training, empty where there is none yet."""
     try:
-        with (run_dir / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
+        lines = folder.tail(run_dir, "metrics.jsonl", TAIL_BYTES).split(b"\n")[:-1]
+    except (OSError, UserError):
         return {}
     for line in reversed(lines):
         if b'"train/elbo"' in line:
