@@ -244,3 +244,14 @@ def test_the_history_of_one_trial_and_of_given_up_ones_is_drawn(monkeypatch, tmp
     (low, high), legend = limits_of(monkeypatch, tmp_path, [], [(0, 3.0), (1, 4.0)])
     assert low < 3 < 4 < high
     assert legend == ["pruned, last value"]
+
+
+def test_a_picture_replaces_a_link(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for name in ("grid.png", "curves.png"):
+        (tmp_path / name).symlink_to("mine")
+    content = save_grid(tmp_path / "grid.png", random_images(2), 2)
+    save_curves(tmp_path / "curves.png", ROWS, "some dataset")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "grid.png").read_bytes() == content
+    assert pixels(tmp_path / "curves.png").std() > 0

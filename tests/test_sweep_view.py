@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def run_dir(tmp_path):
 def test_the_last_whole_row_about_training_is_found(run_dir, tmp_path):
     assert last_row(run_dir)["train/elbo"] == -99.5
     assert last_row(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO", "sparse"])
+def test_a_strangers_rows_are_neither_followed_nor_waited_for(kind, run_dir, tmp_path):
+    path = tmp_path / "odd/metrics.jsonl"
+    path.parent.mkdir()
+    if kind == "sparse":
+        path.touch()
+        os.truncate(path, 200 * 10**9)
+    else:
+        path.symlink_to(run_dir / "metrics.jsonl") if kind == "link" else os.mkfifo(path)
+    assert last_row(path.parent) == {}
 
 
 def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, monkeypatch):
