@@ -60,7 +60,7 @@ def a_socket(path, outside):
 
 READERS = {
     "read": lambda run_dir, name: folder.read(run_dir, name, 100),
-    "tail": lambda run_dir, name: folder.tail(run_dir, name, 100),
+    "read_on": lambda run_dir, name: folder.read_on(run_dir, name, 0, 100),
     "size": folder.size,
     "checksum": folder.checksum,
 }
@@ -130,7 +130,7 @@ def test_the_directory_itself_may_be_named_by_a_link(call, run_dir, tmp_path):
     call(tmp_path / "name", "file")
 
 
-@named({name: call for name, call in READERS.items() if name != "size"} | {"rename": OTHERS["rename"]})
+@named({name: call for name, call in READERS.items() if name not in ("size", "read_on")} | {"rename": OTHERS["rename"]})
 @pytest.mark.parametrize("name", ["none", "none/file"])
 def test_a_missing_file_is_named_whole(call, name, run_dir):
     with pytest.raises(FileNotFoundError) as raised:
@@ -139,7 +139,9 @@ def test_a_missing_file_is_named_whole(call, name, run_dir):
 
 
 def test_a_missing_file_has_no_size_and_need_not_be_removed(run_dir):
-    assert folder.size(run_dir, "none") is None
+    for name in ("none", "none/file"):
+        assert folder.size(run_dir, name) == 0
+        assert folder.read_on(run_dir, name, 0, 100) == b""
     assert not folder.exists(run_dir, "none")
     folder.remove(run_dir, "none")
     folder.remove_temporaries(run_dir, "none")
@@ -158,14 +160,15 @@ def test_a_sparse_file_of_200_gb_takes_no_memory(run_dir):
     with pytest.raises(UserError, match="got 200,000,000,000"):
         folder.read(run_dir, "file", 10**9)
     assert folder.size(run_dir, "file") == 200 * 10**9
-    assert folder.tail(run_dir, "file", 10) == bytes(10)
+    assert folder.read_on(run_dir, "file", 199 * 10**9, 10) == bytes(10)
 
 
 def test_what_was_written_is_read(run_dir):
     folder.write(run_dir, "inner/file", b"0123456789")
     assert folder.read(run_dir, "inner/file", 100) == b"0123456789"
-    assert folder.tail(run_dir, "inner/file", 3) == b"789"
-    assert folder.tail(run_dir, "inner/file", 30) == b"0123456789"
+    assert folder.read_on(run_dir, "inner/file", 7, 2) == b"78"
+    assert folder.read_on(run_dir, "inner/file", 7, 10**12) == b"789"
+    assert folder.read_on(run_dir, "inner/file", 70, 10) == b""
     assert folder.size(run_dir, "inner/file") == 10
     assert folder.exists(run_dir, "inner/file")
     assert folder.checksum(run_dir, "inner/file").startswith("84d89877")
@@ -203,6 +206,21 @@ def test_what_a_link_of_the_new_name_leads_to_is_not_replaced(run_dir, outside):
     link(run_dir / "new", outside)
     folder.rename(run_dir, "file", "new")
     assert (run_dir / "new").read_bytes() == b"mine"
+
+
+def test_a_second_name_keeps_what_the_first_had(run_dir, outside, monkeypatch):
+    for name in ("second", "inner/second"):
+        folder.write(run_dir, "file", b"old")
+        link(run_dir / name, outside)
+        folder.link(run_dir, "file", name)
+        folder.write(run_dir, "file", b"new")
+        assert (run_dir / name).read_bytes() == b"old"
+        assert not (run_dir / name).is_symlink()
+
+        def no_links(*args, **options):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", no_links)
 
 
 @pytest.mark.parametrize("put", [link, dangling_link, fifo])

@@ -61,9 +61,13 @@ def load(path: Path) -> dict[str, Any] | None:
         UserError: if every checkpoint there is damaged, or one holds more than tensors and plain values, more than fits
             into memory, or is no regular file.
     """
-    candidates = [candidate for candidate in (path, _previous(path)) if folder.size(*_place(candidate)) is not None]
-    for candidate in candidates:
-        content = _content(candidate)
+    damaged = False
+    for candidate in (path, _previous(path)):
+        try:
+            content = _content(candidate)
+        except FileNotFoundError:
+            continue
+        damaged = True
         if not _matches_checksum(candidate, hashlib.sha256(content).hexdigest()):
             log.warning("%s does not match its checksum and is passed over", candidate)
             continue
@@ -74,7 +78,7 @@ def load(path: Path) -> dict[str, Any] | None:
                 f"{candidate} must hold tensors and plain values only, and was not loaded because it holds something "
                 f"else, which could run code"
             ) from error
-    if candidates:
+    if damaged:
         raise UserError(
             f"every checkpoint of {path.name} in {path.parent} is damaged; restore one from a copy, or move the folder "
             f"away to start again"
@@ -90,7 +94,7 @@ def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
 def _content(path: Path) -> bytes:
     """The file, unless it and the tensors made of it cannot both be in memory."""
     run_dir, name = _place(path)
-    size, free = folder.size(run_dir, name) or 0, _free_memory()
+    size, free = folder.size(run_dir, name), _free_memory()
     if 2 * size > free:
         raise UserError(
             f"{path} takes {2 * size / 1e9:,.1f} GB to be loaded, and {free / 1e9:,.1f} GB of memory are free; free "

@@ -54,30 +54,24 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         return file.read(size)  # asked for `limit`, Python would take memory for all of it first
 
 
-def tail(folder: Path, name: str, most: int) -> bytes:
-    """The last bytes of a file, all of them where it has no more than `most`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        UserError: if it is no regular file or lies behind a link.
-        OSError: if it cannot be read.
-    """
-    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
-        return file.read(most)
+def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
+    """What a growing file holds from a position on, at most `limit` bytes; nothing where there is no such file."""
+    try:
+        with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+            left = os.fstat(file.fileno()).st_size - position
+            file.seek(position)
+            return file.read(max(0, min(left, limit)))
+    except FileNotFoundError:
+        return b""
 
 
-def size(folder: Path, name: str) -> int | None:
-    """Bytes of a file, or None where there is none.
-
-    Raises:
-        UserError: if it is no regular file or lies behind a link.
-    """
+def size(folder: Path, name: str) -> int:
+    """Bytes of a file, 0 where there is none; UserError if it is no regular file or lies behind a link."""
     try:
         with _parent(folder, name) as (parent, last):
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
-        return None
+        return 0
     if not stat.S_ISREG(found.st_mode):
         raise _not(folder / name, "regular file", found)
     return found.st_size
@@ -150,8 +144,21 @@ def rename(folder: Path, name: str, new_name: str) -> None:
         os.replace(last, PurePosixPath(new_name).name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
+def link(folder: Path, name: str, new_name: str) -> None:
+    """Give a file of the directory a second name, or where links cannot be made a copy; what had that name is replaced.
+
+    Whoever changes either writes a new file, so that the other stays.
+    """
+    remove(folder, new_name)
+    with _parent(folder, name) as (parent, last), _parent(folder, new_name) as (new_parent, new_last):
+        try:
+            os.link(last, new_last, src_dir_fd=parent, dst_dir_fd=new_parent, follow_symlinks=False)
+        except OSError:
+            write(folder, new_name, read(folder, name, size(folder, name)))
+
+
 def remove(folder: Path, name: str) -> None:
-    """Remove a file or a link, if it is there."""
+    """Remove a file, or a link itself; nothing where there is none."""
     with suppress(FileNotFoundError), _parent(folder, name) as (parent, last):
         os.unlink(last, dir_fd=parent)
 

@@ -95,7 +95,8 @@ class SweepView:
 def last_row(run_dir: Path) -> dict[str, Any]:
     """The last whole row of a run's `metrics.jsonl` about training, empty where there is none yet."""
     try:
-        lines = folder.tail(run_dir, "metrics.jsonl", TAIL_BYTES).split(b"\n")[:-1]
+        position = max(0, folder.size(run_dir, "metrics.jsonl") - TAIL_BYTES)
+        lines = folder.read_on(run_dir, "metrics.jsonl", position, TAIL_BYTES).split(b"\n")[:-1]
     except (OSError, UserError):
         return {}
     for line in reversed(lines):
