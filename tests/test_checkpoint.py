@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from fakes import Killed
+from vaelab import checkpoint
 from vaelab.checkpoint import export_weights, load, save
 from vaelab.errors import UserError
 from vaelab.records import write_text
@@ -168,17 +169,17 @@ def fail_at(monkeypatch, moment, error, everywhere=True):
 
         return call
 
-    def opened(path, mode="r", *args, **options):
+    def opened(descriptor, mode="r", *args, **options):
         if mode != "wb":
-            return original_open(path, mode, *args, **options)
-        file = FaultyFile(io.FileIO(path, "w"))
+            return original_fdopen(descriptor, mode, *args, **options)
+        file = FaultyFile(io.FileIO(descriptor, "w"))
         file.fault = fault
         return file
 
-    original_open = Path.open
-    monkeypatch.setattr(Path, "open", guarded(opened))
-    for owner, name in ((Path, "replace"), (Path, "read_text"), (os, "fsync"), (os, "open"), (os, "close")):
-        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+    original_fdopen = os.fdopen
+    monkeypatch.setattr(os, "fdopen", guarded(opened))
+    for name in ("replace", "fsync", "open", "close", "mkdir"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
 
 
 def crash_at_every_step(monkeypatch, folder, prepare, then):
@@ -307,3 +308,73 @@ def test_exported_weights_are_equal_and_may_lie_in_any_order(tmp_path):
     assert stored.keys() == weights.keys()
     assert all(torch.equal(stored[name], weights[name]) for name in weights)
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+# Files that are none
+
+
+@pytest.mark.parametrize("name", ["last.pt", "last.previous.pt", "last.pt.sha256"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO", "folder"])
+def test_what_is_no_regular_file_is_one_sentence_and_is_replaced_by_the_next(name, kind, path, tmp_path):
+    save_states(path, 2)
+    mine, odd = tmp_path / "mine", path.with_name(name)
+    mine.write_bytes(odd.read_bytes())
+    before = mine.read_bytes()
+    if name == "last.previous.pt":
+        truncate(path)  # only then it is looked at
+    odd.unlink()
+    links = {"link": mine, "dangling link": tmp_path / "none"}
+    {"FIFO": os.mkfifo, "folder": Path.mkdir}.get(kind, lambda odd: odd.symlink_to(links[kind]))(odd)
+    with pytest.raises(UserError, match=f"{name} must be a regular file, got a") as raised:
+        load(path)
+    assert "\n" not in str(raised.value)
+    if kind != "folder" and name == "last.pt":
+        save(path, state(3))
+        assert number_of(load(path)) == 3
+    assert mine.read_bytes() == before
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("call", [lambda path: save(path, state(1)), load], ids=["save", "load"])
+def test_a_linked_folder_is_neither_read_nor_written(call, path, tmp_path):
+    save(tmp_path / "elsewhere/last.pt", state(7))
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "elsewhere").iterdir()}
+    path.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="checkpoints must be a folder, got a link"):
+        call(path)
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "elsewhere").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["last.pt", "last.pt.sha256"])
+def test_a_sparse_file_of_many_terabytes_is_one_sentence(name, path):
+    save_states(path, 1)
+    os.truncate(path.with_name(name), 5 * 10**12)
+    with pytest.raises(UserError, match=r"takes 10,000\.0 GB to be loaded, and|may hold 1,000 bytes at most"):
+        load(path)
+
+
+def test_what_fits_into_memory_once_and_not_twice_is_not_read(path, monkeypatch):
+    save_states(path, 1)
+    size = path.stat().st_size
+    monkeypatch.setattr(checkpoint, "_free_memory", lambda: 2 * size)
+    assert number_of(load(path)) == 1
+    monkeypatch.setattr(checkpoint, "_free_memory", lambda: 2 * size - 1)
+    with pytest.raises(UserError, match="free some, or move the file away"):
+        load(path)
+
+
+def test_free_memory_is_what_the_container_allows(tmp_path, monkeypatch):
+    free = checkpoint._free_memory()
+    assert 10**8 < free < 10**14
+    for text, most in (("12345678", 12345678), ("max", 10**14)):
+        monkeypatch.setattr(checkpoint, "CONTAINER_MEMORY", tmp_path / "memory.max")
+        (tmp_path / "memory.max").write_text(text)
+        assert (checkpoint._free_memory() == most) == (text != "max")
+
+
+def test_exported_weights_replace_a_link(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "model.safetensors").symlink_to("mine")
+    export_weights(tmp_path / "model.safetensors", {"a": torch.zeros(2)})
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert load_file(tmp_path / "model.safetensors").keys() == {"a"}

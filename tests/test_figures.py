@@ -221,7 +221,7 @@ def test_images_of_two_channels_are_drawn_by_their_brightness():
 def limits_of(monkeypatch, tmp_path, values, pruned=(), direction="minimize"):
     """The vertical axis and the legend of a search's history."""
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, format: (drawn.append(figure), path.touch()))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, format: drawn.append(figure))
     save_search_history(tmp_path / "history.png", {"val/loss": values}, {"val/loss": direction}, pruned, "title")
     (axis,) = drawn[0].axes
     return axis.get_ylim(), [text.get_text() for text in axis.get_legend().get_texts()]
@@ -244,3 +244,14 @@ def test_the_history_of_one_trial_and_of_given_up_ones_is_drawn(monkeypatch, tmp
     (low, high), legend = limits_of(monkeypatch, tmp_path, [], [(0, 3.0), (1, 4.0)])
     assert low < 3 < 4 < high
     assert legend == ["pruned, last value"]
+
+
+def test_a_picture_replaces_a_link(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for name in ("grid.png", "curves.png"):
+        (tmp_path / name).symlink_to("mine")
+    content = save_grid(tmp_path / "grid.png", random_images(2), 2)
+    save_curves(tmp_path / "curves.png", ROWS, "some dataset")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "grid.png").read_bytes() == content
+    assert pixels(tmp_path / "curves.png").std() > 0

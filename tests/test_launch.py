@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, clean_environment
+from fakes import put_config
 from vaelab import launch
 from vaelab.errors import UserError
 from vaelab.launch import unique_run_dir
@@ -286,7 +287,7 @@ def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, t
     inline(*QUICK, "hydra.run.dir=run")
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     config["prior"] = {"_target_": target, "command": "touch owned"}
-    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config))
+    put_config(tmp_path / "run", yaml.safe_dump(config))
     code, _, err = inline("resume=run")
     assert code == 1
     assert "must lie in vaelab.prior" in err
@@ -296,8 +297,8 @@ def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, t
 def test_a_strangers_hydra_settings_are_refused(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     callback = {"_target_": "os.system", "command": "touch owned"}
-    with (tmp_path / "run/config.yaml").open("a") as file:
-        file.write(yaml.safe_dump({"hydra": {"callbacks": {"bad": callback}}}))
+    config = (tmp_path / "run/config.yaml").read_text()
+    put_config(tmp_path / "run", config + yaml.safe_dump({"hydra": {"callbacks": {"bad": callback}}}))
     code, _, err = inline("resume=run")
     assert code == 1
     assert "hydra" in err
@@ -359,8 +360,8 @@ def test_an_odd_key_of_a_resumed_run_is_one_sentence(inline, override, code, sen
 
 def test_a_strangers_interpolation_reads_nothing(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
-    config = tmp_path / "run/config.yaml"
-    config.write_text(config.read_text().replace("project: vaelab", 'project: "\\x24{oc.env:HOME}"'))
+    config = (tmp_path / "run/config.yaml").read_text()
+    put_config(tmp_path / "run", config.replace("project: vaelab", 'project: "\\x24{oc.env:HOME}"'))
     code, _, err = inline("resume=run")
     assert code == 1
     assert "must hold plain values" in err

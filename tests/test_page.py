@@ -387,3 +387,16 @@ def test_a_thumbnail_is_small_and_a_picture_that_is_none_is_left_out(tmp_path):
     Image.new("1", (5000, 5000)).save(tmp_path / "huge.png")
     for name in ("damaged", "jpeg", "huge", "missing"):
         assert thumbnail(tmp_path / f"{name}.png", 300) is None
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO", "sparse", "folder"])
+def test_a_strangers_picture_is_neither_followed_nor_waited_for(kind, tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "mine.png")
+    path = tmp_path / "samples.png"
+    if kind == "sparse":
+        shutil.copy(tmp_path / "mine.png", path)
+        os.truncate(path, 200 * 10**9)
+    else:
+        {"link": lambda: path.symlink_to("mine.png"), "FIFO": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
+    assert thumbnail(path, 300) is None
+    assert thumbnail(tmp_path / "mine.png", 300) is not None

@@ -7,6 +7,7 @@ from torch import nn
 
 from combinations import vae_of
 from fakes import Killed, pixels, small_dataset, small_vae
+from vaelab.errors import UserError
 from vaelab.images import Dataset, Split
 from vaelab.ops import unit_interval
 from vaelab.pictures import decode, draw_pictures, encode, posterior, sample
@@ -148,7 +149,7 @@ def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals
     vae.prior = prior
     vae.decoder.register_forward_hook(lambda module, arguments, out: decoded.append(arguments[0]))
     monkeypatch.setattr(
-        "vaelab.pictures.save_grid", lambda path, images, columns, title: (path.touch(), titles.append(title))
+        "vaelab.pictures.save_grid", lambda path, images, columns, title: [b"", titles.append(title)][0]
     )
     for _ in range(2):
         draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, carry_on)
@@ -177,3 +178,18 @@ def test_noise_from_the_cpu_goes_where_the_model_is(likelihood):
     made = [*(sample(vae, 2, 0, pixel_noise) for pixel_noise in (False, True)), posterior(vae, x, 3, seed=0).z]
     made += [encode(vae, x), decode(vae, torch.zeros(2, 5))]
     assert all(value.device.type == "meta" for value in made)
+
+
+def test_pictures_go_through_no_link(tmp_path):
+    mine, run_dir = tmp_path / "mine", tmp_path / "run"
+    mine.mkdir()
+    run_dir.mkdir()
+    (run_dir / "images").symlink_to(mine)
+    with pytest.raises(UserError, match="images must be a folder, got a link"):
+        draw(run_dir)
+    assert not list(mine.iterdir())
+
+
+def test_the_samples_of_an_epoch_are_the_latest(tmp_path):
+    pictures = draw(tmp_path)
+    assert (tmp_path / "images/samples-0007.png").read_bytes() == pictures["samples"].read_bytes()

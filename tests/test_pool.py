@@ -258,3 +258,24 @@ def test_a_setting_out_of_range_is_refused_by_its_name(setting):
     good = {"n_jobs": 1, "jobs_per_gpu": 0, "timeout_min": None, "retries": 0, "grace_seconds": 1}
     with pytest.raises(ValueError, match=f"^{next(iter(setting))} must"):
         Pool(**{**good, **setting})
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO"])
+def test_a_strangers_output_log_is_one_sentence_of_its_job(kind, run, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "0").mkdir()
+    log = tmp_path / "0/output.log"
+    log.symlink_to(tmp_path / "mine") if kind == "link" else os.mkfifo(log)
+    odd, good = run(partial(tells, tmp_path / "told"), partial(abs, -1.0))
+    assert str(odd.error) == f"{log} must be a regular file, got a {kind}; move it away"
+    assert good.value == 1.0
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "told").exists()
+
+
+def test_a_job_directory_that_is_a_link_is_not_used(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "0").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="0 must be a folder, got a link; move it away"):
+        run(partial(tells, tmp_path / "told"))
+    assert not list((tmp_path / "mine").iterdir())

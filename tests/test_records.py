@@ -1,7 +1,9 @@
 """The small files of a run directory: damage is no crash, a death is written down, two writers do not meet."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,27 @@ def test_a_directory_is_free_again_after_an_error(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), only_writer(tmp_path):
             _ = 1 / 0
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO", "folder"])
+def test_a_lock_that_is_no_regular_file_is_one_sentence(kind, tmp_path):
+    mine, lock = tmp_path / "mine", tmp_path / "run/.lock"
+    mine.write_text("mine")
+    lock.parent.mkdir()
+    make = {"link": mine, "dangling link": tmp_path / "none"}
+    {"FIFO": os.mkfifo, "folder": Path.mkdir}.get(kind, lambda path: path.symlink_to(make[kind]))(lock)
+    with pytest.raises(UserError, match=r"\.lock must be a regular file, got a"), only_writer(lock.parent):
+        pass
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO"])
+def test_a_summary_replaces_what_has_its_name(kind, tmp_path):
+    mine, path = tmp_path / "mine", tmp_path / "run/summary.json"
+    mine.write_text("mine")
+    path.parent.mkdir()
+    path.symlink_to(mine) if kind == "link" else os.mkfifo(path)
+    write_summary(path.parent, {"status": "finished"})
+    assert read_summary(path.parent) == {"status": "finished"}
+    assert mine.read_text() == "mine"

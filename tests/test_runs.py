@@ -17,6 +17,7 @@ from torch.distributions import Normal
 
 import vaelab
 from conftest import ROOT, clean_environment
+from fakes import put_config
 from vaelab import load_run, runs
 from vaelab.errors import UserError
 from vaelab.images import Dataset, Split
@@ -217,7 +218,7 @@ def test_a_device_that_is_absent_is_refused(run_dir, monkeypatch):
 def test_the_dataset_lies_where_the_environment_says(variable, root, run_dir, monkeypatch):
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     config["dataset"]["root"] = "elsewhere"
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    put_config(run_dir, yaml.safe_dump(config))
     if variable is not None:
         monkeypatch.setenv("VAELAB_DATA", variable)
     assert vaelab.load_run(run_dir).config["dataset"]["root"] == root
@@ -241,7 +242,7 @@ def test_a_pickle_that_would_run_code_is_refused(run_dir, tmp_path):
 def test_a_config_that_names_foreign_code_is_refused(run_dir, part, target):
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     config[part]["_target_"] = target
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    put_config(run_dir, yaml.safe_dump(config))
     with pytest.raises(UserError, match=f"must lie in vaelab.{part}"):
         vaelab.load_run(run_dir)
 

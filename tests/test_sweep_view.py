@@ -55,6 +55,18 @@ def test_what_is_no_file_of_rows_has_none_and_is_not_waited_for(make, tmp_path):
     assert last_row(tmp_path) == {}
 
 
+@pytest.mark.parametrize("kind", ["link", "FIFO", "sparse"])
+def test_a_strangers_rows_are_neither_followed_nor_waited_for(kind, run_dir, tmp_path):
+    path = tmp_path / "odd/metrics.jsonl"
+    path.parent.mkdir()
+    if kind == "sparse":
+        path.touch()
+        os.truncate(path, 200 * 10**9)
+    else:
+        path.symlink_to(run_dir / "metrics.jsonl") if kind == "link" else os.mkfifo(path)
+    assert last_row(path.parent) == {}
+
+
 def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(

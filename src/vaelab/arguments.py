@@ -1,6 +1,5 @@
 """What Hydra does not know of itself of the command line of `run.py`: its keys, `resume=RUN_DIR` and `sweep=DIR`."""
 
-import json
 import re
 import shlex
 from contextlib import suppress
@@ -8,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,10 +14,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from vaelab import ranks
+from vaelab import folder, ranks
 from vaelab.asked import read_begun
 from vaelab.continuation import on_this_machine, without_trust
 from vaelab.errors import PastHydraError, UserError
+from vaelab.saved import read_config
 from vaelab.suggestions import did_you_mean
 
 RESUME_ONE = "resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m"
@@ -141,6 +140,7 @@ def with_sweep_dir(line: CommandLine) -> CommandLine:
     for argument in line.overrides:
         if argument.startswith("hydra.sweep.dir="):
             sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
+            folder.check_plain(sweep_dir)
             _check_overrides(sweep_dir, [override for override in line.overrides if not override.startswith("hydra")])
     return line
 
@@ -182,16 +182,9 @@ def with_resumed_config(line: CommandLine, conf: Path) -> tuple[CommandLine, str
         raise UserError(RESUME_ONE)
     if line.config_name is not None:
         raise UserError(f"resume goes on with the config of its run, got --config-name {line.config_name}; omit it", 2)
-    name, text = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
-    run_dir, saved = Path(name), yaml.safe_load(text)
+    name, saved = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
+    run_dir = Path(name)
     _check_no_part_is_chosen(line, conf)
-    if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
-        raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
-    known = Root.__dataclass_fields__.keys()
-    unknown = sorted(map(str, saved.keys() - known)) if isinstance(saved, dict) else ["no mapping"]
-    if unknown:
-        # above all no `hydra`, whose callbacks would run code
-        raise UserError(f"{run_dir}/config.yaml may hold {', '.join(known)}, got {', '.join(unknown)}; mend the file")
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     settings = {"run": {"dir": str(run_dir.absolute())}, "output_subdir": None, "job": {"name": "run"}}
     given_now = {"resume": str(run_dir.absolute()), "trust": []}
@@ -208,7 +201,8 @@ def _check_no_part_is_chosen(line: CommandLine, conf: Path) -> None:
             raise UserError(sentence, 2)
 
 
-def _saved_config(run_dir: Path) -> tuple[str, str]:
+def _saved_config(run_dir: Path) -> tuple[str, dict[str, Any]]:
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    return str(run_dir), (run_dir / "config.yaml").read_text()
+    folder.check_plain(run_dir)
+    return str(run_dir), read_config(run_dir)

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +17,58 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from vaelab import folder
 from vaelab.errors import UserError
-from vaelab.records import write_synced, write_text, write_whole
 
 log = logging.getLogger(__name__)
+
+LARGEST_CHECKSUM = 1000  # bytes
+CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state`, tensors and plain values only, to `path`; what was there becomes `<stem>.previous.pt`.
 
+    Args:
+        path: a file in a folder of the run's directory, which is made where it is missing.
+        state: to be kept.
+
     Raises:
+        UserError: if that folder is a link.
         OSError: if it cannot be written; what was there is then still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    run_dir, name = _place(path)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    folder.make(run_dir, path.parent.name)
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    temporary = path.with_suffix(".tmp")
-    try:
-        write_synced(temporary, buffer.getbuffer())
-        if path.exists() and _matches_checksum(path, path.read_bytes()):  # a damaged one must not replace a good one
-            previous = _previous(path)
-            write_text(_checksum_path(previous), _checksum_path(path).read_text())
-            path.replace(previous)
-        write_text(_checksum_path(path), hashlib.sha256(buffer.getbuffer()).hexdigest() + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk it only takes room
-    _sync_directory(path.parent)
+    with folder.prepared(run_dir, name, buffer.getbuffer()) as put:
+        if folder.exists(run_dir, name) and _matches_checksum(path, folder.checksum(run_dir, name)):
+            # a damaged one must not replace a good one
+            previous = _place(_previous(path))[1]
+            folder.write(run_dir, _checksum_name(previous), _checksum(path))
+            folder.rename(run_dir, name, previous)
+        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+        folder.write(run_dir, _checksum_name(name), f"{digest}\n".encode())
+        put()
+    folder.sync(path.parent)
 
 
 def load(path: Path) -> dict[str, Any] | None:
     """The state at `path`, or the one before where that is damaged, or None where there has been none.
 
     Raises:
-        UserError: if every checkpoint there is damaged, or holds more than tensors and plain values.
+        UserError: if every checkpoint there is damaged, or one holds more than tensors and plain values, more than fits
+            into memory, or is no regular file.
     """
-    candidates = [candidate for candidate in (path, _previous(path)) if candidate.exists()]
-    for candidate in candidates:
-        content = candidate.read_bytes()
-        if not _matches_checksum(candidate, content):
+    damaged = False
+    for candidate in (path, _previous(path)):
+        try:
+            content = _content(candidate)
+        except FileNotFoundError:
+            continue
+        damaged = True
+        if not _matches_checksum(candidate, hashlib.sha256(content).hexdigest()):
             log.warning("%s does not match its checksum and is passed over", candidate)
             continue
         try:
@@ -64,7 +78,7 @@ def load(path: Path) -> dict[str, Any] | None:
                 f"{candidate} must hold tensors and plain values only, and was not loaded because it holds something "
                 f"else, which could run code"
             ) from error
-    if candidates:
+    if damaged:
         raise UserError(
             f"every checkpoint of {path.name} in {path.parent} is damaged; restore one from a copy, or move the folder "
             f"away to start again"
@@ -74,25 +88,53 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights as safetensors, for other tools."""
-    write_whole(path, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
+    folder.write(path.parent, path.name, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
 
 
-def _matches_checksum(path: Path, content: bytes) -> bool:
-    checksum = _checksum_path(path)
-    return checksum.exists() and checksum.read_bytes().strip() == hashlib.sha256(content).hexdigest().encode()
+def _content(path: Path) -> bytes:
+    """The file, unless it and the tensors made of it cannot both be in memory."""
+    run_dir, name = _place(path)
+    size, free = folder.size(run_dir, name), _free_memory()
+    if 2 * size > free:
+        raise UserError(
+            f"{path} takes {2 * size / 1e9:,.1f} GB to be loaded, and {free / 1e9:,.1f} GB of memory are free; free "
+            f"some, or move the file away"
+        )
+    return folder.read(run_dir, name, size)
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _free_memory() -> int:
+    """Bytes that this process can still have, as far as the system tells."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        found.append(int(CONTAINER_MEMORY.read_text()))
+    return min(found)
+
+
+def _matches_checksum(path: Path, digest: str) -> bool:
+    return _checksum(path).strip() == digest.encode()
+
+
+def _checksum(path: Path) -> bytes:
+    """The content of the file with the checksum, empty where there is none."""
+    run_dir, name = _place(path)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return folder.read(run_dir, _checksum_name(name), LARGEST_CHECKSUM)
+    except FileNotFoundError:
+        return b""
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """The run's directory, and the file's name in it, as `vaelab.folder` takes them."""
+    return path.parent.parent, f"{path.parent.name}/{path.name}"
 
 
 def _previous(path: Path) -> Path:
     return path.with_suffix(".previous.pt")
 
 
-def _checksum_path(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
+def _checksum_name(name: str) -> str:
+    return f"{name}.sha256"

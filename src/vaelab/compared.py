@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vaelab import folder, plain_yaml
 from vaelab.errors import UserError, one_line, visible
 from vaelab.metrics import merit
 from vaelab.records import METRICS, SUMMARY, checked_summary, epoch_means, is_number, metrics_lines
+from vaelab.saved import read_config
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def read_run(directory: Path) -> ComparedRun:
     """What the small files of a run directory tell; what is missing or damaged is empty and named in `error`."""
     problems: dict[str, str] = {}
     summary = _unless(problems, SUMMARY, {"status": "damaged"}, checked_summary, directory)
-    config = _unless(problems, CONFIG, {}, _config, directory)
+    config = _unless(problems, CONFIG, {}, read_config, directory)
     rows = _rows(directory, problems)
     status = summary.get("status", "damaged")
     curves = {f"train/{name}": epoch_means(rows, f"train/{name}") for name in CURVES}
@@ -184,16 +184,6 @@ def _rows(directory: Path, problems: dict[str, str]) -> list[dict[str, float]]:
     if len(rows) < count and METRICS not in problems:
         problems[METRICS] = f"{METRICS} has {count - len(rows)} of {count} lines without a step and an epoch"
     return rows
-
-
-def _config(directory: Path) -> dict[str, Any]:
-    try:
-        found = plain_yaml.load(folder.read(directory, CONFIG, plain_yaml.LARGEST))
-    except ValueError as error:
-        raise UserError(f"{directory / CONFIG} {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{directory / CONFIG} must hold a mapping")
-    return found
 
 
 def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab.asked import name_of_job
+from vaelab.errors import PastHydraError
 from vaelab.pool import Job, Outcome
 
 PREFIX = "vaelab-conf-"
@@ -98,13 +99,16 @@ def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, fo
     os.chdir(folder)
     setup_globals()
     version.setbase(config.hydra.runtime.version_base)
-    done = run_job(
-        hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
-        task_function=task_function,
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    try:
+        done = run_job(
+            hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
+            task_function=task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except PastHydraError as error:  # here is nothing of Hydra to get past, and a pool tells of an Exception
+        raise error.args[0] from error
     if done.status == JobStatus.FAILED:
         raise done._return_value  # asked for by its public name it would also print
     return done.return_value

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vaelab.errors import UserError
 from vaelab.metrics import merit
 from vaelab.records import read_summary
+from vaelab.saved import read_config
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +30,17 @@ def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tup
         overrides: of the job.
 
     Raises:
-        UserError: if the run there is none of this job's.
+        UserError: if the run there is none of this job's, or its config cannot be read.
     """
-    saved = yaml.safe_load((run_dir / "config.yaml").read_text())
+    saved: Mapping[str, Any] = read_config(run_dir)
     root = config.get("dataset", {}).get("root")
-    if isinstance(saved, dict) and root is not None:
+    if root is not None:
         saved = with_root(saved, root)
     own = {"resume": None, "trust": None}
-    if isinstance(saved, dict) and {**saved, **own} == {**config, **own}:
+    if {**saved, **own} == {**config, **own}:
         return config, None
     begun_with = read_summary(run_dir).get("overrides", ())
-    if isinstance(saved, dict) and without_trust(begun_with) == without_trust(overrides):
+    if without_trust(begun_with) == without_trust(overrides):
         log.warning("the config files have changed since this run began; it goes on with those of its beginning")
         return saved, list(config["trust"])
     raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")

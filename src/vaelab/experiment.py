@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from vaelab import checkpoint
+from vaelab import checkpoint, folder
 from vaelab.build import Builder
 from vaelab.device import device_name, set_precision
 from vaelab.errors import UserError, one_line, resuming
@@ -20,7 +19,8 @@ from vaelab.logger import Logger, NoLogger
 from vaelab.metrics import METRICS, NATS, changes_meaning, label, merit, metric, own_metrics
 from vaelab.pruning import AfterValidation, Pruned
 from vaelab.ranks import current
-from vaelab.records import read_summary, write_summary, write_text
+from vaelab.records import read_summary, write_summary
+from vaelab.saved import write_config
 from vaelab.signals import Interrupted, StopRequest
 from vaelab.terminal import show, table
 from vaelab.threads import own_number_of_threads
@@ -76,7 +76,7 @@ def run_experiment(
         "git_commit": _git_commit(),
         "name": before.get("name", name),
         "group": before.get("group", group),
-        "choices": config["choices"],
+        "choices": config.get("choices", {}),
     }
 
     begun = False  # until all parts are built, and a checkpoint fits them, nothing is written
@@ -93,7 +93,9 @@ def run_experiment(
                 training.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in overrides))
             begun = True
             if ranks.first:
-                write_text(run_dir / "config.yaml", yaml.safe_dump({**config, "resume": None}, sort_keys=False))
+                for inner in ("", "checkpoints", "images", "wandb"):
+                    folder.remove_temporaries(run_dir, inner)
+                write_config(run_dir, {**config, "resume": None})
                 write_summary(run_dir, summary)
             logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
             status = _train(training)

@@ -1,5 +1,6 @@
 """Pictures: grids of images, curves, and maps of a two-dimensional latent space."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from vaelab import folder
 from vaelab.metrics import label, metric
 from vaelab.records import epoch_means
 
@@ -38,8 +40,8 @@ def grid(images: Tensor, columns: int) -> np.ndarray:
     return canvas
 
 
-def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> None:
-    """Write images (N, C, H, W) in [0, 1] as one PNG, with a title above where one is given."""
+def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> bytes:
+    """Write images (N, C, H, W) in [0, 1] as one PNG, with a title above where one is given; returns what it holds."""
     picture = Image.fromarray(grid(images, columns))
     if title:
         font = ImageFont.load_default(TITLE_SIZE)
@@ -49,14 +51,10 @@ def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> None
         ImageDraw.Draw(titled).text((margin, margin), title, "black", font)
         titled.paste(picture, (0, 2 * TITLE_SIZE))
         picture = titled
-    save_picture(path, picture)
-
-
-def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG so that it is there whole or not at all."""
-    temporary = _temporary(path)
-    picture.save(temporary, "PNG")
-    temporary.replace(path)
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    folder.write(path.parent, path.name, content.getbuffer())
+    return content.getvalue()
 
 
 def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Tensor:
@@ -216,10 +214,6 @@ def _subplots(columns: int, size: tuple[float, float], rows: int = 1) -> tuple[A
 
 def _save_figure(figure: Any, path: Path, title: str) -> None:
     figure.suptitle(title)
-    temporary = _temporary(path)
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")  # with a suffix of its own it could be another picture's, or a person's
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    folder.write(path.parent, path.name, content.getbuffer())

@@ -6,19 +6,32 @@ itself may be named by a link, for a person named it.
 """
 
 import errno
+import hashlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from vaelab.errors import UserError
 
-KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
+KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFREG: "a file",
+}
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # a name that nobody can have put there before
+LINKS_OF_WANDB = re.compile(r"latest-run|debug(-.*)?\.log")  # in the folder wandb; its own code handles them
+MOST_FILES = 1_000_000  # of a directory, which takes seconds to walk
+DEEPEST = 50
+LARGEST_SHARED = 10**9  # bytes of a file that is copied because it has another name too
 
 
 def read(folder: Path, name: str, limit: int) -> bytes:
@@ -38,44 +51,72 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise UserError(f"{folder / name} may hold {limit:,} bytes at most, got {size:,}; move it away")
-        return file.read(limit)
+        return file.read(size)  # asked for `limit`, Python would take memory for all of it first
 
 
 def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
     """What a growing file holds from a position on, at most `limit` bytes; nothing where there is no such file."""
     try:
         with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+            left = os.fstat(file.fileno()).st_size - position
             file.seek(position)
-            return file.read(limit)
+            return file.read(max(0, min(left, limit)))
     except FileNotFoundError:
         return b""
 
 
 def size(folder: Path, name: str) -> int:
-    """Bytes of a file, 0 where there is none."""
+    """Bytes of a file, 0 where there is none; UserError if it is no regular file or lies behind a link."""
     try:
         with _parent(folder, name) as (parent, last):
-            return os.stat(last, dir_fd=parent, follow_symlinks=False).st_size
+            found = os.stat(last, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return 0
+    if not stat.S_ISREG(found.st_mode):
+        raise _not(folder / name, "regular file", found)
+    return found.st_size
+
+
+def checksum(folder: Path, name: str) -> str:
+    """SHA-256 of a file, in hexadecimal digits; raises as `read` does."""
+    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+        found = hashlib.sha256()
+        while piece := file.read(1 << 20):
+            found.update(piece)
+        return found.hexdigest()
 
 
 def write(folder: Path, name: str, content: bytes | memoryview) -> None:
     """Write a file so that it is there whole, and on the disk, or as it was; a link of that name is replaced.
 
     Raises:
-        UserError: if a folder on the way is a link.
+        UserError: if a folder on the way is a link, or the name is that of a folder.
         OSError: if it cannot be written; what was there is then still there.
     """
+    with prepared(folder, name, content) as put:
+        put()
+
+
+@contextmanager
+def prepared(folder: Path, name: str, content: bytes | memoryview) -> Iterator[Callable[[], None]]:
+    """Write to a temporary, until the disk has it; calling what is given then makes it the file, as `write` does."""
     with _parent(folder, name) as (parent, last):
         temporary = f".{secrets.token_hex(8)}.tmp"
+
+        def put() -> None:
+            try:
+                os.replace(temporary, last, src_dir_fd=parent, dst_dir_fd=parent)
+            except IsADirectoryError as error:
+                found = os.stat(last, dir_fd=parent, follow_symlinks=False)
+                raise _not(folder / name, "regular file", found) from error
+
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=parent), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, last, src_dir_fd=parent, dst_dir_fd=parent)
+            yield put
         finally:
             with suppress(OSError):  # on a full disk it only takes room
                 os.unlink(temporary, dir_fd=parent)
@@ -91,8 +132,8 @@ def append(folder: Path, name: str) -> BinaryIO:
     with _parent(folder, name) as (parent, last):
         descriptor = _regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         if os.fstat(descriptor).st_nlink > 1:  # what is appended would appear in another file too
-            with os.fdopen(descriptor, "rb") as shared:
-                write(folder, name, shared.read())
+            os.close(descriptor)
+            write(folder, name, read(folder, name, LARGEST_SHARED))
             descriptor = _regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND)
         return os.fdopen(descriptor, "ab")
 
@@ -120,6 +161,16 @@ def remove(folder: Path, name: str) -> None:
     """Remove a file, or a link itself; nothing where there is none."""
     with suppress(FileNotFoundError), _parent(folder, name) as (parent, last):
         os.unlink(last, dir_fd=parent)
+
+
+def remove_temporaries(folder: Path, inner: str = "") -> None:
+    """Remove what writers that were killed have left in a directory, or in a folder of it, not below."""
+    with suppress(FileNotFoundError), _parent(folder, str(PurePosixPath(inner) / "any")) as (parent, _):
+        with os.scandir(parent) as entries:
+            left = [entry.name for entry in entries if TEMPORARY.fullmatch(entry.name)]
+        for name in left:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=parent)
 
 
 def exists(folder: Path, name: str) -> bool:
@@ -154,6 +205,32 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def check_plain(folder: Path) -> None:
+    """Raise UserError unless all in a directory, and below it, are regular files and folders.
+
+    For what other libraries open there, such as a database, which follow links. Links that W&B makes pass.
+    """
+    waiting, count = [(folder, 0)], 0
+    while waiting:
+        inner, depth = waiting.pop()
+        with suppress(FileNotFoundError), os.scandir(inner) as entries:  # of a run that goes on, some come and go
+            for entry in entries:
+                count += 1
+                if count > MOST_FILES or depth > DEEPEST:
+                    raise UserError(
+                        f"{folder} may hold {MOST_FILES:,} files at most, in folders nested at most {DEEPEST} deep; "
+                        f"move away what is no part of the run"
+                    )
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((inner / entry.name, depth + 1))
+                elif not entry.is_file(follow_symlinks=False) and not _is_link_of_wandb(inner, entry):
+                    raise _not(inner / entry.name, "regular file", entry.stat(follow_symlinks=False))
+
+
+def _is_link_of_wandb(inner: Path, entry: os.DirEntry[str]) -> bool:
+    return inner.name == "wandb" and entry.is_symlink() and LINKS_OF_WANDB.fullmatch(entry.name) is not None
+
+
 @contextmanager
 def _parent(folder: Path, name: str) -> Iterator[tuple[int, str]]:
     """A descriptor of the folder in which the file lies, and the file's name there."""
@@ -167,10 +244,14 @@ def _parent(folder: Path, name: str) -> Iterator[tuple[int, str]]:
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
-                raise _not(folder / part, "folder", os.stat(part, dir_fd=descriptor, follow_symlinks=False)) from error
+                path = folder.joinpath(*inner[: inner.index(part) + 1])
+                raise _not(path, "folder", os.stat(part, dir_fd=descriptor, follow_symlinks=False)) from error
             os.close(descriptor)
             descriptor = below
         yield descriptor, last
+    except OSError as error:
+        error.filename = str(folder / name)  # not that of a temporary, or relative to the descriptor
+        raise
     finally:
         os.close(descriptor)
 

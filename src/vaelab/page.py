@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from vaelab import folder
 from vaelab.compare import compare
 from vaelab.errors import check_output
 from vaelab.records import write_text
@@ -20,6 +21,7 @@ PICTURES = ("samples", "reconstructions")
 MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
 FEW_RUNS, WIDE, NARROW = 24, 480, 280  # pixels: up to 24 runs have wide pictures, more have narrow ones
 MAX_PIXELS = 16_000_000  # of a picture; those of a run have half a million
+MAX_BYTES = 4 * MAX_PIXELS  # of its file
 QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
 
 
@@ -91,7 +93,8 @@ def thumbnail(path: Path, width: int) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        content = io.BytesIO(folder.read(path.parent, path.name, MAX_BYTES))
+        with Image.open(content, formats=["PNG"]) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 return None
             small = picture.convert("RGB")

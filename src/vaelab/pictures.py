@@ -1,12 +1,12 @@
 """The pictures a run leaves: samples, reconstructions, and for two latent dimensions the latent plane."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vaelab import folder
 from vaelab.figures import save_grid, save_posterior_means, side_by_side
 from vaelab.images import Dataset
 from vaelab.ops import binarize, generator, normal, uniform_like, unit_interval
@@ -59,11 +59,10 @@ def draw_pictures(
     between()
     pictures = {"samples": run_dir / "samples.png", "reconstructions": run_dir / "reconstructions.png"}
     title = f"{dataset.name}, epoch {epoch}"
-    save_grid(
-        pictures["samples"], sample(vae, SAMPLES, seed=0), 8, f"{title}: samples, the mean of p(x|z) for z ~ p(z)"
-    )
-    (run_dir / "images").mkdir(exist_ok=True)
-    shutil.copyfile(pictures["samples"], run_dir / "images" / f"samples-{epoch:04d}.png")
+    samples_title = f"{title}: samples, the mean of p(x|z) for z ~ p(z)"
+    samples = save_grid(pictures["samples"], sample(vae, SAMPLES, seed=0), 8, samples_title)
+    folder.make(run_dir, "images")
+    folder.write(run_dir, f"images/samples-{epoch:04d}.png", samples)
 
     between()
     split = dataset.val if len(dataset.val.images) else dataset.train

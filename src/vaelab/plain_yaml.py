@@ -1,5 +1,6 @@
 """YAML that may be a stranger's, as plain values: bounded in size, depth and time."""
 
+import re
 from typing import Any
 
 import yaml
@@ -9,6 +10,8 @@ from vaelab.errors import one_line
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50
 LARGEST_INTEGER = 10**18
+LONG_NUMBER = re.compile(r"[-+0-9_:.,a-fxA-FX]{1000,}")  # 59:59:59 is one too, and takes a time that grows as a square
+QUOTES = ("'", '"')
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # reads 200 configs in a second less
 
 
@@ -25,24 +28,45 @@ def load(content: bytes) -> Any:
         raise ValueError(f"may hold {LARGEST:,} bytes at most, got {len(content):,}")
     try:
         text = content.decode()
-        _check_shape(text)
-        value = yaml.load(text, _LOADER)
     except UnicodeDecodeError as error:
         raise ValueError("must be UTF-8 text") from error
-    except (yaml.YAMLError, OverflowError, TypeError, RecursionError) as error:
+    try:
+        refusal = _refusal(text)
+        value = None if refusal else yaml.load(text, _LOADER)
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # what is tagged as a number and is none raises whatever Python does
         raise ValueError(f"must be YAML that can be read ({one_line(error, 200)})") from error
+    if refusal:
+        raise ValueError(refusal)
     _check_plain(value)
     return value
 
 
-def _check_shape(text: str) -> None:
+def _refusal(text: str) -> str:
+    """Why the text is not to be made into a value, or nothing."""
     depth = 0
     for event in yaml.parse(text, _LOADER):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"must hold no aliases, got *{one_line(event.anchor, 40)}")
+            return f"must hold no aliases, got *{one_line(event.anchor, 40)}"
+        if isinstance(event, yaml.ScalarEvent) and _is_long_number(event):
+            return f"must hold numbers of less than 1,000 digits, got one of {len(event.value):,}"
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise ValueError(f"must not be nested deeper than {DEEPEST} levels")
+            return f"must not be nested deeper than {DEEPEST} levels"
+    return ""
+
+
+def _is_long_number(event: yaml.ScalarEvent) -> bool:
+    is_text = event.style in QUOTES and event.tag is None
+    return not is_text and LONG_NUMBER.fullmatch(event.value) is not None
 
 
 def _check_plain(value: Any) -> None:

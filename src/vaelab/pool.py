@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from vaelab import folder
 from vaelab.continuation import result
 from vaelab.errors import UserError, check_integer, check_number, one_line, resuming
 from vaelab.gpus import gpus_are_possible, visible_gpus
@@ -209,11 +210,13 @@ class Pool:
         return (slot for slot in range(self.n_jobs) if slot not in running)
 
     def _start(self, context: multiprocessing.context.ForkServerContext, job: Job, slot: int, number: int) -> _Attempt:
-        job.directory.mkdir(parents=True, exist_ok=True)
+        directory = job.directory.absolute()
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        folder.make(directory.parent, directory.name)
         result, sender = context.Pipe(duplex=False)
         with _threads_in_environment(self.threads):  # a fork server that has died is started again here
             environment = {**os.environ, "CUDA_VISIBLE_DEVICES": self.places[slot]}
-            arguments = (sender, job.call, environment, job.directory / "output.log")
+            arguments = (sender, job.call, environment, directory)
             process = context.Process(target=_work, args=arguments, name=f"job {job.number}")
             process.start()
         sender.close()
@@ -294,13 +297,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(result: Connection, call: Callable[[], float], environment: Mapping[str, str], output: Path) -> None:
+def _work(result: Connection, call: Callable[[], float], environment: Mapping[str, str], directory: Path) -> None:
     """What a job's process does from its first line to its last."""
     os.environ.clear()  # a fork server's is that of its own start
     os.environ.update(environment)
-    with output.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _interrupt)
     threads = environment["OMP_NUM_THREADS"]
@@ -308,12 +308,20 @@ def _work(result: Connection, call: Callable[[], float], environment: Mapping[st
         sys.modules["torch"].set_num_threads(int(threads))  # the fork server may be one of an earlier pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        _redirect(directory)
         answer: tuple[float | None, Exception | None] = (call(), None)
     except Exception as error:
         answer = (None, portable(error))
     result.send(answer)
     result.close()
     sys.stdout.flush()
+
+
+def _redirect(directory: Path) -> None:
+    """What the job prints goes to `output.log` in its directory."""
+    with folder.append(directory, "output.log") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -1,9 +1,11 @@
 """Where the time of a training step goes: a trace of some steps and a short table of the host and of the device."""
 
+import io
 import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.autograd import DeviceType
 
+from vaelab import folder
 from vaelab.terminal import table
 
 log = logging.getLogger(__name__)
@@ -77,10 +80,14 @@ class StepProfiler:
         if steps < 1:
             return
         self._reached = True
-        self._profile.export_chrome_trace(str(self.run_dir / "profile.json"))
-        with (self.run_dir / "profile.txt").open("w") as file:
-            for made in profile_tables(self._profile.key_averages(), steps):
-                Console(file=file, width=110).print(made)
+        with TemporaryDirectory(prefix="vaelab-trace-") as private:  # torch follows a link of the file's name
+            trace = Path(private, "profile.json")
+            self._profile.export_chrome_trace(str(trace))
+            folder.write(self.run_dir, trace.name, trace.read_bytes())
+        text = io.StringIO()
+        for made in profile_tables(self._profile.key_averages(), steps):
+            Console(file=text, width=110).print(made)
+        folder.write(self.run_dir, "profile.txt", text.getvalue().encode())
         log.info("where the time goes: %s", self.run_dir / "profile.txt")
 
 

@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -149,8 +148,9 @@ def only_writer(run_dir: Path) -> Iterator[None]:
     """Keep other processes that also ask for it out of a run directory.
 
     Raises:
-        UserError: if another process is at work there and does not end within a minute.
+        UserError: if another process is at work there and does not end within a minute, or `.lock` is no regular file.
     """
+    folder.append(run_dir, ".lock").close()  # not every release of filelock leaves alone what a link names
     lock = FileLock(run_dir / ".lock")
     with suppress(NotImplementedError):  # some network file systems cannot lock
         try:
@@ -183,23 +183,5 @@ def epoch_means(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[floa
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    write_whole(path, text.encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and rename it, so that `path` is there whole or as it was."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        write_synced(temporary, content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_synced(path: Path, content: bytes | memoryview) -> None:
-    """Write a file and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a small file so that it is there whole or as it was."""
+    folder.write(path.parent, path.name, text.encode())

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from vaelab import checkpoint, pictures
@@ -22,6 +21,7 @@ from vaelab.images import Dataset
 from vaelab.ops import unit_interval
 from vaelab.parts import CROSS_ENTROPY, Draw
 from vaelab.records import read_metrics, read_summary
+from vaelab.saved import read_config
 from vaelab.threads import own_number_of_threads
 from vaelab.vae import VAE
 
@@ -184,12 +184,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     """
     path = Path(path)
     found = pick_device(str(device), key="device")
-    try:
-        config = yaml.safe_load((path / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} must be the directory of a run, with a readable config.yaml") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path}/config.yaml must hold the keys of a config, got {config!r}")
+    config = read_config(path)
     best = checkpoint.load(path / "checkpoints" / "best.pt")
     if best is None:
         raise UserError(f"{path} has no weights yet; go on with: {resuming(path)}")
