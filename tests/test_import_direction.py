@@ -13,14 +13,14 @@ SOURCE = Path(vaelab.__file__).parent
 LAYERS = """
 errors labels metrics
 folder gpus ops plain_yaml suggestions
-images layers parts ranks records terminal threads
+images layers parts ranks records restored terminal threads
 device prepared
 dataset model posterior prior likelihood scheduler
 vae loader average
 objective
 loss
 compiled contracts evaluate figures
-checkpoint signals progress state update profiling continuation pruning sampling
+checkpoint signals progress rows state update profiling continuation pruning sampling
 logger pictures compared
 train ranking
 build compare

@@ -92,11 +92,11 @@ def test_rewind_drops_the_rows_after_a_position(logger_in):
     assert [row["step"] for row in read_metrics(logger.run_dir)] == [1, 4]
 
 
-@pytest.mark.parametrize(("position", "kept"), [(0, []), (10**6, [ROW])])
-def test_rewind_to_the_ends_drops_all_or_nothing(position, kept, logger_in):
+@pytest.mark.parametrize("kept", [[], [ROW]])
+def test_rewind_to_the_ends_drops_all_or_nothing(kept, logger_in):
     logger = logger_in()
     logger.log(ROW)
-    logger.rewind(position)
+    logger.rewind(logger.position if kept else None)
     assert read_metrics(logger.run_dir) == kept
 
 
@@ -299,13 +299,15 @@ def test_mode_auto_with_a_key_and_no_network_is_offline(logger_in, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_on_a_full_disk_wandb_still_learns_how_the_run_ended(fake_run, tmp_path):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+def test_on_a_full_disk_wandb_still_learns_how_the_run_ended(fake_run, tmp_path, monkeypatch):
     logger = Logger(tmp_path, "offline", **PROJECT)
     logger.start({}, "name", None)
-    with pytest.raises(OSError, match="No space left"):
-        logger.log(ROW)
-    logger.finish("failed", {})
+    logger.log(ROW)
+    with Path("/dev/full").open("ab", buffering=0) as full:
+        monkeypatch.setattr(logger._rows, "_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            logger.log(ROW)
+        logger.finish("failed", {})
     fake_run.finish.assert_called_once_with(exit_code=1)
 
 

@@ -1,17 +1,16 @@
 """Where metrics and pictures go: JSON lines always, Weights & Biases when wanted."""
 
-import json
 import logging
 import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vaelab.errors import check_choice, one_line
 from vaelab.records import write_text
+from vaelab.rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +38,7 @@ class Logger:
         self.mode = mode
         self._wandb_options = {"project": project, "entity": entity, "tags": tags}
         self._wandb_run: Any = None
-
-    @cached_property
-    def _metrics(self) -> BinaryIO:
-        """`metrics.jsonl`, made with the first row: a run that never begins leaves none."""
-        return (self.run_dir / "metrics.jsonl").open("ab")
+        self._rows = Rows(run_dir)
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Begin, or go on with, the W&B run of this directory."""
@@ -53,8 +48,7 @@ class Logger:
     def log(self, row: Mapping[str, float]) -> None:
         """Write a row of metrics with `step` and `epoch`; what is not finite is left out, for JSON cannot hold it."""
         row = {name: value for name, value in row.items() if math.isfinite(value)}
-        self._metrics.write(json.dumps(row).encode() + b"\n")
-        self._metrics.flush()
+        self._rows.append(row)
         self._guarded("log", lambda: self._wandb_run.log(dict(row)))
 
     def log_pictures(self, pictures: Mapping[str, Path], step: int, epoch: float) -> None:
@@ -69,16 +63,13 @@ class Logger:
         self._guarded("log pictures", send)
 
     @property
-    def position(self) -> int:
-        """Bytes of `metrics.jsonl` that are safely on the disk."""
-        os.fsync(self._metrics.fileno())
-        return self._metrics.tell()
+    def position(self) -> dict[str, Any]:
+        """The place in `metrics.jsonl`, of rows that are safely on the disk, for a checkpoint to keep."""
+        return self._rows.state
 
-    def rewind(self, position: int) -> None:
-        """Drop the rows that were written after a checkpoint, when the run goes on from it."""
-        if position < self._metrics.seek(0, os.SEEK_END):
-            self._metrics.truncate(position)
-            self._metrics.seek(0, os.SEEK_END)
+    def rewind(self, position: Mapping[str, Any] | None) -> None:
+        """Drop the rows that were written after a checkpoint, or all, when the run goes on from there."""
+        self._rows.rewind(position)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
@@ -89,9 +80,8 @@ class Logger:
 
         self._guarded("finish", close)
         self._wandb_run = None
-        if "_metrics" in vars(self):
-            with suppress(OSError):  # a row that could not be written has raised already
-                self._metrics.close()
+        with suppress(OSError):  # a row that could not be written has raised already
+            self._rows.close()
 
     def _start_wandb(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         import wandb
@@ -156,7 +146,7 @@ class Logger:
 class NoLogger:
     """Stands in for a `Logger` where another process logs the run."""
 
-    position = 0
+    position = None
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Nothing."""
@@ -164,7 +154,7 @@ class NoLogger:
     def log(self, row: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def rewind(self, position: int) -> None:
+    def rewind(self, position: Mapping[str, Any] | None) -> None:
         """Nothing."""
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
