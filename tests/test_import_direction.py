@@ -13,7 +13,7 @@ SOURCE = Path(vaelab.__file__).parent
 LAYERS = """
 errors labels metrics
 folder gpus ops plain_yaml suggestions
-images layers parts ranks records restored terminal threads
+images layers parts ranks rebuilt records restored study terminal threads
 device prepared
 dataset model posterior prior likelihood scheduler
 vae loader average

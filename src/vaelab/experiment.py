@@ -83,7 +83,7 @@ def run_experiment(
     logger: Logger | NoLogger = NoLogger()
     with StopRequest() as stop, own_number_of_threads():
         try:
-            builder = Builder(config, trusted)
+            builder = Builder(config, trusted, overrides)
             if ranks.first:
                 logger = builder.logger(run_dir)
             experiment = builder.experiment(ranks)
