@@ -14,10 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from vaelab import ranks
+from vaelab import folder, ranks
 from vaelab.continuation import on_this_machine, without_trust
 from vaelab.errors import PastHydraError, UserError
 from vaelab.suggestions import did_you_mean
+
+WRITTEN = ("checkpoints", "config.yaml", "metrics.jsonl", "run.log", "summary.json", ".lock")  # by a run that goes on
 
 
 @dataclass
@@ -85,6 +87,7 @@ def with_sweep_dir(arguments: list[str]) -> list[str]:
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
         if not {"-m", "--multirun"} & set(arguments):
             raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
+        folder.require_writable(sweep_dir, ("multirun.yaml", "study.db", ".lock"))
         quoted = str(sweep_dir).replace("\\", "\\\\").replace("'", "\\'")
         arguments = [*(given for given in arguments if given not in ours), f"hydra.sweep.dir='{quoted}'"]
     for argument in arguments:
@@ -114,6 +117,7 @@ def config_name(arguments: list[str]) -> str:
         return "config"
     run_dir = Path(resumes[-1])
     saved = yaml.safe_load(ranks.current().from_first(lambda: _saved_config(run_dir)))
+    folder.require_writable(run_dir, WRITTEN)  # before Hydra opens the log there, and raises in its own way
     if "${" in json.dumps(saved, default=str):  # the values, for YAML can write a $ in other ways
         raise UserError(f"{run_dir}/config.yaml must hold plain values, got an interpolation, ${{...}}; mend the file")
     known = Root.__dataclass_fields__.keys()

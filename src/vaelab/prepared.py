@@ -120,14 +120,11 @@ def _tensors(path: Path, torchvision_name: str, download: bool) -> dict[str, tor
             images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
             tensors[f"{part}_images"] = images.contiguous()
             tensors[f"{part}_labels"] = torch.as_tensor(source.targets, dtype=torch.uint8)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError
-        if not download:
-            raise UserError(
-                f"{path.stem} is not in {path.parent}, the folder that the saved run names; {_advice(path)}"
-            ) from error
-        raise UserError(
-            f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); {_advice(path)}"
-        ) from error
+    except Exception as error:  # over files that are damaged torchvision raises of many kinds
+        if download and not isinstance(error, OSError | RuntimeError):  # a URLError is an OSError
+            raise
+        reason = f" and could not be downloaded ({error})" if download else ", where the saved run looks for it"
+        raise UserError(f"{path.stem} is not in {path.parent}{reason}; {_advice(path)}") from error
     return tensors
 
 
