@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelab.errors import UserError, check_output
+from vaelab.errors import UserError, check_output, is_out_of_memory
 from vaelab.metrics import metric
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (UserError, OSError) as error:
         print(f"vaelab: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print("vaelab: out of memory; close what else uses it, or take a machine with more", file=sys.stderr)
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,6 +44,7 @@ from vaelab.vae import VAE
 log = logging.getLogger(__name__)
 
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
+LARGEST = 10**15  # of what counts steps or images
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
 
 
@@ -75,6 +76,8 @@ class Trainer:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             check_integer(name, getattr(self, name), 1)
+            if getattr(self, name) > LARGEST:
+                raise ValueError(f"{name} must be an integer of at most {LARGEST:.0e}, got one above it")
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("images_on", self.images_on, ("auto", "device", "host"))
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
