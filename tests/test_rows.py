@@ -70,7 +70,8 @@ def test_a_run_that_goes_on_has_the_bytes_of_one_that_was_not_interrupted(rows_i
     rows.rewind(state)
     assert content(folder) == lines(1, 2, 3, 4)
     assert rows.state == state
-    assert rows.append(row(5)) == 5
+    assert len(rows) == 4
+    assert rows.append(row(5)) == len(rows) == 5
     assert content(folder) == lines(1, 2, 3, 4, 5)
     rows.rewind(rows.state)
     assert rows.append(row(6)) == 6

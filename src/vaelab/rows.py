@@ -74,6 +74,10 @@ class Rows:
         self._count(line)
         return self._rows
 
+    def __len__(self) -> int:
+        """Lines that were written, or were there when it was gone on."""
+        return self._rows
+
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, of rows that are safely on the disk then."""
