@@ -303,6 +303,7 @@ def test_on_a_full_disk_wandb_still_learns_how_the_run_ended(fake_run, tmp_path,
     logger = Logger(tmp_path, "offline", **PROJECT)
     logger.start({}, "name", None)
     logger.log(ROW)
+    logger._rows.close()
     with Path("/dev/full").open("ab", buffering=0) as full:
         monkeypatch.setattr(logger._rows, "_file", full)
         with pytest.raises(OSError, match="No space left"):
