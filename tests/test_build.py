@@ -416,3 +416,26 @@ def test_gpu_means_the_gpu_there_is(present, meant, monkeypatch):
     sentence = refusal(lambda: pick_device("gpu"))
     assert f"did you mean '{meant}'?" in sentence
     assert f"this machine has {', '.join((*present, 'cpu'))}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("trusted", "overrides", "downloads"), [(None, [], True), ([], [], False), ([], ["dataset.root=x"], True)]
+)
+def test_a_dataset_is_downloaded_to_where_the_person_says_only(
+    compose, trusted, overrides, downloads, tmp_path, monkeypatch
+):
+    asked = []
+
+    def source(root, train, download):
+        asked.append(download)
+        raise RuntimeError("Dataset not found")
+
+    import torchvision
+
+    monkeypatch.delenv("VAELAB_DATA", raising=False)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", source)
+    config = compose("dataset=mnist", f"dataset.root={tmp_path}/data")
+    with pytest.raises(UserError, match="mnist is not in"):
+        Builder(config, trusted, overrides).dataset()
+    assert asked == [downloads]
+    assert list(tmp_path.iterdir()) == []

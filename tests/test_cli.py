@@ -116,3 +116,17 @@ def test_a_device_that_is_absent_is_refused(run_dir, capfd, monkeypatch):
     with pytest.raises(SystemExit):
         main(["generate", str(run_dir), "--device", "cuda"])
     assert "device=cuda is not on this machine" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ImportError("libtorch_cpu.so: failed to map segment from shared object")]
+)
+def test_want_of_memory_is_one_sentence(error, monkeypatch, capsys):
+    def full(folder):
+        raise error
+
+    monkeypatch.setattr("vaelab.listing.list_runs", full)
+    with pytest.raises(SystemExit) as raised:
+        main(["runs"])
+    assert raised.value.code == 1
+    assert capsys.readouterr().err.startswith("vaelab: out of memory; ")

@@ -1,12 +1,15 @@
 """A job that finds a run in its directory: the same one is gone on with, any other is refused."""
 
+import os
+from pathlib import Path
+
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 
 from conftest import ROOT
-from vaelab.arguments import CommandLine, with_resumed_config
-from vaelab.continuation import begun, on_this_machine, result
+from vaelab.arguments import CommandLine, with_resumed_config, with_sweep_dir
+from vaelab.continuation import begun, names_root, on_this_machine, result
 from vaelab.errors import UserError
 from vaelab.records import write_summary
 
@@ -56,6 +59,41 @@ def test_a_resumed_run_reads_the_dataset_where_the_environment_says(run_dir, mon
     line, config_name = with_resumed_config(given, ROOT / "conf")
     assert (line.overrides, config_name) == ([], "resumed")
     assert ConfigStore.instance().load("resumed.yaml").node.dataset.root == "/new"
+
+
+@pytest.mark.parametrize("name", ["", "checkpoints", "metrics.jsonl", "run.log"])
+def test_a_run_that_cannot_be_written_is_one_sentence_before_anything_is_opened(name, run_dir, monkeypatch):
+    (run_dir / "metrics.jsonl").touch()
+    (run_dir / "run.log").touch()
+    (run_dir / "checkpoints").mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != run_dir / name and allowed(path, mode))
+    with pytest.raises(UserError, match=f"^{run_dir / name} must be writable to go on there, .* a copy of {run_dir}$"):
+        with_resumed_config(CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None), ROOT / "conf")
+
+
+def test_a_sweep_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "multirun.yaml").write_text("hydra: {overrides: {task: [seed=1]}}")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match=f"^{tmp_path} must be writable"):
+        with_sweep_dir(CommandLine(["-m"], ["seed=1", f"sweep={tmp_path}"], multirun=True, config_name=None))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variable", "named"),
+    [
+        (["seed=1"], None, False),
+        (["dataset.root=/data"], None, True),
+        (["++dataset.root=/data"], None, True),
+        (["dataset.rooted=/data", "seed=dataset.root"], "", False),
+        ([], "/data", True),
+    ],
+)
+def test_the_person_names_the_folder_of_the_datasets(overrides, variable, named, monkeypatch):
+    monkeypatch.delenv("VAELAB_DATA", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("VAELAB_DATA", variable)
+    assert names_root(overrides) == named
 
 
 @pytest.mark.parametrize("damage", [False, True])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vaelab import experiment
+from vaelab import checkpoint, experiment
 from vaelab.errors import UserError
 from vaelab.experiment import run_experiment
 from vaelab.pruning import Pruned
@@ -121,3 +121,25 @@ def test_a_run_sets_its_precision_whatever_the_one_before_it_set_and_records_it(
 def test_a_model_that_does_not_fit_in_memory_is_named(run):
     with pytest.raises(UserError, match="out of memory: the model did not fit; choose smaller networks"):
         run(1, "model.hidden=[10000000000000]")
+
+
+@pytest.mark.parametrize("odd", [[], {"epoch": "three"}, {"val": {"elbo": "x"}}, {"vae": {}}])
+def test_an_odd_best_checkpoint_of_a_run_at_its_end_is_one_sentence(odd, run, tmp_path):
+    run(None)
+    best = tmp_path / "checkpoints" / "best.pt"
+    checkpoint.save(best, {**checkpoint.load(best), **odd} if odd else odd)
+    with pytest.raises(UserError, match=r"the best checkpoint in .* does not fit the model"):
+        run(None, resumed=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no rows\n" * 100])
+def test_a_run_whose_rows_were_damaged_goes_on_to_its_end_and_says_so_once(damage, run, tmp_path, caplog):
+    run(None)
+    (tmp_path / "metrics.jsonl").write_bytes(damage)
+    run(None, "trainer.epochs=4", resumed=True)
+    assert read_summary(tmp_path)["status"] == "finished"
+    assert read_metrics(tmp_path)[-1]["epoch"] == 4
+    assert (tmp_path / "metrics.damaged.jsonl").read_bytes() == damage
+    said = [record.message for record in caplog.records if "metrics.jsonl" in record.message]
+    assert len(said) == 1
+    assert "cannot be read" in said[0]

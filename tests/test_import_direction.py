@@ -13,14 +13,14 @@ SOURCE = Path(vaelab.__file__).parent
 LAYERS = """
 errors labels metrics
 folder gpus ops plain_yaml suggestions
-images layers parts ranks records run_log saved terminal threads
+images layers parts ranks rebuilt records restored run_log saved study terminal threads
 device prepared
 dataset model posterior prior likelihood scheduler
 vae loader average
 objective
 loss
 compiled contracts evaluate figures
-checkpoint signals progress state update profiling continuation pruning sampling
+checkpoint signals progress rows state update profiling continuation pruning sampling
 wandb_run
 wandb_process
 logger pictures compared

@@ -93,11 +93,11 @@ def test_rewind_drops_the_rows_after_a_position(logger_in):
     assert [row["step"] for row in read_metrics(logger.run_dir)] == [1, 4]
 
 
-@pytest.mark.parametrize(("position", "kept"), [(0, []), (10**6, [ROW])])
-def test_rewind_to_the_ends_drops_all_or_nothing(position, kept, logger_in):
+@pytest.mark.parametrize("kept", [[], [ROW]])
+def test_rewind_to_the_ends_drops_all_or_nothing(kept, logger_in):
     logger = logger_in()
     logger.log(ROW)
-    logger.rewind(position)
+    logger.rewind(logger.position if kept else None)
     assert read_metrics(logger.run_dir) == kept
 
 

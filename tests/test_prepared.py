@@ -1,5 +1,7 @@
 """Prepared files are made once, verified, and a wrong folder leaves nothing behind."""
 
+import os
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import URLError
@@ -11,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from fakes import FakeTorchvision, small_split
 from vaelab.errors import UserError
-from vaelab.prepared import prepared
+from vaelab.prepared import found_only, prepared
 
 SIZES = {"train": 6, "test": 4}
 SHAPE = (1, 8, 8)
@@ -188,6 +190,50 @@ def test_a_folder_that_was_there_stays(tmp_path, monkeypatch):
     with pytest.raises(UserError):
         prepare(tmp_path)
     assert (tmp_path / "empty").is_dir()
+
+
+class Found:
+    """As torchvision where nothing is to be downloaded: its files are there, or it raises."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __call__(self, root, train, download):
+        assert not download
+        if self.error:
+            raise self.error
+        self.data, self.targets = grey("train" if train else "test")
+        return self
+
+
+@pytest.mark.parametrize("root", ["", "new", "no/such"])
+@pytest.mark.parametrize("error", [RuntimeError("Dataset not found"), pickle.UnpicklingError("x"), AssertionError()])
+def test_a_folder_of_a_saved_run_without_the_dataset_is_refused_and_nothing_is_made(root, error, tmp_path, monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", Found(error))
+    with found_only(), pytest.raises(UserError, match=r"small is not in .*\$VAELAB_DATA or dataset\.root") as raised:
+        prepare(tmp_path / root)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_saved_run_with_the_prepared_file_or_that_of_torchvision_is_used(tmp_path, monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", Found())
+    for _ in range(2):
+        with found_only():
+            assert len(prepare(tmp_path)("train").images) == SIZES["train"]
+    monkeypatch.setattr(torchvision.datasets, "MNIST", Found(RuntimeError()))
+    with found_only():
+        assert len(prepare(tmp_path)("test").images) == SIZES["test"]
+
+
+def test_a_fifo_in_the_place_of_the_prepared_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "small.safetensors")
+    with pytest.raises(UserError, match="must be a file"):
+        prepare(tmp_path)
 
 
 @pytest.mark.parametrize("root", ["no/such", "/no-such-folder-at-the-root"])

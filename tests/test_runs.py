@@ -18,7 +18,7 @@ from torch.distributions import Normal
 import vaelab
 from conftest import ROOT, clean_environment
 from fakes import put_config
-from vaelab import load_run, runs
+from vaelab import checkpoint, load_run, runs
 from vaelab.errors import UserError
 from vaelab.images import Dataset, Split
 from vaelab.records import read_summary, write_summary
@@ -235,6 +235,48 @@ def test_a_pickle_that_would_run_code_is_refused(run_dir, tmp_path):
     with pytest.raises(UserError, match="could run code"):
         vaelab.load_run(run_dir)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        [],
+        {},
+        {"image_shape": None},
+        {"image_shape": [1, -8, 8]},
+        {"image_shape": [1, 99_999, 99_999]},
+        {"vae": None},
+        {"vae": {"decoder.layers.0.weight": torch.zeros(3)}},
+        {"val": [1]},
+        {"epoch": "two"},
+    ],
+)
+def test_a_best_checkpoint_that_is_odd_is_one_sentence(run_dir, odd):
+    best = run_dir / "checkpoints" / "best.pt"
+    kept = checkpoint.load(best)
+    for file in best.parent.iterdir():
+        file.unlink()
+    checkpoint.save(best, {**kept, **odd} if odd else odd)
+    with pytest.raises(UserError, match=r"no weights|does not fit the weights|out of memory"):
+        vaelab.load_run(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("latent", "dim", 10**12),
+        ("latent", "dim", 10**18),
+        ("model", "hidden", [10**9]),
+        ("trainer", "eval_batch_size", 10**30),
+    ],
+)
+def test_a_config_of_absurd_sizes_is_one_sentence(run_dir, part, key, value):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config[part][key] = value
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"out of memory|does not fit|must be an integer of at most"):
+        vaelab.load_run(run_dir).evaluate()
 
 
 @pytest.mark.parametrize("part", ["model", "posterior", "prior", "likelihood"])

@@ -22,6 +22,7 @@ from vaelab.saved import read_config
 from vaelab.suggestions import did_you_mean
 
 RESUME_ONE = "resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m"
+WRITTEN = ("checkpoints", "config.yaml", "metrics.jsonl", "run.log", "summary.json", ".lock")  # by a run that goes on
 
 
 @dataclass
@@ -134,6 +135,7 @@ def with_sweep_dir(line: CommandLine) -> CommandLine:
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
         if not line.multirun:
             raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
+        folder.require_writable(sweep_dir, ("multirun.yaml", "study.db", ".lock"))
         from_here = str(sweep_dir) if sweep_dir.is_absolute() else f"./{sweep_dir}"  # ??? alone is a missing value
         quoted = QuotedString(from_here, Quote.single).with_quotes()
         line = replace(line, overrides=[*line.overrides, f"hydra.sweep.dir={quoted}"])
@@ -184,6 +186,7 @@ def with_resumed_config(line: CommandLine, conf: Path) -> tuple[CommandLine, str
         raise UserError(f"resume goes on with the config of its run, got --config-name {line.config_name}; omit it", 2)
     name, saved = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
     run_dir = Path(name)
+    folder.require_writable(run_dir, WRITTEN)  # before Hydra opens the log there, and raises in its own way
     _check_no_part_is_chosen(line, conf)
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     settings = {"run": {"dir": str(run_dir.absolute())}, "output_subdir": None, "job": {"name": "run"}}

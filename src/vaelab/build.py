@@ -9,6 +9,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from vaelab.continuation import names_root
 from vaelab.contracts import check_members, check_networks, check_shapes
 from vaelab.device import in_memory, pick_device
 from vaelab.errors import UserError, check_integer, check_number, is_number, nearest, one_line
@@ -24,6 +26,7 @@ from vaelab.logger import Logger
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator
 from vaelab.parts import CROSS_ENTROPY, Likelihood, Objective, Posterior, Prior
+from vaelab.prepared import found_only
 from vaelab.ranks import ALONE, Ranks
 from vaelab.train import Experiment, Trainer
 from vaelab.vae import VAE
@@ -63,10 +66,12 @@ class Builder:
         config: plain dictionaries, resolved.
         trusted: None to build any target, as for a config that the person has just composed; for a saved config the
             packages, besides vaelab's own parts, whose code may be run.
+        overrides: of a saved config, those of the command line.
     """
 
-    def __init__(self, config: Config, trusted: Iterable[str] | None) -> None:
+    def __init__(self, config: Config, trusted: Iterable[str] | None, overrides: Iterable[str] = ()) -> None:
         self.config = config
+        self._may_download = trusted is None or names_root(overrides)
         self.trusted = None if trusted is None else tuple(trusted)
 
     def experiment(self, ranks: Ranks = ALONE) -> Experiment:
@@ -91,8 +96,9 @@ class Builder:
         return Experiment(vae, dataset, objective, self.optimizer(vae), schedule, trainer, seed)
 
     def dataset(self) -> Dataset:
-        """The dataset; its images are read when they are asked for."""
-        return _of_kind(Dataset, "dataset", self.part("dataset"))
+        """The dataset; its images are read when they are asked for, and not downloaded to where a saved config says."""
+        with nullcontext() if self._may_download else found_only():
+            return _of_kind(Dataset, "dataset", self.part("dataset"))
 
     def objective(self) -> ELBO:
         """The objective."""

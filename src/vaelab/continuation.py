@@ -60,6 +60,12 @@ def with_root(saved: Mapping[str, Any], root: str) -> Mapping[str, Any]:
     return {**saved, "dataset": {**dataset, "root": root}}
 
 
+def names_root(overrides: Iterable[str]) -> bool:
+    """Whether the person, and no saved config, says where datasets lie: by $VAELAB_DATA or on the command line."""
+    given = (override.lstrip("+").partition("=")[0] for override in overrides)
+    return bool(os.environ.get("VAELAB_DATA")) or "dataset.root" in given
+
+
 def without_trust(overrides: Iterable[str]) -> list[str]:
     """The overrides but for `trust`, which may be given later, for what is gone on with."""
     return [override for override in overrides if not override.startswith("trust=")]

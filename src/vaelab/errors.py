@@ -110,6 +110,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or "OutOfMemory" in type(error).__name__
+        or (isinstance(error, ImportError) and "failed to map segment" in text)  # a library that did not fit
         or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vaelab import checkpoint, folder
+from vaelab import checkpoint, folder, restored
 from vaelab.build import Builder
 from vaelab.device import device_name, set_precision
 from vaelab.errors import UserError, one_line, resuming
@@ -83,7 +83,7 @@ def run_experiment(
     logger: Logger | NoLogger = NoLogger()
     with StopRequest() as stop, own_number_of_threads():
         try:
-            builder = Builder(config, trusted)
+            builder = Builder(config, trusted, overrides)
             if ranks.first:
                 logger = builder.logger(run_dir)
             experiment = builder.experiment(ranks)
@@ -151,17 +151,26 @@ def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> 
 
     A run that was given up is not tested: a test is for runs that are compared in the end.
     """
-    best = training.ranks.from_first(lambda: checkpoint.load(training.run_dir / "checkpoints" / "best.pt"))
-    if best is None:
-        raise UserError(f"{training.run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
-    by_split = {"train": training.progress.train, "val": best["val"]}
+    run_dir = training.run_dir
+    saved = training.ranks.from_first(lambda: checkpoint.load(run_dir / "checkpoints" / "best.pt"))
+    if saved is None:
+        raise UserError(f"{run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
+    try:
+        best = restored.best(saved)
+        weights = restored.weights("weights", best.weights, training.model)
+    except ValueError as error:
+        raise UserError(
+            f"the best checkpoint in {run_dir} does not fit the model ({one_line(error, 200)}); restore checkpoints "
+            f"from a copy, or start the run again in another directory"
+        ) from error
+    by_split = {"train": training.progress.train, "val": best.val}
     if tested:
-        by_split["test"] = _test(training, experiment, best["vae"])
+        by_split["test"] = _test(training, experiment, weights)
     metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
-    return metrics, best["epoch"]
+    return metrics, best.epoch
 
 
-def _test(training: Training, experiment: Experiment, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+def _test(training: Training, experiment: Experiment, weights: Mapping[str, Any]) -> dict[str, float]:
     model = training.model
     model.load_state_dict(weights)
     model.eval()

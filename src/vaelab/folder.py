@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -194,6 +194,16 @@ def make(folder: Path, name: str) -> None:
         found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
             raise _not(folder / name, "folder", found)
+
+
+def require_writable(folder: Path, names: Iterable[str]) -> None:
+    """Raise UserError unless the directory, and what there is in it of these names, can be written."""
+    for path in (folder, *(folder / name for name in names)):
+        if os.path.lexists(path) and not os.access(path, os.W_OK):
+            raise UserError(
+                f"{path} must be writable to go on there, got one that is read-only or another user's; go on with a "
+                f"copy of {folder}"
+            )
 
 
 def sync(folder: Path) -> None:

@@ -1,18 +1,16 @@
 """Where metrics and pictures go: JSON lines always, Weights & Biases when wanted."""
 
-import json
 import logging
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vaelab import folder
 from vaelab.errors import UserError, check_choice, check_number, one_line
+from vaelab.rows import Rows
 from vaelab.wandb_process import WandbProcess
 from vaelab.wandb_run import PICTURES, WandbSettings
 
@@ -61,11 +59,7 @@ class Logger:
         self._finish_timeout = finish_timeout
         self._sweep_dir: Path | None = None
         self._wandb: WandbProcess | None = None
-
-    @cached_property
-    def _metrics(self) -> BinaryIO:
-        """`metrics.jsonl`, made with the first row: a run that never begins leaves none."""
-        return folder.append(self.run_dir, "metrics.jsonl")
+        self._rows = Rows(run_dir)
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Begin, or go on with, the W&B run of this directory."""
@@ -84,37 +78,27 @@ class Logger:
     def log(self, row: Mapping[str, float]) -> None:
         """Write a row of metrics with `step` and `epoch`; what is not finite is left out, for JSON cannot hold it."""
         row = {name: value for name, value in row.items() if math.isfinite(value)}
-        self._metrics.write(json.dumps(row).encode() + b"\n")
-        self._metrics.flush()
-
-    @property
-    def rows(self) -> int:
-        """Lines of `metrics.jsonl`."""
-        return folder.read_on(self.run_dir, "metrics.jsonl", 0, 2**30).count(b"\n")
+        self._rows.append(row)
 
     def log_pictures(self, names: Iterable[str]) -> None:
         """Send pictures of the run directory, such as `samples.png`, to W&B with the next row."""
         if self._wandb is not None:
             for name in names:
-                folder.link(self.run_dir, name, f"{PICTURES}/{self.rows}-{name}")
+                folder.link(self.run_dir, name, f"{PICTURES}/{len(self._rows)}-{name}")
 
     @property
-    def position(self) -> int:
-        """Bytes of `metrics.jsonl` that are safely on the disk."""
-        os.fsync(self._metrics.fileno())
-        return self._metrics.tell()
+    def position(self) -> dict[str, Any]:
+        """The place in `metrics.jsonl`, of rows that are safely on the disk, for a checkpoint to keep."""
+        return self._rows.state
 
-    def rewind(self, position: int) -> None:
-        """Drop the rows that were written after a checkpoint, when the run goes on from it."""
-        if position < self._metrics.seek(0, os.SEEK_END):
-            self._metrics.truncate(position)
-            self._metrics.seek(0, os.SEEK_END)
+    def rewind(self, position: Mapping[str, Any] | None) -> None:
+        """Drop the rows that were written after a checkpoint, or all, when the run goes on from there."""
+        self._rows.rewind(position)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
-        if "_metrics" in vars(self):
-            with suppress(OSError):  # a row that could not be written has raised already
-                self._metrics.close()
+        with suppress(OSError):  # a row that could not be written has raised already
+            self._rows.close()
         if self._wandb is None:
             return
         process, self._wandb = self._wandb, None
@@ -127,7 +111,7 @@ class Logger:
 class NoLogger:
     """Stands in for a `Logger` where another process logs the run."""
 
-    position = 0
+    position = None
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Nothing."""
@@ -135,7 +119,7 @@ class NoLogger:
     def log(self, row: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def rewind(self, position: int) -> None:
+    def rewind(self, position: Mapping[str, Any] | None) -> None:
         """Nothing."""
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -16,11 +17,15 @@ from vaelab.images import Split
 
 log = logging.getLogger(__name__)
 
+_may_download: ContextVar[bool] = ContextVar("_may_download", default=True)
+
 
 def prepared(
     root: str | Path, name: str, torchvision_name: str, image_shape: tuple[int, int, int], sizes: dict[str, int]
 ) -> Callable[[str], Split]:
     """A reader of `<root>/<name>.safetensors`, which is downloaded and written through torchvision when it is missing.
+
+    Within `found_only` it is written where torchvision's files are there already, and nothing is downloaded or made.
 
     Args:
         root: the folder of the prepared datasets.
@@ -34,9 +39,13 @@ def prepared(
     """
     path = Path(root).expanduser() / f"{name}.safetensors"
     if not path.exists():
+        may_download = _may_download.get()
+        tensors = None if may_download else _tensors(path, torchvision_name, download=False)
         with _folder(path):
             if not path.exists():
-                _prepare(path, torchvision_name)
+                _write(path, tensors or _tensors(path, torchvision_name, download=True))
+    if not path.is_file():  # a FIFO would wait for its other end
+        raise UserError(f"{path} must be a file; move what has its name away")
     try:
         with safe_open(path, "pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in sorted(file.keys())}
@@ -58,6 +67,19 @@ def prepared(
         return split
 
     return read
+
+
+@contextmanager
+def found_only() -> Iterator[None]:
+    """Use datasets that are there only: for the folder that a saved run names, which may be a stranger's.
+
+    Who asks for one that is not there gets a UserError.
+    """
+    token = _may_download.set(False)
+    try:
+        yield
+    finally:
+        _may_download.reset(token)
 
 
 @contextmanager
@@ -83,23 +105,30 @@ def _folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _prepare(path: Path, torchvision_name: str) -> None:
-    log.info("%s is not there yet: it is downloaded and prepared", path)
+def _tensors(path: Path, torchvision_name: str, download: bool) -> dict[str, torch.Tensor]:
+    """All images and labels, as torchvision has them."""
+    if download:
+        log.info("%s is not there yet: it is downloaded and prepared", path)
     tensors = {}
     try:
         from torchvision import datasets  # takes seconds to import; needed once
 
         for part in ("train", "test"):
-            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=True)
+            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=download)
             images = torch.as_tensor(source.data)
             # grey (N, H, W) -> (N, 1, H, W), colour (N, H, W, C) -> (N, C, H, W)
             images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
             tensors[f"{part}_images"] = images.contiguous()
             tensors[f"{part}_labels"] = torch.as_tensor(source.targets, dtype=torch.uint8)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError
-        raise UserError(
-            f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); {_advice(path)}"
-        ) from error
+    except Exception as error:  # over files that are damaged torchvision raises of many kinds
+        if download and not isinstance(error, OSError | RuntimeError):  # a URLError is an OSError
+            raise
+        reason = f" and could not be downloaded ({error})" if download else ", where the saved run looks for it"
+        raise UserError(f"{path.stem} is not in {path.parent}{reason}; {_advice(path)}") from error
+    return tensors
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelab import checkpoint, pictures
+from vaelab import checkpoint, pictures, restored
 from vaelab.build import Builder
 from vaelab.continuation import on_this_machine
-from vaelab.device import pick_device, precision_of
+from vaelab.device import in_memory, pick_device, precision_of
 from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming
 from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.images import Dataset
@@ -185,18 +185,20 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     path = Path(path)
     found = pick_device(str(device), key="device")
     config = read_config(path)
-    best = checkpoint.load(path / "checkpoints" / "best.pt")
-    if best is None:
+    saved = checkpoint.load(path / "checkpoints" / "best.pt")
+    if saved is None:
         raise UserError(f"{path} has no weights yet; go on with: {resuming(path)}")
     trusted = tuple(trust)
     try:
-        image_shape = tuple(best["image_shape"])
-        model = Builder(config, trusted).vae(image_shape).eval()
-        model.load_state_dict(best["vae"])
-    except (KeyError, RuntimeError) as error:
+        best = restored.best(saved)
+        with in_memory("the model", f"{path} describes one that is too large for this machine"):
+            model = Builder(config, trusted).vae(best.image_shape).eval()
+        model.load_state_dict(restored.weights("weights", best.weights, model))
+        model = model.to(found)
+    except (KeyError, RuntimeError, ValueError) as error:
         reason = one_line(error, 200)
         raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
-    return Run(path, on_this_machine(config), model.to(found), image_shape, trusted)
+    return Run(path, on_this_machine(config), model, best.image_shape, trusted)
 
 
 def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 
 from vaelab.errors import UserError
+from vaelab.rebuilt import rebuilt_from_trials
 
 COMMAND_LINE = 2
 
@@ -63,7 +64,8 @@ class Sampling:
             settings = {**settings, "seed": int(seed)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self._kind(**settings)
+            sampler = self._kind(**settings)
+        return rebuilt_from_trials(sampler) if isinstance(sampler, CmaEsSampler) else sampler
 
 
 def _grid(space: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:

@@ -14,12 +14,14 @@ import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import FrozenTrial, TrialState
 
 from vaelab.errors import UserError
 from vaelab.pruning import open_storage, storage_url
 from vaelab.records import read_summary
 from vaelab.sampling import Sampling
+from vaelab.study import check_study, understood
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +61,17 @@ class Search:
         self.fixed = list(fixed)
         self.objectives = dict(objectives)
         self._sampling = sampling
-        self.study = optuna.create_study(
-            storage=open_storage(storage_url(storage, directory)),
-            study_name=study_name,
-            directions=list(objectives.values()),
-            pruner=pruner or optuna.pruners.NopPruner(),
-            load_if_exists=True,
-        )
+        self._place = storage or directory / "study.db"
+        if storage is None:
+            check_study(directory / "study.db", {*BaseModel.metadata.tables, "alembic_version"})
+        with understood(self._place):
+            self.study = optuna.create_study(
+                storage=open_storage(storage_url(storage, directory)),
+                study_name=study_name,
+                directions=list(objectives.values()),
+                pruner=pruner or optuna.pruners.NopPruner(),
+                load_if_exists=True,
+            )
         asked = {
             "variables": {name: json.loads(distribution_to_json(values)) for name, values in space.items()},
             "fixed overrides": list(fixed),
@@ -73,7 +79,8 @@ class Search:
             # a folder with its own database may be moved; two folders cannot share a study
             "directory": str(directory.resolve()) if storage else None,
         }
-        self._require_same(json.loads(json.dumps(asked)), study_name)
+        with understood(self._place):
+            self._require_same(json.loads(json.dumps(asked)), study_name)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -99,7 +106,15 @@ class Search:
             yield [self._draw() for _ in range(min(size, left))]
 
     def tell(self, number: int, ended_well: bool) -> None:
-        """Record how a trial ended, as its `summary.json` tells, and say so in one line."""
+        """Record how a trial ended, as its `summary.json` tells, and say so in one line.
+
+        Raises:
+            UserError: if the study cannot be written.
+        """
+        with understood(self._place):
+            self._tell(number, ended_well)
+
+    def _tell(self, number: int, ended_well: bool) -> None:
         summary = read_summary(self.directory / str(number))
         # after a trial a grid's sampler would stop a loop that is not there
         self.study.sampler = RandomSampler()
@@ -132,7 +147,11 @@ class Search:
         if begun is None and not self.trials:
             self.study.set_user_attr(ASKED, asked)
             return
-        differing = [name for name, value in asked.items() if begun is None or begun.get(name) != value]
+        known = begun if isinstance(begun, dict) else {}
+        differing = [name for name, value in asked.items() if name not in known or known[name] != value]
+        directions = [direction.name.lower() for direction in self.study.directions]
+        if directions != list(self.objectives.values()) and "objectives" not in differing:
+            differing.append("objectives")
         if differing:
             raise UserError(
                 f"the study {study_name!r} of {self.directory} was begun with other {' and '.join(differing)}; give "
@@ -142,15 +161,18 @@ class Search:
     def _interrupted(self) -> list[FrozenTrial]:
         """Trials that were begun and have not ended; those that were not drawn to the end are failed ones."""
         running = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
+        # a choice that was not asked for would become an override all the same
+        whole = [trial for trial in running if trial.distributions == self.space]
         for trial in running:
-            if trial.params.keys() != self.space.keys():
+            if trial not in whole:
                 self.tell(trial.number, ended_well=False)
-        return [trial for trial in running if trial.params.keys() == self.space.keys()]
+        return whole
 
     def _draw(self) -> FrozenTrial:
-        self.study.sampler = self._sampling.sampler(len(self.trials))
-        number = self.study.ask(self.space).number
-        return self.trials[number]
+        with understood(self._place):
+            self.study.sampler = self._sampling.sampler(len(self.trials))
+            number = self.study.ask(self.space).number
+            return self.trials[number]
 
     def _values(self, ended_well: bool, summary: Mapping[str, Any]) -> tuple[list[float], str]:
         """The values of a trial, or why there are none."""

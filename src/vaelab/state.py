@@ -1,35 +1,69 @@
 """What changes while a run trains, besides weights and moments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaelab.loss import require_finite
+from vaelab.restored import at_least_zero, count, entries, metrics, sums
 
 MOST_UNREAD = 1000  # steps whose values a meter keeps
+MOST_THREADS = 65_536
+
+
+def _threads(name: str, saved: Any) -> int | None:
+    if saved is not None and not 1 <= count(name, saved) <= MOST_THREADS:
+        raise ValueError(f"{name} must be from 1 to {MOST_THREADS:,}, got {saved:,}")
+    return saved
+
+
+# What makes a value of a field of one that was saved, or raises ValueError.
+COUNT, AMOUNT, METRICS, THREADS = ({"checked": check} for check in (count, at_least_zero, metrics, _threads))
 
 
 @dataclass
 class Progress:
     """Where a run stands: plain values, the part of its state that is not in a tensor."""
 
-    step: int = 0
-    epoch: int = 0  # whole epochs done
-    position: int = 0  # images of this epoch's order that were used
-    reported_step: int = 0  # the last step at which an epoch, or the run, was evaluated and reported
-    threads: int | None = None  # that train on the CPU; another number would sum in another order
-    images: int = 0
-    seconds: float = 0.0  # in training steps, without evaluation and pictures
-    interval_seconds: float = 0.0  # of these, since the last report
-    epoch_sums: dict[str, float] = field(default_factory=dict)
-    epoch_images: int = 0
-    epoch_seconds: float = 0.0
-    train: dict[str, float] = field(default_factory=dict)  # means over the last epoch
-    best: dict[str, float] = field(default_factory=dict)  # validation metrics of the best epoch
-    best_epoch: int = 0
+    step: int = field(default=0, metadata=COUNT)
+    epoch: int = field(default=0, metadata=COUNT)  # whole epochs done
+    position: int = field(default=0, metadata=COUNT)  # images of this epoch's order that were used
+    reported_step: int = field(default=0, metadata=COUNT)  # the last at which an epoch, or the run, was reported
+    threads: int | None = field(default=None, metadata=THREADS)  # on the CPU; another number would sum in another order
+    images: int = field(default=0, metadata=COUNT)
+    seconds: float = field(default=0.0, metadata=AMOUNT)  # in training steps, without evaluation and pictures
+    interval_seconds: float = field(default=0.0, metadata=AMOUNT)  # of these, since the last report
+    epoch_sums: dict[str, float] = field(default_factory=dict, metadata=METRICS)
+    epoch_images: int = field(default=0, metadata=COUNT)
+    epoch_seconds: float = field(default=0.0, metadata=AMOUNT)
+    train: dict[str, float] = field(default_factory=dict, metadata=METRICS)  # means over the last epoch
+    best: dict[str, float] = field(default_factory=dict, metadata=METRICS)  # validation metrics of the best epoch
+    best_epoch: int = field(default=0, metadata=COUNT)
+
+    @classmethod
+    def restored(cls, saved: object) -> "Progress":
+        """What a checkpoint kept of it; ValueError where it can be none."""
+        kept = fields(cls)
+        found = entries("progress", saved, [part.name for part in kept])
+        progress = cls(**{part.name: part.metadata["checked"](part.name, found[part.name]) for part in kept})
+        sums("epoch_sums", progress.epoch_sums, progress.epoch_images)
+        sums("train", progress.train, progress.reported_step)
+        if progress.reported_step > progress.step:
+            raise ValueError(f"reported_step must be at most step {progress.step}, got {progress.reported_step}")
+        return progress
+
+    def require_images(self, most: int, unreported: int) -> None:
+        """Raise ValueError unless it is a place in an epoch of `most` images, `unreported` of which are in a meter."""
+        if self.position > most:
+            raise ValueError(f"position must be at most the {most:,} training images, got {self.position:,}")
+        if self.position != self.epoch_images + unreported:
+            counted = f"{self.epoch_images:,} and {unreported:,}"
+            raise ValueError(f"position must be the images that were counted, {counted}, got {self.position:,}")
+        if self.position == 0 and self.step != self.reported_step:
+            raise ValueError(f"step must be that of the last report, {self.reported_step}, got {self.step}")
 
 
 class Meter:
@@ -61,9 +95,16 @@ class Meter:
         self._sum_up()
         return {"sums": dict(self._sums), "images": self._images}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._sums, self._images, self._unread = dict(state["sums"]), state["images"], []
+    @property
+    def images(self) -> int:
+        """Images whose values have not been read."""
+        return self._images + sum(images for _, images, _ in self._unread)
+
+    def restore(self, saved: object) -> None:
+        """Go on from what `state` gave; ValueError, and nothing changed, where it can be none."""
+        found = entries("meter", saved, ("sums", "images"))
+        images = count("meter.images", found["images"])
+        self._sums, self._images, self._unread = metrics("meter.sums", found["sums"]), images, []
 
     def _sum_up(self) -> None:
         """Add in double precision and one by one, so that a save in between does not change the sum."""

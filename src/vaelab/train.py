@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaelab import checkpoint
+from vaelab import checkpoint, restored, rows
 from vaelab.average import MovingAverage
 from vaelab.device import in_memory, synchronize
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line, resuming
@@ -44,6 +44,7 @@ from vaelab.vae import VAE
 log = logging.getLogger(__name__)
 
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
+LARGEST = 10**15  # of what counts steps or images
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
 
 
@@ -75,6 +76,8 @@ class Trainer:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             check_integer(name, getattr(self, name), 1)
+            if getattr(self, name) > LARGEST:
+                raise ValueError(f"{name} must be an integer of at most {LARGEST:.0e}, got one above it")
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("images_on", self.images_on, ("auto", "device", "host"))
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
@@ -298,29 +301,17 @@ class Training:
             other_loss: the loss means something else from here on, so that no epoch of before is the best one.
 
         Raises:
-            UserError: if the checkpoint does not fit the model or the optimizer, or `other_loss` finds the run at its
-                end.
+            UserError: if the checkpoint is damaged, or does not fit the model or the optimizer, or `other_loss` finds
+                the run at its end.
         """
-        state = self.ranks.from_first(lambda: checkpoint.load(self.run_dir / "checkpoints" / "last.pt"))
-        if state is None:
-            self.logger.rewind(0)
+        path = self.run_dir / "checkpoints" / "last.pt"
+        # a file that holds None is no beginning, but a damaged one
+        state, is_there = self.ranks.from_first(lambda: (checkpoint.load(path), path.exists()))
+        if state is None and not is_there:
+            self.logger.rewind(None)
             return
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        try:
-            self.vae.load_state_dict(state["vae"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.meter.restore(state["meter"])
-            if self.average is not None:
-                self.average.restore(state["average"])  # one that is switched on later begins with the weights
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(
-                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({one_line(error, 200)}); "
-                f"resume with the model, latent size and optimizer of that run"
-            ) from error
-        for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(setting)  # what the command line asks for, such as a new learning rate
-        for name, value in state["progress"].items():
-            setattr(self.progress, name, value)
+        position = self._restore_plain(state)
+        self._restore_tensors(state)
         at_end = self.progress.reported_step >= self.total_steps
         if other_loss and at_end:
             raise UserError(
@@ -329,11 +320,45 @@ class Training:
             )
         if other_loss:
             self.progress.best = {}
-        self.logger.rewind(state["metrics_position"])
+        self.logger.rewind(position)
         if at_end:
             log.info("nothing is left to train; ask for more with trainer.epochs or trainer.max_steps")
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
+
+    def _restore_plain(self, state: object) -> Mapping[str, Any] | None:
+        """Check what a checkpoint keeps beside tensors and take it over; returns the place in `metrics.jsonl`."""
+        keys = ("vae", "average", "optimizer", "meter", "progress", "metrics_position")
+        try:
+            found = restored.entries("last.pt", state, keys)
+            self.meter.restore(found["meter"])
+            restored.sums("meter.sums", self.meter.state()["sums"], self.meter.images)
+            self.progress = Progress.restored(found["progress"])
+            self.progress.require_images(len(self.loader.images), self.meter.images)
+            return rows.checked(found["metrics_position"])
+        except ValueError as error:
+            raise UserError(
+                f"the checkpoint in {self.run_dir} cannot be gone on with ({one_line(error, 200)}); restore "
+                f"checkpoints from a copy, or start the run again in another directory"
+            ) from error
+
+    def _restore_tensors(self, state: Mapping[str, Any]) -> None:
+        """Load weights, average and optimizer, once all are found to fit; the optimizer keeps its own settings."""
+        try:
+            weights = restored.weights("weights", state["vae"], self.vae)
+            optimizer = restored.optimizer_state(state["optimizer"], self.optimizer)
+            average = state["average"]
+            if self.average is not None and average is not None:  # one that is switched on later begins with weights
+                average = restored.weights("average", average, self.average.model)
+            self.vae.load_state_dict(weights)
+            self.optimizer.load_state_dict(optimizer)
+            if self.average is not None:
+                self.average.restore(average)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({one_line(error, 200)}); "
+                f"resume with the model, latent size and optimizer of that run"
+            ) from error
 
     def _check_votes(self) -> None:
         """Raise Interrupted, on all ranks after the same step, if a signal had come to one of them before it."""
