@@ -315,7 +315,7 @@ def test_a_linked_folder_is_not_plain_and_is_not_entered(run_dir, tmp_path):
 @pytest.mark.parametrize("name", ["latest-run", "debug.log", "debug-internal.log", "debug-core.log"])
 @pytest.mark.parametrize("put", [link, dangling_link])
 def test_links_of_wandb_pass(put, name, run_dir, outside):
-    for place in ("wandb", "3/wandb"):  # of a run, and of a job of a sweep
+    for place in ("wandb", "wandb/run-1/logs", "3/wandb"):  # of a run, of its W&B run, and of a job of a sweep
         (run_dir / place).mkdir(parents=True)
         put(run_dir / place / name, outside)
     folder.check_plain(run_dir)

@@ -28,7 +28,9 @@ KINDS = {
     stat.S_IFREG: "a file",
 }
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # a name that nobody can have put there before
-LINKS_OF_WANDB = re.compile(r"latest-run|debug(-.*)?\.log")  # in the folder wandb; its own code handles them
+LINKS_OF_WANDB = re.compile(
+    r"latest-run|debug(-.*)?\.log"
+)  # in the folder wandb, and in the logs of an earlier launch, which nobody opens
 MOST_FILES = 1_000_000  # of a directory, which takes seconds to walk
 DEEPEST = 50
 LARGEST_SHARED = 10**9  # bytes of a file that is copied because it has another name too
@@ -238,7 +240,8 @@ def check_plain(folder: Path) -> None:
 
 
 def _is_link_of_wandb(inner: Path, entry: os.DirEntry[str]) -> bool:
-    return inner.name == "wandb" and entry.is_symlink() and LINKS_OF_WANDB.fullmatch(entry.name) is not None
+    is_theirs = inner.name == "wandb" or (inner.name == "logs" and inner.parent.parent.name == "wandb")
+    return is_theirs and entry.is_symlink() and LINKS_OF_WANDB.fullmatch(entry.name) is not None
 
 
 @contextmanager

@@ -38,7 +38,6 @@ EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "killed": 130}
 LOST = 137  # what a shell gives for a process that was killed with -9
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PICTURES = "wandb/pictures"  # `<line>-<name>.png`: to be sent with the row of that line
-OWN_LINKS = ("latest-run", "debug.log", "debug-internal.log", "debug-core.log")
 AXES = {"step": ("train/*", "images_per_second"), "epoch": ("val/*", "test/*", "pictures/*")}
 UNDELIVERED = ("Fatal error while uploading", "Timed out finishing")  # how W&B says that its server lacks rows
 END_OF_WARNINGS = "vaelab: no more of W&B's"
@@ -274,6 +273,8 @@ def first_line_to_bring(run_dir: Path) -> int:
 
     steps = [-1]
     for file in (run_dir / "wandb").glob("*run-*/run-*.wandb"):
+        if not folder.exists(run_dir, str(file.relative_to(run_dir))):
+            continue
         command = [get_core_path(), "leet", "inspect", "-json", "-no-observability", "-run-file", str(file)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reader:
             assert reader.stdout is not None
@@ -341,9 +342,9 @@ def _run_id(run_dir: Path) -> str | None:
 
 def _remove_links(run_dir: Path) -> None:
     """Remove the links that W&B makes anew, which in a stranger's directory may lead anywhere."""
-    for name in OWN_LINKS:
-        with suppress(OSError):
-            (run_dir / "wandb" / name).unlink()
+    for path in (run_dir / "wandb").iterdir():
+        if path.is_symlink():
+            path.unlink()
 
 
 def _part_from_training(orders: Connection, reports: Connection) -> None:

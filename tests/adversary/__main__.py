@@ -23,7 +23,7 @@ from pathlib import Path
 
 from .harness import preload
 
-CAMPAIGNS = ("damages", "links", "kills", "lines")
+CAMPAIGNS = ("damages", "links", "kills", "servers", "lines")
 
 
 def main() -> int:

@@ -134,7 +134,11 @@ def preload() -> None:
 
 
 def forked(
-    call: Callable[[], object], place: Place, kill: Callable[[float], bool] = lambda _: False, alone: bool = False
+    call: Callable[[], object],
+    place: Place,
+    kill: Callable[[float], bool] = lambda _: False,
+    alone: bool = False,
+    limit: float | None = None,
 ) -> Outcome:
     """What `call` does in a copy of this process.
 
@@ -143,6 +147,7 @@ def forked(
         place: where.
         kill: from the seconds that have passed to whether it is now killed with -9.
         alone: whether the processes that it has started live on then.
+        limit: seconds until it hangs, None for LIMIT.
     """
     sys.stdout.flush()
     started = time.monotonic()
@@ -155,7 +160,7 @@ def forked(
         if ended:
             break
         passed = time.monotonic() - started
-        hung = hung or passed - _waited_for_a_core(pid) > LIMIT
+        hung = hung or passed - _waited_for_a_core(pid) > (limit or LIMIT)
         if hung or kill(passed):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL) if alone and not hung else os.killpg(pid, signal.SIGKILL)

@@ -55,7 +55,9 @@ def test_what_a_command_may_not_do_is_noticed(call):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("campaign", "count"), [("damages", 90), ("links", 90), ("kills", 4), ("lines", 120)])
+@pytest.mark.parametrize(
+    ("campaign", "count"), [("damages", 90), ("links", 90), ("kills", 4), ("servers", 4), ("lines", 120)]
+)
 def test_some_cases_of_a_campaign_go_well(campaign, count):
     done = python("-m", "tests.adversary", "--campaign", campaign, "--count", str(count), timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
