@@ -74,7 +74,7 @@ def test_a_run_that_did_not_finish_has_its_curves_and_error_but_no_metrics(tmp_p
         ("metrics.jsonl", "{\n", "metrics.jsonl has 1 of 1 lines without a step and an epoch"),
         ("metrics.jsonl", "\x00\n", "metrics.jsonl has 1 of 1 lines without a step and an epoch"),
         ("config.yaml", "a: [", "config.yaml must be YAML that can be read"),
-        ("config.yaml", "- 1", "config.yaml must hold a mapping"),
+        ("config.yaml", "- 1", "config.yaml must hold the keys of a config"),
         ("config.yaml", None, "config.yaml is missing"),
     ],
 )

@@ -35,7 +35,7 @@ NOT_RUN = {
     ),
     "wandb sweep conf/wandb_sweep.yaml": lambda: "program: run.py" in (ROOT / "conf/wandb_sweep.yaml").read_text(),
     "wandb agent ENTITY/vaelab/SWEEP_ID": lambda: (ROOT / "run.py").exists(),
-    "wandb sync RUN_DIR/wandb/offline-run-*": lambda: shutil.which("wandb", path=f"{sys.prefix}/bin"),
+    "wandb sync --include-online RUN_DIR/wandb": lambda: shutil.which("wandb", path=f"{sys.prefix}/bin"),
 }
 
 

@@ -15,7 +15,8 @@ def row(step):
 
 
 def lines(*steps):
-    return b"".join(json.dumps(row(step)).encode() + b"\n" for step in steps)
+    """The rows of those steps; None is one that was lost."""
+    return b"".join(json.dumps({} if step is None else row(step)).encode() + b"\n" for step in steps)
 
 
 def content(folder):
@@ -91,19 +92,19 @@ def change(old, new):
 
 
 DAMAGES = {
-    "a byte that ends a row": (change(b'"step": 2,', b'"step": 2}'), (1, 3, 4), "1 cannot be read"),
-    "a byte of the last row": (change(b'"step": 4,', b'"step": 4}'), (1, 2, 3), "1 cannot be read"),
-    "no text": (change(b'"step": 2,', b'"st\xff\xfe": 2,'), (1, 3, 4), "1 cannot be read"),
-    "not a number": (change(b'"step": 2,', b'"step": NaN,'), (1, 3, 4), "1 cannot be read"),
-    "a huge number": (change(b'"step": 2,', b'"step": 2' + b"0" * 400 + b","), (1, 3, 4), "1 cannot be read"),
-    "text for a number": (change(b'"step": 2,', b'"step": "2",'), (1, 3, 4), "1 cannot be read"),
-    "deep nesting": (change(lines(2), b"[" * 100_000 + b"\n"), (1, 3, 4), "1 cannot be read"),
-    "two rows in one": (change(b"}\n{", b"}{"), (), "4 cannot be read"),
-    "a row that is gone": (change(lines(2), b""), (1, 3, 4), "1 cannot be read"),
-    "a line too many": (change(lines(2), b"\n" + lines(2)), (1, 2, 3), "1 cannot be read"),
-    "cut short": (lambda path: os.truncate(path, len(lines(1, 2)) + 5), (1, 2), "2 cannot be read"),
-    "empty": (lambda path: os.truncate(path, 0), (), "4 cannot be read"),
-    "zeros": (lambda path: path.write_bytes(bytes(len(lines(*range(1, 7))))), (), "4 cannot be read"),
+    "a byte that ends a row": (change(b'"step": 2,', b'"step": 2}'), (1, None, 3, 4), "1 cannot be read"),
+    "a byte of the last row": (change(b'"step": 4,', b'"step": 4}'), (1, 2, 3, None), "1 cannot be read"),
+    "no text": (change(b'"step": 2,', b'"st\xff\xfe": 2,'), (1, None, 3, 4), "1 cannot be read"),
+    "not a number": (change(b'"step": 2,', b'"step": NaN,'), (1, None, 3, 4), "1 cannot be read"),
+    "a huge number": (change(b'"step": 2,', b'"step": 2' + b"0" * 400 + b","), (1, None, 3, 4), "1 cannot be read"),
+    "text for a number": (change(b'"step": 2,', b'"step": "2",'), (1, None, 3, 4), "1 cannot be read"),
+    "deep nesting": (change(lines(2), b"[" * 100_000 + b"\n"), (1, None, 3, 4), "1 cannot be read"),
+    "two rows in one": (change(b"}\n{", b"}{"), (None,) * 4, "4 cannot be read"),
+    "a row that is gone": (change(lines(2), b""), (1, 3, 4, None), "1 cannot be read"),
+    "a line too many": (change(lines(2), b"\n" + lines(2)), (1, None, 2, 3), "1 cannot be read"),
+    "cut short": (lambda path: os.truncate(path, len(lines(1, 2)) + 5), (1, 2, None, None), "2 cannot be read"),
+    "empty": (lambda path: os.truncate(path, 0), (None,) * 4, "4 cannot be read"),
+    "zeros": (lambda path: path.write_bytes(bytes(len(lines(*range(1, 7))))), (None,) * 4, "4 cannot be read"),
 }
 
 
@@ -121,7 +122,7 @@ def test_of_a_damaged_file_the_rows_that_can_be_read_are_kept_and_one_warning_co
     assert (folder / "metrics.damaged.jsonl").read_bytes() == damaged
     (said,) = warnings(caplog)
     assert f"kept as metrics.damaged.jsonl; of the 4 rows before {lost}" in said
-    assert rows.append(row(5)) == len(kept) + 1
+    assert rows.append(row(5)) == 5
     again = rows_in(folder)
     again.rewind(checked(rows.state))
     assert content(folder) == lines(*kept, 5)
@@ -151,7 +152,8 @@ def test_a_file_that_is_gone_is_said(rows_in, begun, caplog):
     rows = rows_in(folder)
     rows.rewind(state)
     assert ["its 4 rows are lost" in said for said in warnings(caplog)] == [True]
-    assert rows.append(row(5)) == 1
+    assert rows.append(row(5)) == 5
+    assert content(folder) == lines(None, None, None, None, 5)
 
 
 def test_of_a_file_without_end_no_more_is_read_than_the_checkpoint_knows(rows_in, begun):
@@ -166,7 +168,7 @@ def test_a_damaged_file_without_end_is_moved_aside(rows_in, begun, caplog):
     change(b'"step": 2,', b'"step": 2}')(folder / "metrics.jsonl")
     os.truncate(folder / "metrics.jsonl", 1 << 40)
     rows_in(folder).rewind(state)
-    assert content(folder) == b""
+    assert content(folder) == lines(*(None,) * 4)
     assert (folder / "metrics.damaged.jsonl").stat().st_size == 1 << 40
     assert "4 cannot be read" in warnings(caplog)[0]
 
@@ -221,8 +223,8 @@ def test_of_a_file_that_is_cut_short_while_it_is_written_the_rest_is_kept_and_th
     for step in (1, 2, 3):
         rows.append(row(step))
     os.truncate(tmp_path / "metrics.jsonl", len(lines(1)) + 3)
-    assert rows.append(row(4)) == 2
-    assert content(tmp_path) == lines(1, 4)
+    assert rows.append(row(4)) == 4
+    assert content(tmp_path) == lines(1, None, None, 4)
     assert "of the 3 rows before 2 cannot be read" in warnings(caplog)[0]
 
 

@@ -274,8 +274,8 @@ def test_a_best_checkpoint_that_is_odd_is_one_sentence(run_dir, odd):
 def test_a_config_of_absurd_sizes_is_one_sentence(run_dir, part, key, value):
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     config[part][key] = value
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError, match=r"out of memory|does not fit|must be an integer of at most"):
+    put_config(run_dir, yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"out of memory|does not fit|must be an integer|must hold integers"):
         vaelab.load_run(run_dir).evaluate()
 
 
@@ -290,5 +290,5 @@ def test_a_config_that_names_foreign_code_is_refused(run_dir, part, target):
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nothing must be the directory of a run"):
+    with pytest.raises(UserError, match=r"nothing/config.yaml is missing; name the directory of a run"):
         vaelab.load_run(tmp_path / "nothing")

@@ -150,10 +150,10 @@ def test_what_is_no_regular_file_is_one_sentence(name, kind, tmp_path):
         read_config(run_dir)
 
 
-@pytest.mark.parametrize("path", ["none", "file"])
-def test_where_there_is_no_config_is_no_run(path, tmp_path):
+@pytest.mark.parametrize(("path", "why"), [("none", "is missing"), ("file", r"cannot be read \(Not a directory\)")])
+def test_where_there_is_no_config_is_no_run(path, why, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=f"{path} must be the directory of a run, with a readable config.yaml"):
+    with pytest.raises(UserError, match=f"{path}/config.yaml {why}; name the directory of a run"):
         read_config(tmp_path / path)
 
 

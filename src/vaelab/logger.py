@@ -10,6 +10,7 @@ from typing import Any
 
 from vaelab import folder
 from vaelab.errors import UserError, check_choice, check_number, one_line
+from vaelab.records import UNREACHABLE
 from vaelab.rows import Rows
 from vaelab.wandb_process import WandbProcess
 from vaelab.wandb_run import PICTURES, WandbSettings
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 PROJECT = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")  # what W&B takes for a name
 LONGEST_TAG = 64
-UNREACHABLE = ".wandb_unreachable"  # in the directory of a sweep: a job has asked for the server in vain
 
 
 class Logger:

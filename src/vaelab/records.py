@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60
 SUMMARY, METRICS = "summary.json", "metrics.jsonl"
+UNREACHABLE = ".wandb_unreachable"  # in the directory of a sweep: a job has asked for W&B's server in vain
 LARGEST_SUMMARY = 4_000_000  # bytes; those of a run are 2,000
 LARGEST_METRICS = 256_000_000  # bytes; a row of a run has 300
 LARGEST_ROW = 100_000  # bytes

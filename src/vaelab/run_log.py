@@ -1,7 +1,6 @@
 """`run.log` of a run directory, which Hydra's logging opens before anything of the run is known."""
 
 import logging
-import sys
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -22,8 +21,3 @@ class RunLog(logging.FileHandler):
             return TextIOWrapper(folder.append(path.parent, path.name), encoding="utf-8")
         except (UserError, OSError) as error:
             raise PastHydraError(error) from error  # logging would only say that it could not make a handler
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Pass over a disk that is full: the run says so itself, in one sentence."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)

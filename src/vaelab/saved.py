@@ -59,8 +59,10 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     try:
         content = folder.read(run_dir, NAME, plain_yaml.LARGEST)
         written = _checksum(run_dir)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; name the directory of a run") from error
     except OSError as error:
-        raise UserError(f"{run_dir} must be the directory of a run, with a readable {NAME}") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); name the directory of a run") from error
     if written is not None and written != _digest(content):
         raise UserError(
             f"{path} was changed or damaged since it was written; restore it from a copy, or, to accept it as it is: "

@@ -20,9 +20,9 @@ from vaelab.asked import asked_for, names_of_jobs, read_begun
 from vaelab.compared import ComparedRun, jobs_of, read_run
 from vaelab.errors import PastHydraError, UserError, one_line, visible
 from vaelab.labels import decimal, rounded
-from vaelab.logger import UNREACHABLE
 from vaelab.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label
 from vaelab.ranking import describe, ranked, typical
+from vaelab.records import UNREACHABLE
 
 if TYPE_CHECKING:
     from rich.table import Table
