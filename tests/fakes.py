@@ -1,5 +1,6 @@
 """Small things that several test files share: a VAE, a dataset, a torchvision class."""
 
+import json
 import math
 
 import numpy as np
@@ -84,3 +85,10 @@ def put_config(run_dir, text):
     """Change a run's `config.yaml` as its owner may who accepts the change, or a stranger."""
     (run_dir / "config.yaml").write_text(text)
     (run_dir / "config.yaml.sha256").unlink(missing_ok=True)
+
+
+def summary_of(run_dir):
+    """A run's `summary.json` without its checksum, as one may be written that holds something else."""
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary.pop("checksum", None)
+    return summary

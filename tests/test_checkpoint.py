@@ -378,3 +378,25 @@ def test_exported_weights_replace_a_link(tmp_path):
     export_weights(tmp_path / "model.safetensors", {"a": torch.zeros(2)})
     assert (tmp_path / "mine").read_text() == "mine"
     assert load_file(tmp_path / "model.safetensors").keys() == {"a"}
+
+
+def test_a_file_without_end_in_the_place_of_a_checkpoint_is_replaced_unread(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoints/last.pt"
+    save(path, {"step": 1})
+    os.truncate(path, 200 * 10**9)
+    monkeypatch.setattr("vaelab.folder.checksum", lambda *_: pytest.fail("it was read"))
+    save(path, {"step": 2})
+    assert load(path) == {"step": 2}
+
+
+@pytest.mark.parametrize("error", [ValueError("negative seek value -3885"), IndexError(), OSError("odd"), TypeError()])
+def test_whatever_torch_raises_of_a_checkpoint_is_one_sentence(error, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoints/last.pt"
+    save(path, {"step": 1})
+
+    def raises(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", raises)
+    with pytest.raises(UserError, match="must hold tensors and plain values only"):
+        load(path)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fakes import summary_of
 from made_up_runs import made_up_run
 from vaelab.compare import MAX_POINTS, compare, differing, mean_and_error
 from vaelab.compared import ComparedRun
@@ -142,7 +143,7 @@ def test_a_run_without_a_config_is_a_row_with_its_own_name(sweep):
 
 def test_a_run_that_kept_no_validation_images_is_ranked_by_what_it_has(tmp_path):
     run_dir = made_up_run(tmp_path / "run")
-    summary = json.loads((run_dir / "summary.json").read_text())
+    summary = summary_of(run_dir)
     summary["metrics"] = {name: value for name, value in summary["metrics"].items() if "val/" not in name}
     (run_dir / "summary.json").write_text(json.dumps(summary))
     assert list(compare([tmp_path])["metrics"]) == ["test/elbo", "test/bits_per_dim", "train/elbo"]
@@ -150,7 +151,7 @@ def test_a_run_that_kept_no_validation_images_is_ranked_by_what_it_has(tmp_path)
 
 def test_metrics_of_a_part_of_ones_own_are_further_columns(tmp_path):
     run_dir = made_up_run(tmp_path / "run")
-    summary = json.loads((run_dir / "summary.json").read_text())
+    summary = summary_of(run_dir)
     summary["metrics"] |= {"val/iwae": -90.5, "test/iwae": -91.5}
     (run_dir / "summary.json").write_text(json.dumps(summary))
     data = compare([tmp_path])
@@ -166,7 +167,7 @@ def test_runs_of_two_models_differ_in_the_model_and_not_in_its_target_too(tmp_pa
             config = yaml.safe_load((run_dir / "config.yaml").read_text())
             # an older version had the same part at another place
             config["model"]["_target_"] = target if seed else target.replace(".model", "")
-            summary = json.loads((run_dir / "summary.json").read_text())
+            summary = summary_of(run_dir)
             summary["choices"]["model"] = name
             (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
             (run_dir / "summary.json").write_text(json.dumps(summary))

@@ -1,13 +1,16 @@
 """A run read for a comparison: what its files tell, and what is said where they tell nothing."""
 
+import hashlib
 import json
 
 import pytest
 import yaml
 
+from fakes import summary_of
 from made_up_runs import made_up_run
-from vaelab.compared import find_run_directories, read_run
+from vaelab.compared import find_run_directories, jobs_of, read_run
 from vaelab.errors import UserError
+from vaelab.records import read_summary, write_summary
 
 
 def test_runs_are_found_in_runs_and_sweeps_each_once_in_the_order_of_their_numbers(tmp_path):
@@ -40,7 +43,7 @@ def test_a_choice_says_what_ran_and_its_target_nothing_more(tmp_path):
     config = yaml.safe_load((own / "config.yaml").read_text())
     config["model"]["_target_"] = "mine.networks"
     (own / "config.yaml").write_text(yaml.safe_dump(config))
-    summary = json.loads((own / "summary.json").read_text())
+    summary = summary_of(own)
     (own / "summary.json").write_text(json.dumps({**summary, "overrides": ["model._target_=mine.networks"]}))
     found = [read_run(directory).settings for directory in (chosen, own)]
     assert [settings["model"] for settings in found] == ["mlp", "mine.networks"]
@@ -86,7 +89,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(file, content, said, tmp_p
         (run_dir / file).write_text(content)
     run = read_run(run_dir)
     assert run.error.startswith(said)
-    assert run.damaged == ((file,) if content is not None else ())
+    assert run.damaged == (file,)
     assert (run.status == "damaged") == (file == "summary.json")
     assert bool(run.curves) == (file != "metrics.jsonl")
 
@@ -96,7 +99,7 @@ def test_values_that_no_json_can_hold_and_values_of_another_kind_are_left_out(tm
     with (run_dir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2000, "epoch": 2, "val/elbo": NaN, "val/kl": "high"}\n[]\n{"val/elbo": 1}\n')
         file.write('{"step": 2100, "epoch": 3, "val/elbo": -80, "val/kl": 1' + "0" * 400 + "}\n")
-    summary = json.loads((run_dir / "summary.json").read_text())
+    summary = summary_of(run_dir)
     (run_dir / "summary.json").write_text(
         json.dumps({**summary, "metrics": {"val/elbo": float("inf"), "val/kl": True}})
     )
@@ -114,3 +117,31 @@ def test_a_summary_that_cannot_be_read_is_a_damaged_run(tmp_path):
     (run_dir / "summary.json").unlink()
     (run_dir / "summary.json").mkdir()
     assert read_run(run_dir).status == "damaged"
+
+
+def test_a_summary_of_which_a_digit_was_changed_is_damaged(tmp_path):
+    run_dir = made_up_run(tmp_path / "run")
+    path = run_dir / "summary.json"
+    path.write_text(path.read_text().replace('"val/elbo": -', '"val/elbo": -9', 1))
+    run = read_run(run_dir)
+    assert (run.status, run.damaged, run.metrics) == ("damaged", ("summary.json",), {})
+    assert "what its checksum says" in run.error
+
+
+def test_rows_that_the_run_did_not_write_are_said_though_each_can_be_read(tmp_path):
+    run_dir = made_up_run(tmp_path / "run")
+    path = run_dir / "metrics.jsonl"
+    written = {"count": 1, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    write_summary(run_dir, {**read_summary(run_dir), "rows": written})
+    assert read_run(run_dir).damaged == ()
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    run = read_run(run_dir)
+    assert (run.damaged, run.status) == (("metrics.jsonl",), "finished")
+    assert "metrics.jsonl is not what the run wrote" in run.error
+
+
+def test_a_run_whose_summary_is_gone_is_found_all_the_same(tmp_path):
+    (made_up_run(tmp_path / "0") / "summary.json").unlink()
+    (found,) = find_run_directories([tmp_path])
+    assert read_run(found).status == "damaged"
+    assert jobs_of(tmp_path) == [found]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from fakes import summary_of
 from made_up_runs import made_up_pictures, made_up_run
 from vaelab.cli import main
 from vaelab.page import thumbnail, write_page
@@ -238,7 +239,7 @@ def test_runs_that_failed_or_diverged_are_listed_and_stretch_no_axis(opened, tmp
     diverged = made_up_run(tmp_path / "diverged", lr=10.0)
     rows = [{"step": epoch, "epoch": epoch, "val/elbo": -1e7 * epoch} for epoch in (1, 2, 3)]
     (diverged / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    summary = json.loads((diverged / "summary.json").read_text())
+    summary = summary_of(diverged)
     summary["metrics"] |= {"val/elbo": -1e7, "test/elbo": -1e7}
     (diverged / "summary.json").write_text(json.dumps(summary))
     write_page([tmp_path], tmp_path / "page.html")
@@ -270,7 +271,7 @@ def test_what_a_stranger_wrote_is_text(opened, tmp_path):
         config = yaml.safe_load((run_dir / "config.yaml").read_text())
         config["model"] = {"<a href='https://example.org'>": f"<a href='https://example.org'>{number}</a>"}
         (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
-        summary = json.loads((run_dir / "summary.json").read_text())
+        summary = summary_of(run_dir)
         status = "finished" if number else SPITEFUL
         metrics = {"val/elbo": -number, "val/kl": 1}
         (run_dir / "summary.json").write_text(json.dumps({**summary, "status": status, "metrics": metrics}))

@@ -1,6 +1,5 @@
 """A pool: every job a process of its own; one that dies, exits or hangs is one failed outcome."""
 
-import json
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes import summary_of
 from vaelab import pool
 from vaelab.errors import UserError
 from vaelab.pool import Job, Pool
@@ -120,7 +120,7 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     assert errors[4] == "Unportable: one and two"
     assert errors[5].startswith("UserError: long long")
     assert "exit code 7" in errors[6]
-    assert json.loads((tmp_path / "1/summary.json").read_text()) == {
+    assert summary_of(tmp_path / "1") == {
         "overrides": ["seed=0"],
         "status": "failed",
         "error": errors[1],
@@ -149,7 +149,7 @@ def test_a_job_whose_process_dies_is_started_again(run, tmp_path):
 def test_a_job_that_dies_when_its_work_is_done_has_finished(run, tmp_path):
     (outcome,) = run(partial(raises_after_its_summary, tmp_path / "0"))
     assert outcome.value == 2.5
-    assert json.loads((tmp_path / "0/summary.json").read_text())["status"] == "finished"
+    assert summary_of(tmp_path / "0")["status"] == "finished"
 
 
 def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from fakes import summary_of
 from made_up_runs import made_up_run
 from vaelab import compared, records, sweep
 from vaelab.asked import asked_for, name_of_job, read_begun
@@ -233,7 +234,7 @@ def test_a_sweep_that_cannot_be_counted_is_not(task, sweep_dir, no_pictures, cap
 
 def test_numbers_whose_squares_no_float_holds_have_a_mean_and_an_error(sweep_dir):
     for seed, value in (("0", 2e200), ("1", -4e200)):
-        summary = json.loads((sweep_dir / seed / "summary.json").read_text())
+        summary = summary_of(sweep_dir / seed)
         summary["metrics"] = {"val/elbo": value}
         (sweep_dir / seed / "summary.json").write_text(json.dumps(summary))
         rows = [{"step": 10, "epoch": 1, "train/elbo": value, "val/elbo": value}]
@@ -255,7 +256,7 @@ def test_a_training_mean_is_a_number_whatever_steps_a_row_names():
 
 
 def test_numbers_beyond_all_reason_take_few_columns(sweep_dir, no_pictures, capsys):
-    summary = json.loads((sweep_dir / "0/summary.json").read_text())
+    summary = summary_of(sweep_dir / "0")
     summary["metrics"]["val/elbo"] = -1e299
     (sweep_dir / "0/summary.json").write_text(json.dumps(summary))
     main(["runs", "sweep"])
@@ -279,7 +280,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_table(sweep_dir, monkeypatch,
 
 
 def test_a_name_with_a_formula_in_it_is_drawn(sweep_dir, capsys):
-    summary = json.loads((sweep_dir / "0/summary.json").read_text())
+    summary = summary_of(sweep_dir / "0")
     (sweep_dir / "0/summary.json").write_text(json.dumps({**summary, "name": r"$\frac{$ \ud800"}))
     report(sweep_dir)
     assert "could not be written" not in capsys.readouterr().out
@@ -300,7 +301,7 @@ def test_what_lies_at_a_temporary_name_is_not_written_through_and_nothing_is_lef
 
 
 def test_cells_that_are_formulas_are_guarded_and_numbers_are_not(sweep_dir, no_pictures):
-    summary = json.loads((sweep_dir / "0/summary.json").read_text())
+    summary = summary_of(sweep_dir / "0")
     for name in ("\t=1", "=1"):
         made_up_run(sweep_dir / name)
     given = ["+x=-1", "=cmd|' /C calc'!A0=1", "b==HYPERLINK(1)", "c=@SUM(1)", "e=-1e-3", "g=+a"]
@@ -316,7 +317,7 @@ def test_cells_that_are_formulas_are_guarded_and_numbers_are_not(sweep_dir, no_p
 
 
 def test_long_texts_and_many_keys_are_cut(sweep_dir, no_pictures, capsys):
-    summary = json.loads((sweep_dir / "0/summary.json").read_text())
+    summary = summary_of(sweep_dir / "0")
     long = {"error": "x" * 3_000_000, "overrides": [f"key{number}={'y' * 90}" for number in range(5000)]}
     long["metrics"] = {f"val/own{number}": 1.0 for number in range(20_000)}
     (sweep_dir / "0/summary.json").write_text(json.dumps({**summary, **long}))
@@ -331,7 +332,7 @@ def test_long_texts_and_many_keys_are_cut(sweep_dir, no_pictures, capsys):
 def hostile_run(folder):
     """A run that has an escape sequence wherever it can hold text."""
     run_dir = made_up_run(folder / f"run{ESCAPE}", epochs=1)
-    summary = json.loads((run_dir / "summary.json").read_text())
+    summary = summary_of(run_dir)
     summary |= {"status": f"finished{ESCAPE}", "name": ESCAPE, "overrides": [f"{ESCAPE}={ESCAPE}"], "error": ESCAPE}
     summary["metrics"][f"val/{ESCAPE}"] = 1.0
     summary["setting"] |= {"dataset": ESCAPE}

@@ -216,6 +216,17 @@ def test_a_job_whose_config_cannot_be_resolved_is_one_failed_row(inline, tmp_pat
     assert [row["status"] for row in results(tmp_path / "sweep")] == ["failed", "finished"]
 
 
+@pytest.mark.parametrize("lost", ["removed", "damaged"])
+def test_a_sweep_that_goes_on_writes_a_lost_summary_anew(lost, inline, tmp_path, capfd):
+    command = ("-m", "dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictures_every=0", "seed=0,1")
+    assert inline(*command, "hydra.sweep.dir=sweep")[0] == 0
+    before = results(tmp_path / "sweep")
+    summary = tmp_path / "sweep/0/summary.json"
+    summary.unlink() if lost == "removed" else summary.write_text("{")
+    assert inline(*command, "sweep=sweep")[0] == 0
+    assert results(tmp_path / "sweep") == before
+
+
 @pytest.mark.slow
 def test_a_misspelt_key_in_a_joblib_sweep_is_one_sentence(run_py):
     process = run_py("-m", *QUICK, "logger=local", "seed=0,1", "hydra/launcher=joblib", "+model.hiden=1")

@@ -8,7 +8,6 @@ import hashlib
 import io
 import logging
 import os
-import pickle
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from vaelab import folder
-from vaelab.errors import UserError
+from vaelab.errors import UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +42,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     with folder.prepared(run_dir, name, buffer.getbuffer()) as put:
-        if folder.exists(run_dir, name) and _matches_checksum(path, folder.checksum(run_dir, name)):
-            # a damaged one must not replace a good one
+        if _is_good(path):  # a damaged one must not replace a good one
             previous = _place(_previous(path))[1]
             folder.write(run_dir, _checksum_name(previous), _checksum(path))
             folder.rename(run_dir, name, previous)
@@ -73,7 +71,9 @@ def load(path: Path) -> dict[str, Any] | None:
             continue
         try:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        except Exception as error:  # what torch raises of a damaged file has no class in common
+            if is_out_of_memory(error):
+                raise
             raise UserError(
                 f"{candidate} must hold tensors and plain values only, and was not loaded because it holds something "
                 f"else, which could run code"
@@ -89,6 +89,13 @@ def load(path: Path) -> dict[str, Any] | None:
 def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights as safetensors, for other tools."""
     folder.write(path.parent, path.name, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
+
+
+def _is_good(path: Path) -> bool:
+    run_dir, name = _place(path)
+    if not folder.exists(run_dir, name) or 2 * folder.size(run_dir, name) > _free_memory():
+        return False
+    return _matches_checksum(path, folder.checksum(run_dir, name))
 
 
 def _content(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from vaelab import folder
 from vaelab.errors import UserError, one_line, visible
 from vaelab.metrics import merit
 from vaelab.records import METRICS, SUMMARY, checked_summary, epoch_means, is_number, metrics_lines
@@ -100,10 +101,10 @@ def find_run_directories(paths: Iterable[Path]) -> list[Path]:
 
 
 def _below(path: Path) -> Iterator[Path]:
-    """The folders with a `summary.json`, whatever that is."""
+    """The folders with a `summary.json` or a `metrics.jsonl`, whatever that is."""
     depth = len(path.parts)
     for count, (place, folders, files) in enumerate(os.walk(path, onerror=_not_looked_through), 1):
-        if SUMMARY in files or SUMMARY in folders:
+        if {SUMMARY, METRICS} & {*files, *folders}:
             yield Path(place)
         if len(Path(place).parts) - depth >= DEEPEST_FOLDER:
             folders.clear()
@@ -120,7 +121,9 @@ def jobs_of(sweep_dir: Path) -> list[Path]:
     """The run directories in a sweep's directory, in the order of their numbers; a link to one is none."""
     with os.scandir(sweep_dir) as entries:
         folders = [sweep_dir / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted((path for path in folders if os.path.lexists(path / SUMMARY)), key=_natural)
+    return sorted(
+        (path for path in folders if any(os.path.lexists(path / name) for name in (SUMMARY, METRICS))), key=_natural
+    )
 
 
 def read_run(directory: Path) -> ComparedRun:
@@ -128,7 +131,7 @@ def read_run(directory: Path) -> ComparedRun:
     problems: dict[str, str] = {}
     summary = _unless(problems, SUMMARY, {"status": "damaged"}, checked_summary, directory)
     config = _unless(problems, CONFIG, {}, read_config, directory)
-    rows = _rows(directory, problems)
+    rows = _rows(directory, summary.get("rows"), problems)
     status = summary.get("status", "damaged")
     curves = {f"train/{name}": epoch_means(rows, f"train/{name}") for name in CURVES}
     for name in (f"val/{name}" for name in CURVES):
@@ -144,8 +147,13 @@ def read_run(directory: Path) -> ComparedRun:
         epochs=rows[-1]["epoch"] if rows else 0,
         status=one_line({"running": "unfinished"}.get(status, status), LONGEST_VALUE),
         error="; ".join([*filter(None, [one_line(summary.get("error", ""), LONGEST_ERROR)]), *problems.values()]),
-        damaged=tuple(name for name in problems if os.path.lexists(directory / name)),
+        damaged=tuple(name for name in problems if _had(directory, name, summary)),
     )
+
+
+def _had(directory: Path, name: str, summary: Mapping[str, Any]) -> bool:
+    """Whether the run must have had the file; one that failed may have done so before it began."""
+    return os.path.lexists(directory / name) or (name == CONFIG and summary.get("status") != "failed")
 
 
 def _unless(
@@ -169,8 +177,14 @@ def _problem(error: Exception, directory: Path) -> str:
     return one_line(str(error).replace(f"{directory}/", ""), LONGEST_ERROR)
 
 
-def _rows(directory: Path, problems: dict[str, str]) -> list[dict[str, float]]:
-    """The rows that have a step and an epoch, with those of their numbers that are drawn."""
+def _rows(directory: Path, written: Any, problems: dict[str, str]) -> list[dict[str, float]]:
+    """The rows that have a step and an epoch, with those of their numbers that are drawn.
+
+    Args:
+        directory: of the run.
+        written: what the summary of a run that ended says of the file.
+        problems: to which is added what is wrong with it.
+    """
     rows: list[dict[str, float]] = []
     count = 0
     try:
@@ -179,9 +193,11 @@ def _rows(directory: Path, problems: dict[str, str]) -> list[dict[str, float]]:
             row = {name: line[name] for name in IN_ROWS if is_number(line.get(name))} if line is not None else {}
             if {"step", "epoch"} <= row.keys():
                 rows.append(row)
+        if isinstance(written, dict) and written.get("sha256") != folder.checksum(directory, METRICS):
+            problems[METRICS] = f"{METRICS} is not what the run wrote"
     except (UserError, OSError) as error:
         problems[METRICS] = _problem(error, directory)
-    if len(rows) < count and METRICS not in problems:
+    if len(rows) < count:
         problems[METRICS] = f"{METRICS} has {count - len(rows)} of {count} lines without a step and an epoch"
     return rows
 

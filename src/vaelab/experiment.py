@@ -126,6 +126,7 @@ def run_experiment(
         if status == "finished":
             logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
         if ranks.first:
+            summary["rows"] = logger.written
             write_summary(run_dir, summary)
         logger.finish(status, {**metrics, "best_epoch": best_epoch})
     if ranks.first:

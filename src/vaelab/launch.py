@@ -99,10 +99,14 @@ def job(config: DictConfig) -> float:
         with only_writer(run_dir) if ranks.current().first else nullcontext():
             if sweep_dir is not None and (run_dir / "config.yaml").exists():
                 plain, trusted = begun(run_dir, plain, overrides)
-                overrides, resumed = [], True
-                ended = result(read_summary(run_dir))
+                summary = read_summary(run_dir)
+                ended = result(summary)
                 if ended is not None:
                     return ended
+                if "overrides" not in summary:  # it is gone or damaged, and the report needs what it said
+                    told = {"status": "running", "name": name, "group": group, "overrides": overrides}
+                    write_summary(run_dir, told)
+                overrides, resumed = [], True
             judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
             return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
     except Interrupted as error:

@@ -91,6 +91,11 @@ class Logger:
         """The place in `metrics.jsonl`, of rows that are safely on the disk, for a checkpoint to keep."""
         return self._rows.state
 
+    @property
+    def written(self) -> dict[str, Any]:
+        """How many rows `metrics.jsonl` has, and its SHA-256, by which a summary tells whether it is whole."""
+        return {"count": len(self._rows), "sha256": self._rows.state["sha256"]}
+
     def rewind(self, position: Mapping[str, Any] | None) -> None:
         """Drop the rows that were written after a checkpoint, or all, when the run goes on from there."""
         self._rows.rewind(position)

@@ -1,5 +1,6 @@
 """The small files of a run directory: each is there whole, or as it was before."""
 
+import hashlib
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 60
 SUMMARY, METRICS = "summary.json", "metrics.jsonl"
 UNREACHABLE = ".wandb_unreachable"  # in the directory of a sweep: a job has asked for W&B's server in vain
+CHECKSUM = "checksum"  # of the rest of a summary
 LARGEST_SUMMARY = 4_000_000  # bytes; those of a run are 2,000
 LARGEST_METRICS = 256_000_000  # bytes; a row of a run has 300
 LARGEST_ROW = 100_000  # bytes
@@ -46,7 +48,7 @@ def checked_summary(run_dir: Path) -> dict[str, Any]:
     """`summary.json` of a run directory, nothing where there is none.
 
     Raises:
-        UserError: if it is damaged: what it holds is of the types that a run writes.
+        UserError: if it is damaged: what it holds is of the types that a run writes, and of its checksum if it has one.
         OSError: if it cannot be read.
     """
     try:
@@ -54,7 +56,10 @@ def checked_summary(run_dir: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     found = _json_object(content)
+    checksum = None if found is None else found.pop(CHECKSUM, None)
     reason = "a JSON object" if found is None else _wrong_part(found)
+    if found is not None and checksum is not None and checksum != _checksum(found):
+        reason = reason or "what its checksum says"
     if found is None or reason is not None:
         raise UserError(f"{run_dir / SUMMARY} must hold {reason}; it is damaged, resume the run or move it away")
     return found
@@ -97,12 +102,17 @@ def is_number(value: Any) -> bool:
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, Any], tolerant: bool = False) -> None:
-    """Write `summary.json`; with `tolerant` a disk that is full is passed over."""
+    """Write `summary.json`, with a checksum; with `tolerant` a disk that is full is passed over."""
+    whole = {**summary, CHECKSUM: _checksum(summary)}
     try:
-        write_text(run_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_text(run_dir / SUMMARY, json.dumps(whole, indent=2, allow_nan=False) + "\n")
     except OSError:
         if not tolerant:  # on a full disk the first error is the one to show
             raise
+
+
+def _checksum(summary: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()
 
 
 def record_death(run_dir: Path, overrides: Sequence[str], error: Exception) -> None:

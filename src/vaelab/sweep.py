@@ -93,7 +93,6 @@ def _write(directory: Path, files: Mapping[str, Callable[[], bytes | None]]) -> 
                 folder.write(directory, name, content)
                 written.append(name)
         except Exception as error:  # whatever a picture of odd numbers raises, the table is worth more
-            log.debug("%s was not written", name, exc_info=True)
             lines.append(f"{name} could not be written ({one_line(error, 200)})")
     return written, lines
 

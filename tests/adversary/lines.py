@@ -78,7 +78,8 @@ def case(rng: random.Random, number: int, root: Path, made: dict[str, Any]) -> V
     name, words = ("vaelab", _vaelab(rng)) if rng.random() < 0.15 else ("run.py", _run_py(rng, made))
     before = place.snapshot()
     outcome: Outcome = (vaelab if name == "vaelab" else run_py)(place, *words)
-    after = {path: entry for path, entry in place.snapshot().items() if not path.startswith("cwd/")}
+    mays = ("cwd/", "home/.cache", "tmp/")  # W&B, which a line may choose, keeps files there
+    after = {path: entry for path, entry in place.snapshot().items() if not path.startswith(mays)}
     found = complaints(outcome) + touched(before, after)
     shown = shlex.join(word for word in words if word not in BASE).encode(errors="backslashreplace").decode()
     return Verdict(f"{name} {shown:.300}", f"{name}: {'broken' if found else f'exit code {outcome.code}'}", found)
