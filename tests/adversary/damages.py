@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ ONLY_SHOWN = {  # values of which no other file knows what they were
 prepare = templates.make
 
 
-def case(rng: random.Random, number: int, root: Path, expected: dict[str, tuple[Any, int]]) -> Verdict:
+def case(rng: random.Random, number: int, root: Path, expected: dict[str, tuple[Any, Counter]]) -> Verdict:
     """One damage and one command on it."""
     verb = list(VERBS)[number % len(VERBS)]
     place = Place(root / "case", root / VERBS[verb].template)
@@ -62,13 +63,13 @@ def _cut_short(verb: str, outcome: Outcome) -> list[str]:
     return []
 
 
-def _ending(place: Place, verb: str, outcome: Outcome, expected: dict[str, tuple[Any, int]]) -> str:
-    result, warnings = expected[verb]
+def _ending(place: Place, verb: str, outcome: Outcome, expected: dict[str, tuple[Any, Counter]]) -> str:
+    result, usual = expected[verb]
     try:
         same = VERBS[verb].result(place, outcome) == result
     except Exception:  # what is damaged and stays so cannot be compared
         same = False
-    return "same" if same else "said" if VERBS[verb].warnings(place, outcome) > warnings else "silent"
+    return "same" if same else "said" if VERBS[verb].warnings(place, outcome) - usual else "silent"
 
 
 def _readable(path: Path) -> bool:

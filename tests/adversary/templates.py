@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ TINY = (
 SWEEP = ("-m", *TINY, "trainer.epochs=1", "seed=0,1")
 SAID = re.compile(
     r"damaged|checksum|lost|missing|cannot be read|must (be|hold|name)|may hold|not begun|does not fit|differs? "
-    r"|no weights|holds no|killed|unfinished"
+    r"|no weights|holds no|killed|unfinished|is not what|lines without"
 )
 
 
@@ -41,11 +42,11 @@ class Verb:
         program, *arguments = self.arguments
         return (run_py if program == "run.py" else vaelab)(place, *arguments)
 
-    def warnings(self, place: Place, outcome: Outcome) -> int:
-        """How many words of what it showed tell of a loss."""
+    def warnings(self, place: Place, outcome: Outcome) -> Counter[str]:
+        """The words of what it showed that tell of a loss."""
         page = place.out / "it.html"
         data = page.read_text().split('id="data">')[-1].split("</script>")[0] if page.exists() else ""
-        return len(SAID.findall(outcome.out + outcome.err + data))
+        return Counter(found[0] for found in SAID.finditer(outcome.out + outcome.err + data))
 
 
 def rows(run_dir: Path) -> list[dict]:
@@ -89,8 +90,8 @@ VERBS = {
 }
 
 
-def make(root: Path) -> dict[str, tuple[Any, int]]:
-    """Train the templates below `root`; of each verb on an undamaged one, the result and the number of warnings."""
+def make(root: Path) -> dict[str, tuple[Any, Counter[str]]]:
+    """Train the templates below `root`; of each verb on an undamaged one, the result and its warnings."""
     place = Place(root / "made")
     run, sweep = place.folder / "run", place.folder / "sweep"
     _must(run_py(place, *TINY, "trainer.epochs=2", "hydra.run.dir=../run"))
