@@ -79,6 +79,18 @@ def test_a_sweep_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
         with_sweep_dir(CommandLine(["-m"], ["seed=1", f"sweep={tmp_path}"], multirun=True, config_name=None))
 
 
+@pytest.mark.parametrize("name", ["multirun.yaml", "study.db"])
+def test_files_that_others_write_share_nothing_with_files_outside(name, tmp_path):
+    sweep_dir, outside = tmp_path / "sweep", tmp_path / "outside"
+    sweep_dir.mkdir()
+    (sweep_dir / "multirun.yaml").write_text("hydra: {overrides: {task: [seed=1]}}")
+    (sweep_dir / name).touch()
+    os.link(sweep_dir / name, outside)
+    with_sweep_dir(CommandLine(["-m"], ["seed=1", f"sweep={sweep_dir}"], multirun=True, config_name=None))
+    assert (sweep_dir / name).stat().st_nlink == 1
+    assert (sweep_dir / name).read_bytes() == outside.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("overrides", "variable", "named"),
     [

@@ -199,6 +199,16 @@ def test_rows_that_were_logged_before_a_rewind_are_not_logged_again(server, tmp_
     assert steps_at(server) == list(range(12))
 
 
+def test_a_file_of_rows_that_is_replaced_in_mid_run_is_read_anew(server, tmp_path):
+    logger = opened(tmp_path / "run")
+    log(logger, range(5))
+    has_begun(logger)
+    (tmp_path / "run/metrics.jsonl").unlink()
+    log(logger, range(5, 10))
+    logger.finish("finished", {})
+    assert steps_at(server) == list(range(10))
+
+
 @pytest.mark.parametrize("fault", ["refuse", "hang"])
 def test_a_dead_server_is_asked_once_a_sweep_and_trained_meanwhile(fault, server, tmp_path, caplog):
     server.mode = fault

@@ -22,6 +22,7 @@ from vaelab.saved import read_config
 from vaelab.suggestions import did_you_mean
 
 RESUME_ONE = "resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m"
+WRITTEN_BY_OTHERS = ("multirun.yaml", "study.db")  # in a sweep, as Hydra and SQLite do
 WRITTEN = ("checkpoints", "config.yaml", "metrics.jsonl", "run.log", "summary.json", ".lock")  # by a run that goes on
 
 
@@ -135,7 +136,7 @@ def with_sweep_dir(line: CommandLine) -> CommandLine:
             raise UserError(f"sweep must name the directory of a sweep, with its multirun.yaml, got {sweep_dir}", 2)
         if not line.multirun:
             raise UserError(f"sweep={sweep_dir} goes on with a sweep, which needs -m and its overrides again", 2)
-        folder.require_writable(sweep_dir, ("multirun.yaml", "study.db", ".lock"))
+        folder.require_writable(sweep_dir, (*WRITTEN_BY_OTHERS, ".lock"))
         from_here = str(sweep_dir) if sweep_dir.is_absolute() else f"./{sweep_dir}"  # ??? alone is a missing value
         quoted = QuotedString(from_here, Quote.single).with_quotes()
         line = replace(line, overrides=[*line.overrides, f"hydra.sweep.dir={quoted}"])
@@ -143,6 +144,8 @@ def with_sweep_dir(line: CommandLine) -> CommandLine:
         if argument.startswith("hydra.sweep.dir="):
             sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
             folder.check_plain(sweep_dir)
+            for name in WRITTEN_BY_OTHERS:
+                folder.unshare(sweep_dir, name)
             _check_overrides(sweep_dir, [override for override in line.overrides if not override.startswith("hydra")])
     return line
 

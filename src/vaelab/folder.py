@@ -131,13 +131,17 @@ def append(folder: Path, name: str) -> BinaryIO:
         UserError: if it is no regular file or lies behind a link.
         OSError: if it cannot be written.
     """
+    unshare(folder, name)
     with _parent(folder, name) as (parent, last):
-        descriptor = _regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        if os.fstat(descriptor).st_nlink > 1:  # what is appended would appear in another file too
-            os.close(descriptor)
+        return os.fdopen(_regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab")
+
+
+def unshare(folder: Path, name: str) -> None:
+    """Make a file that has a second name, outside perhaps, one of its own, for what is written to one is in both."""
+    with suppress(FileNotFoundError), _parent(folder, name) as (parent, last):
+        found = os.stat(last, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
             write(folder, name, read(folder, name, LARGEST_SHARED))
-            descriptor = _regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND)
-        return os.fdopen(descriptor, "ab")
 
 
 def rename(folder: Path, name: str, new_name: str) -> None:
