@@ -53,8 +53,6 @@ LATER = [  # what a run leaves that is longer, a job, a search, wants W&B, or wa
     "wandb/run_id",
     "wandb/settings",
 ]
-# without the look at the whole directory these still are opened by other code
-NEEDS_THE_LOOK = ("metrics.jsonl", "summary.json", "wandb", "wandb/run_id", "wandb/settings")
 
 
 @contextmanager
@@ -144,11 +142,10 @@ def test_a_run_with_an_odd_file_is_not_resumed(name, kind, run_dir, outside, inl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO"])
-@pytest.mark.parametrize("name", [name for name in (*FILES, *FOLDERS, *LATER) if name not in NEEDS_THE_LOOK])
-def test_each_file_is_safe_by_itself(name, kind, run_dir, outside, inline, monkeypatch):
+@pytest.mark.parametrize("name", [name for name in (*FILES, *FOLDERS, *LATER) if not name.startswith("wandb")])
+def test_each_file_is_safe_by_itself(name, run_dir, outside, inline, monkeypatch):
     monkeypatch.setattr(folder, "check_plain", lambda directory: None)
-    outside.put(kind, run_dir / name)
+    outside.put("link", run_dir / name)
     with at_most(60):
         code, _, err = inline("resume=run", "trainer.epochs=2", "trainer.pictures_every=1")
     assert code == 0 or one_sentence(code, err), err

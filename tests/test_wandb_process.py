@@ -97,9 +97,10 @@ def test_the_step_of_a_row_is_the_number_of_its_line(server, tmp_path, caplog):
     assert messages(caplog) == []
 
 
+@pytest.mark.parametrize("mode", ["online", "auto"])
 @pytest.mark.parametrize("fault", [mode for mode in MODES if mode != "ok"])
-def test_a_server_lost_in_mid_run_costs_one_line_and_fifteen_seconds(fault, server, tmp_path, caplog):
-    logger = opened(tmp_path / "run")
+def test_a_server_lost_in_mid_run_costs_one_line_and_fifteen_seconds(fault, mode, server, tmp_path, caplog):
+    logger = opened(tmp_path / "run", mode)
     log(logger, range(5))
     has_begun(logger)
     server.mode = fault
@@ -110,9 +111,8 @@ def test_a_server_lost_in_mid_run_costs_one_line_and_fifteen_seconds(fault, serv
     started = time.monotonic()
     logger.finish("finished", {})
     assert time.monotonic() - started < 16
-    if fault != "uploads":
-        (line,) = messages(caplog)
-        assert "wandb sync --include-online" in line
+    (line,) = messages(caplog)
+    assert "wandb sync --include-online" in line
     assert steps_in_files(tmp_path / "run") == list(range(25))
 
 
@@ -209,18 +209,20 @@ def test_a_file_of_rows_that_is_replaced_in_mid_run_is_read_anew(server, tmp_pat
     assert steps_at(server) == list(range(10))
 
 
+@pytest.mark.parametrize("mode", ["online", "auto"])
 @pytest.mark.parametrize("fault", ["refuse", "hang"])
-def test_a_dead_server_is_asked_once_a_sweep_and_trained_meanwhile(fault, server, tmp_path, caplog):
+def test_a_dead_server_is_asked_once_a_sweep_and_trained_meanwhile(fault, mode, server, tmp_path, caplog):
     server.mode = fault
     started = time.monotonic()
-    first = opened(tmp_path / "sweep/0", group="sweep")
+    first = opened(tmp_path / "sweep/0", mode, group="sweep")
     log(first, range(3))
     assert time.monotonic() - started < 2
     first.finish("finished", {})
-    assert "W&B" in messages(caplog)[0]
+    (line,) = messages(caplog)
+    assert "W&B" in line
     caplog.clear()
     started = time.monotonic()
-    second = opened(tmp_path / "sweep/1", group="sweep")
+    second = opened(tmp_path / "sweep/1", mode, group="sweep")
     log(second, range(3))
     second.finish("finished", {})
     assert time.monotonic() - started < 8

@@ -203,7 +203,8 @@ def _check_no_part_is_chosen(line: CommandLine, conf: Path) -> None:
     groups = {path.name for path in conf.iterdir() if path.is_dir()} - {"hydra"}
     for group in (re.split("[=@]", override.lstrip("+~"))[0] for override in line.overrides):
         if group in groups:
-            sentence = f"a resumed run keeps its parts, got another {group}; change single keys, {group}.KEY=VALUE"
+            key = "logger.mode=disabled" if group == "logger" else f"{group}.KEY=VALUE"
+            sentence = f"a resumed run keeps its parts, got another {group}; change single keys, {key}"
             raise UserError(sentence, 2)
 
 

@@ -64,6 +64,8 @@ def load(path: Path) -> dict[str, Any] | None:
         try:
             content = _content(candidate)
         except FileNotFoundError:
+            if candidate == path and folder.exists(*_place(_previous(path))):
+                log.warning("%s is gone, and the one before it is used", path)
             continue
         damaged = True
         if not _matches_checksum(candidate, hashlib.sha256(content).hexdigest()):

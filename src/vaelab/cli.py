@@ -147,6 +147,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
     """How figures compare with those that the run has recorded, in one line."""
     recorded = run.recorded(split)
+    if run.summary.get("status") == "damaged":
+        return "summary.json is damaged, and its figures are not compared with"
     if not recorded:
         return f"summary.json holds no figures of {split} to compare with"
     apart = {name: abs(found[name] - value) for name, value in recorded.items() if found.get(name, value) != value}

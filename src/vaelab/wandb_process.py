@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MOST_WARNINGS = 5  # of W&B's own that are passed on
 # a fork starts at once, with all that is imported; elsewhere than on Linux it is not safe
 START = "fork" if sys.platform == "linux" else "spawn"
+PATIENCE = 2.0  # seconds of waiting after which a person is told of it
 # parts of the time to finish: for W&B's program to answer, for it to upload, and until its process is killed
 ALIVE, UPLOADING, ENDING = 0.6, 0.25, 0.85
 
@@ -83,7 +84,10 @@ class WandbProcess:
         started = time.monotonic()
         with suppress(OSError):  # it may have died
             self._orders.send((status, dict(summary)))
-        if self._alive.wait(alive_seconds):
+        self._listener.join(PATIENCE)
+        if self._listener.is_alive() and not self._settings.is_rest:
+            log.info("W&B has up to %.0f s for what it has not taken yet", self._finish_timeout)
+        if self._alive.wait(started + alive_seconds - time.monotonic()):
             self._listener.join(started + seconds - time.monotonic())
         done = "done" in self._heard
         if not done:
@@ -95,7 +99,7 @@ class WandbProcess:
         """End the process and those that it started, stopped ones too."""
         with suppress(psutil.Error):
             process = psutil.Process(self._process.pid)
-            for found in (*process.children(recursive=True), process):
+            for found in (process, *process.children(recursive=True)):  # itself first: it would report their deaths
                 with suppress(psutil.Error):
                     found.kill()
 

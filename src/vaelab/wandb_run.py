@@ -104,14 +104,14 @@ class WandbRun:
         brought = first_line_to_bring(self._run_dir)
         if mode == "disabled" or (self._settings.is_rest and brought >= self._rows.count()):
             raise NotWantedError
-        self._say("asked" if mode == "online" else "offline", "")
+        if mode != "online":
+            self._say("offline", "")
         try:
             self._run = self._init(mode)
         except wandb.Error as error:
             if mode != "online":
                 raise
-            reason = one_line(f"{type(error).__name__}: {error}", 300)
-            self._say("unreachable", f"W&B cannot be reached ({reason}); the run is logged offline")
+            self._say_unreachable(error)
             wandb.teardown()
             mode, self._run = "offline", self._init("offline")
         self._next = self._run.starting_step if mode == "online" else brought
@@ -147,11 +147,21 @@ class WandbRun:
 
         mode = self._settings.mode
         if mode == "auto":
-            # W&B's own settings, of the environment and of the home folder, have the first word
-            mode = wandb.setup(wandb.Settings(silent=True)).settings.mode
-            if mode == "online" and not has_key(self._say):
-                mode = "offline"
-        return "offline" if mode == "online" and not self._settings.reachable else mode
+            mode = wandb.setup().settings.mode  # W&B's own settings, of the environment and of the home folder
+        if mode != "online" or not self._settings.reachable:
+            return "offline" if mode == "online" else mode
+        self._say("asked", "")
+        if self._settings.mode == "online":
+            return mode
+        try:
+            return "online" if has_key() else "offline"
+        except Exception as error:  # a key is looked at by the server
+            self._say_unreachable(error)
+            return "offline"
+
+    def _say_unreachable(self, error: Exception) -> None:
+        reason = one_line(f"{type(error).__name__}: {error}", 300)
+        self._say("unreachable", f"W&B cannot be reached, or takes no such key ({reason}); the run is logged offline")
 
     def _init(self, mode: str) -> Any:
         import wandb
@@ -285,15 +295,11 @@ def first_line_to_bring(run_dir: Path) -> int:
     return max(steps) + 1
 
 
-def has_key(say: Say) -> bool:
-    """Whether W&B has a key to log in with."""
+def has_key() -> bool:
+    """Whether W&B has a key to log in with; raises what W&B does where its server does not take it, or answer."""
     import wandb
 
-    try:
-        return bool(wandb.login(prompt=False))
-    except Exception as error:
-        say("warning", f"W&B cannot be asked for a key ({one_line(f'{type(error).__name__}: {error}', 300)})")
-        return False
+    return bool(wandb.login(prompt=False))
 
 
 def folder_of_settings() -> Path:
