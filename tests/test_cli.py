@@ -131,3 +131,16 @@ def test_want_of_memory_is_one_sentence(error, monkeypatch, capsys):
         main(["runs"])
     assert raised.value.code == 1
     assert capsys.readouterr().err.startswith("vaelab: out of memory; ")
+
+
+def test_a_stack_holds_no_terminal_sequence(monkeypatch, capfd):
+    def fails(folder):
+        raise KeyError("\x1b[31mred")
+
+    monkeypatch.setattr("vaelab.listing.list_runs", fails)
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "."])
+    err = capfd.readouterr().err
+    assert ended.value.code == 1
+    assert "KeyError" in err
+    assert "\x1b" not in err

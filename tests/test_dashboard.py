@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fakes import small_dataset, small_vae
+from fakes import small_dataset, small_vae, summary_of
 from made_up_runs import made_up_run
 from vaelab import dashboard
 from vaelab.cli import main
@@ -96,7 +96,7 @@ def test_a_part_named_by_its_target_is_found_where_wandb_has_it(tmp_path):
         config = yaml.safe_load((run_dir / "config.yaml").read_text())
         config["model"]["_target_"] = name
         (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
-        summary = json.loads((run_dir / "summary.json").read_text())
+        summary = summary_of(run_dir)
         summary["overrides"] = [f"model._target_={name}"]
         (run_dir / "summary.json").write_text(json.dumps(summary))
     assert dashboard.keys_of_sweep(tmp_path / "sweep") == ["model._target_"]

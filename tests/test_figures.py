@@ -1,5 +1,8 @@
 """Pictures have the right size and content, curves the right points."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -255,3 +258,13 @@ def test_a_picture_replaces_a_link(tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
     assert (tmp_path / "grid.png").read_bytes() == content
     assert pixels(tmp_path / "curves.png").std() > 0
+
+
+def test_matplotlib_reads_no_settings_of_the_folder_that_one_is_in(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("savefig.dpi: 3000\n")
+    code = (
+        "from vaelab.figures import _subplots; _subplots(1, (1, 1)); import matplotlib; "
+        "print(matplotlib.rcParams['savefig.dpi'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "figure\n", done.stderr

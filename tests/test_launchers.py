@@ -270,3 +270,19 @@ for line in sys.stdin:
         break
 cluster.shutdown()
 """
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
+def test_the_pool_imports_nothing_from_the_folder_that_one_is_in(tmp_path):
+    (tmp_path / "socket.py").write_text("open('taken', 'w').close()\n")
+    command = ["-m", "hydra/launcher=pool", "dataset=digits", "logger=local", "trainer.max_steps=2", "seed=0,1"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "run.py", *command, "trainer.pictures_every=0"],
+        cwd=tmp_path,
+        env={**clean_environment(), "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "taken").exists()

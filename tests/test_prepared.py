@@ -1,7 +1,6 @@
 """Prepared files are made once, verified, and a wrong folder leaves nothing behind."""
 
 import os
-import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import URLError
@@ -192,42 +191,25 @@ def test_a_folder_that_was_there_stays(tmp_path, monkeypatch):
     assert (tmp_path / "empty").is_dir()
 
 
-class Found:
-    """As torchvision where nothing is to be downloaded: its files are there, or it raises."""
-
-    def __init__(self, error=None):
-        self.error = error
-
-    def __call__(self, root, train, download):
-        assert not download
-        if self.error:
-            raise self.error
-        self.data, self.targets = grey("train" if train else "test")
-        return self
-
-
 @pytest.mark.parametrize("root", ["", "new", "no/such"])
-@pytest.mark.parametrize("error", [RuntimeError("Dataset not found"), pickle.UnpicklingError("x"), AssertionError()])
-def test_a_folder_of_a_saved_run_without_the_dataset_is_refused_and_nothing_is_made(root, error, tmp_path, monkeypatch):
-    import torchvision
-
-    monkeypatch.setattr(torchvision.datasets, "MNIST", Found(error))
-    with found_only(), pytest.raises(UserError, match=r"small is not in .*\$VAELAB_DATA or dataset\.root") as raised:
+def test_a_folder_of_a_saved_run_without_the_dataset_is_refused_and_nothing_is_made(root, tmp_path, monkeypatch):
+    source = fake(monkeypatch)
+    with (
+        found_only(),
+        pytest.raises(UserError, match=r"small.* is not there.*\$VAELAB_DATA or dataset\.root") as raised,
+    ):
         prepare(tmp_path / root)
     assert "\n" not in str(raised.value)
-    assert list(tmp_path.iterdir()) == []
+    assert source.uses == list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_a_saved_run_with_the_prepared_file_or_that_of_torchvision_is_used(tmp_path, monkeypatch):
-    import torchvision
-
-    monkeypatch.setattr(torchvision.datasets, "MNIST", Found())
-    for _ in range(2):
-        with found_only():
-            assert len(prepare(tmp_path)("train").images) == SIZES["train"]
-    monkeypatch.setattr(torchvision.datasets, "MNIST", Found(RuntimeError()))
+def test_a_folder_of_a_saved_run_is_used_where_it_has_the_prepared_file(tmp_path, monkeypatch):
+    source = fake(monkeypatch)
+    prepare(tmp_path)
+    uses = list(source.uses)
     with found_only():
-        assert len(prepare(tmp_path)("test").images) == SIZES["test"]
+        assert len(prepare(tmp_path)("train").images) == SIZES["train"]
+    assert source.uses == uses
 
 
 def test_a_fifo_in_the_place_of_the_prepared_file_is_not_waited_for(tmp_path):

@@ -5,6 +5,7 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import HyperbandPruner, MedianPruner
 from optuna.samplers import RandomSampler
 
+from vaelab.errors import UserError
 from vaelab.pruning import Pruned, judge, storage_url, validated_metric
 from vaelab.sampling import Sampling
 from vaelab.search import Search
@@ -81,3 +82,8 @@ def test_a_pruner_compares_a_metric_of_the_validation():
 def test_the_database_that_is_named_wins_over_the_one_in_the_directory(tmp_path):
     assert storage_url("postgresql://host/studies", tmp_path) == "postgresql://host/studies"
     assert storage_url(None, tmp_path) == f"sqlite:///{tmp_path}/study.db"
+
+
+def test_a_directory_that_a_url_would_read_otherwise_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a search must lie in a directory without \? in its path"):
+        storage_url(None, tmp_path / "q?uri=true&z=")

@@ -245,3 +245,8 @@ def test_of_a_file_that_is_cut_short_while_it_is_written_the_rest_is_kept_and_th
 def test_a_state_that_can_be_none_is_refused(odd):
     with pytest.raises(ValueError, match="jsonl"):
         checked(odd)
+
+
+def test_a_checkpoint_may_not_tell_of_more_rows_than_there_can_be():
+    with pytest.raises(ValueError, match=r"rows of metrics\.jsonl must be 2,000,000 at most"):
+        checked({**rows_module.NONE, "rows": 3 * 10**8, "bytes": 10**14})

@@ -292,3 +292,10 @@ def test_a_config_that_names_foreign_code_is_refused(run_dir, part, target):
 def test_a_directory_that_is_no_run_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nothing/config.yaml is missing; name the directory of a run"):
         vaelab.load_run(tmp_path / "nothing")
+
+
+def test_what_a_stranger_chose_is_shown_as_text(run_dir):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["choices"]["model"] = "x\x1b]0;title\x07"
+    put_config(run_dir, yaml.safe_dump(config))
+    assert repr(vaelab.load_run(run_dir)).isprintable()

@@ -8,6 +8,8 @@ import hashlib
 import io
 import logging
 import os
+import pickletools
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from vaelab.errors import UserError, is_out_of_memory
 log = logging.getLogger(__name__)
 
 LARGEST_CHECKSUM = 1000  # bytes
+PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
+TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
+MOST_SHARED_TUPLES = 20
 CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -72,6 +77,7 @@ def load(path: Path) -> dict[str, Any] | None:
             log.warning("%s does not match its checksum and is passed over", candidate)
             continue
         try:
+            check_archive(content)
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # what torch raises of a damaged file has no class in common
             if is_out_of_memory(error):
@@ -86,6 +92,32 @@ def load(path: Path) -> dict[str, Any] | None:
             f"away to start again"
         )
     return None
+
+
+def check_archive(content: bytes) -> None:
+    """Raise ValueError for a checkpoint that would take more memory or time than its size tells.
+
+    That is one with compressed entries, or entries that share bytes, with bytes made anew, or with tuples that hold one
+    tuple many times over, whose hashes take twice the time with each.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("compressed entries")
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise ValueError("entries that share bytes")
+        pickles = [archive.read(entry) for entry in entries if entry.filename.endswith(".pkl")]
+    for pickled in pickles:
+        before, tuples, again = "", set(), 0
+        for opcode, argument, _ in pickletools.genops(pickled):
+            if opcode.name == "GLOBAL" and "bytearray" in argument:
+                raise ValueError("bytes made anew")
+            if opcode.name in PUTS and before in TUPLES:
+                tuples.add(argument)
+            again += opcode.name in GETS and argument in tuples
+            if again > MOST_SHARED_TUPLES:
+                raise ValueError("tuples of tuples")
+            before = opcode.name
 
 
 def export_weights(path: Path, weights: dict[str, Tensor]) -> None:

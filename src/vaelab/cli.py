@@ -4,6 +4,7 @@ import argparse
 import logging
 import math
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
             options.command(options)
     except Exception as error:
         if not isinstance(error, UserError | OSError) and not is_out_of_memory(error):
-            raise
+            print(visible("".join(traceback.format_exception(error)), lines=True), file=sys.stderr)
+            sys.exit(1)
         say(OUT_OF_MEMORY if is_out_of_memory(error) else one_line(error))
         sys.exit(getattr(error, "exit_code", 1))
 

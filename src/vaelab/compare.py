@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import islice
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +16,7 @@ from vaelab.ranking import apart, describe, ranked, typical
 # What the page shows of `summary.json`, in this order, before the metrics of parts of one's own.
 SHOWN = ("val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
 OWN_SPLITS = ("val/", "test/")
+MOST_KEYS = 2000  # settings of all runs that are held against each other
 MAX_POINTS = 300  # of a curve; a plot is rarely wider
 DIGITS = 6  # of a number in a curve: 1e-4 of an ELBO of -100
 
@@ -69,7 +71,7 @@ def differing(runs: Sequence[ComparedRun]) -> list[str]:
     and by those of its keys that do not follow from the name.
     """
     known = [run.settings for run in runs if run.settings]
-    keys = dict.fromkeys(key for settings in known for key in settings)
+    keys = islice(dict.fromkeys(key for settings in known for key in settings), MOST_KEYS)
     columns = {key: [settings.get(key) for settings in known] for key in keys}
     varied = {key: column for key, column in columns.items() if len(set(column)) > 1}
     inside: dict[str, list[str]] = {}

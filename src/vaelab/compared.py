@@ -71,7 +71,8 @@ class ComparedRun:
     @property
     def shown_status(self) -> str:
         """The status, with the names of damaged files."""
-        return f"{self.status} ({', '.join(self.damaged)} damaged)" if self.damaged else self.status
+        others = [name for name in self.damaged if self.status != "damaged" or name != SUMMARY]
+        return f"{self.status} ({', '.join(others)} damaged)" if others else self.status
 
     @property
     def merit(self) -> float | None:

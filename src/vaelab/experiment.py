@@ -70,6 +70,8 @@ def run_experiment(
             f"{run_dir} holds a run already; go on with it by {resuming(run_dir)}, or choose another directory"
         )
     before = read_summary(run_dir) if resumed else {}
+    if before.get("status") == "damaged" and ranks.first:
+        log.warning("summary.json is damaged, and written anew; with it are lost the overrides and seconds of before")
     summary: dict[str, Any] = {
         "status": "running",
         "overrides": [*before.get("overrides", ()), *overrides],

@@ -206,7 +206,8 @@ def _with_unit(name: str) -> str:
 
 
 def _subplots(columns: int, size: tuple[float, float], rows: int = 1) -> tuple[Any, Sequence[Any]]:
-    from matplotlib.figure import Figure  # takes half a second to import
+    with folder.elsewhere():  # where there is no matplotlibrc of a stranger's
+        from matplotlib.figure import Figure  # takes half a second to import
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)

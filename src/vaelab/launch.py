@@ -39,6 +39,7 @@ def main(conf: Path) -> None:
     stack_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     _keep_logging_quiet()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what went wrong instead of printing it in its own way
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes that are started import nothing from the folder that one is in
     register()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -1,6 +1,5 @@
 """Imports what every job of a sweep needs, for the fork server that the jobs' processes are copies of."""
 
-import matplotlib.pyplot
 import sklearn.datasets
 import torch._dynamo  # torch.optim asks for it when the first optimizer is made
 import torchvision
@@ -8,5 +7,9 @@ import wandb
 
 import vaelab.experiment
 import vaelab.launch
+from vaelab.folder import elsewhere
+
+with elsewhere():  # where there is no matplotlibrc of a stranger's
+    import matplotlib.pyplot
 
 __all__ = ["matplotlib", "sklearn", "torch", "torchvision", "vaelab", "wandb"]

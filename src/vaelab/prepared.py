@@ -25,7 +25,7 @@ def prepared(
 ) -> Callable[[str], Split]:
     """A reader of `<root>/<name>.safetensors`, which is downloaded and written through torchvision when it is missing.
 
-    Within `found_only` it is written where torchvision's files are there already, and nothing is downloaded or made.
+    Within `found_only` nothing is downloaded or written.
 
     Args:
         root: the folder of the prepared datasets.
@@ -39,11 +39,11 @@ def prepared(
     """
     path = Path(root).expanduser() / f"{name}.safetensors"
     if not path.exists():
-        may_download = _may_download.get()
-        tensors = None if may_download else _tensors(path, torchvision_name, download=False)
+        if not _may_download.get():
+            raise UserError(f"{path} is not there, which the run was trained on; {_advice(path)}")
         with _folder(path):
             if not path.exists():
-                _write(path, tensors or _tensors(path, torchvision_name, download=True))
+                _write(path, _tensors(path, torchvision_name))
     if not path.is_file():  # a FIFO would wait for its other end
         raise UserError(f"{path} must be a file; move what has its name away")
     try:
@@ -105,26 +105,24 @@ def _folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _tensors(path: Path, torchvision_name: str, download: bool) -> dict[str, torch.Tensor]:
+def _tensors(path: Path, torchvision_name: str) -> dict[str, torch.Tensor]:
     """All images and labels, as torchvision has them."""
-    if download:
-        log.info("%s is not there yet: it is downloaded and prepared", path)
+    log.info("%s is not there yet: it is downloaded and prepared", path)
     tensors = {}
     try:
         from torchvision import datasets  # takes seconds to import; needed once
 
         for part in ("train", "test"):
-            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=download)
+            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=True)
             images = torch.as_tensor(source.data)
             # grey (N, H, W) -> (N, 1, H, W), colour (N, H, W, C) -> (N, C, H, W)
             images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
             tensors[f"{part}_images"] = images.contiguous()
             tensors[f"{part}_labels"] = torch.as_tensor(source.targets, dtype=torch.uint8)
-    except Exception as error:  # over files that are damaged torchvision raises of many kinds
-        if download and not isinstance(error, OSError | RuntimeError):  # a URLError is an OSError
-            raise
-        reason = f" and could not be downloaded ({error})" if download else ", where the saved run looks for it"
-        raise UserError(f"{path.stem} is not in {path.parent}{reason}; {_advice(path)}") from error
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError
+        raise UserError(
+            f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); {_advice(path)}"
+        ) from error
     return tensors
 
 

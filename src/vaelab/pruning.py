@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelab.errors import one_line
+from vaelab.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -23,8 +23,15 @@ class Pruned(Exception):  # noqa: N818 - no error
 
 
 def storage_url(storage: str | None, sweep_dir: Path) -> str:
-    """The database of a search: the one that was named, or `study.db` in the sweep's directory."""
-    return storage or f"sqlite:///{sweep_dir.resolve() / 'study.db'}"
+    """The database of a search: the one that was named, or `study.db` in the sweep's directory.
+
+    Raises:
+        UserError: if that directory has a `?` in its path, after which a URL names another file's settings.
+    """
+    path = sweep_dir.resolve() / "study.db"
+    if storage is None and "?" in str(path):
+        raise UserError(f"a search must lie in a directory without ? in its path, got {path.parent}; rename it")
+    return storage or f"sqlite:///{path}"
 
 
 def open_storage(url: str) -> "RDBStorage":

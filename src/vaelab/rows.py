@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from vaelab import folder
 from vaelab.errors import UserError
+from vaelab.records import MOST_ROWS
 from vaelab.restored import count, entries
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ def checked(saved: object) -> dict[str, Any]:
     state = entries(f"the place in {NAME}", saved, NONE)
     for name in ("bytes", "rows"):
         state[name] = count(f"{name} of {NAME}", state[name])
+    if state["rows"] > MOST_ROWS or state["bytes"] < len(LOST) * state["rows"]:
+        raise ValueError(f"rows of {NAME} must be {MOST_ROWS:,} at most, in as many bytes, got {state['rows']:,}")
     for name in ("sha256", "last"):
         if not isinstance(state[name], str) or not state[name].isascii():
             raise ValueError(f"{name} of {NAME} must be ASCII text, got a {type(state[name]).__name__}")

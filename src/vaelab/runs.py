@@ -15,7 +15,7 @@ from vaelab import checkpoint, pictures, restored
 from vaelab.build import Builder
 from vaelab.continuation import on_this_machine
 from vaelab.device import in_memory, pick_device, precision_of
-from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming
+from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming, visible
 from vaelab.evaluate import evaluate, log_likelihood
 from vaelab.images import Dataset
 from vaelab.ops import unit_interval
@@ -55,7 +55,7 @@ class Run:
         for split in ("val", "test"):
             if (elbo := metrics.get(f"{split}/elbo")) is not None:
                 facts.append(f"{split} ELBO {elbo:.2f}")
-        return f"Run('{self.path}': {', '.join(facts)})"
+        return visible(f"Run('{self.path}': {', '.join(facts)})")
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:

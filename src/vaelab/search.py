@@ -63,7 +63,7 @@ class Search:
         self._sampling = sampling
         self._place = storage or directory / "study.db"
         if storage is None:
-            check_study(directory / "study.db", {*BaseModel.metadata.tables, "alembic_version"})
+            check_study(directory / "study.db", BaseModel.metadata.tables.values())
         with understood(self._place):
             self.study = optuna.create_study(
                 storage=open_storage(storage_url(storage, directory)),
@@ -152,6 +152,12 @@ class Search:
         directions = [direction.name.lower() for direction in self.study.directions]
         if directions != list(self.objectives.values()) and "objectives" not in differing:
             differing.append("objectives")
+        odd = [trial.number for trial in self.trials if not trial.distributions.items() <= self.space.items()]
+        if odd and not differing:  # what was not asked for would become an override, and a command to run again
+            raise UserError(
+                f"the study {study_name!r} of {self.directory} holds the trial {odd[0]}, which was not drawn from what "
+                f"is searched for; restore it from a copy, or begin a new search in another directory"
+            )
         if differing:
             raise UserError(
                 f"the study {study_name!r} of {self.directory} was begun with other {' and '.join(differing)}; give "

@@ -6,24 +6,33 @@ died it takes the name of a file to delete.
 
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from vaelab.errors import UserError, one_line
 
 LARGEST = 1 << 30  # bytes; a thousand trials take less than a million
 BESIDE = ("", "-journal", "-wal", "-shm")
 ADVICE = "restore it from a copy, or begin a new search in another directory"
+ALEMBIC = (
+    "CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) )"
+)
 NAMES_ANOTHER_FILE = bytes.fromhex("d9d505f920a163d7")  # what a journal ends with that does; Optuna's never do
 
 
-def check_study(path: Path, tables: set[str]) -> None:
-    """Raise UserError unless there is no file, or one that holds these tables of Optuna at most, and nothing that runs.
+def check_study(path: Path, tables: Iterable[Table]) -> None:
+    """Raise UserError unless there is no file, or one that holds these tables of Optuna at most, as Optuna makes them.
 
     Args:
         path: of the database.
-        tables: their names.
+        tables: Optuna's own.
     """
     for suffix in BESIDE:
         _check_file(path.with_name(path.name + suffix))
@@ -31,11 +40,21 @@ def check_study(path: Path, tables: set[str]) -> None:
         return
     with understood(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA trusted_schema = OFF")
-        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-    for kind, name, table, sql in found:
-        runs = kind not in ("table", "index") or "VIRTUAL" in str(sql).upper()
-        if runs or table not in tables:
+        found = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    made = _made(tables)
+    for kind, name, sql in found:  # a constraint, a default or an index may hold what is worked out at each write
+        if " ".join(str(sql).split()) not in made:
             raise UserError(f"{path} must hold the tables of a study only, got the {kind} {name!r}; {ADVICE}")
+
+
+def _made(tables: Iterable[Table]) -> set[str]:
+    """How SQLite was told to make these tables and their indexes."""
+    commands: list[Any] = [ALEMBIC]
+    for table in tables:
+        commands += [CreateTable(table), *map(CreateIndex, table.indexes)]
+    dialect = sqlite.dialect()
+    texts = (command if isinstance(command, str) else str(command.compile(dialect=dialect)) for command in commands)
+    return {" ".join(text.split()) for text in texts}
 
 
 @contextmanager

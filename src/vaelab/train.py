@@ -43,6 +43,7 @@ from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
 
+MOST_THREADS = 1024  # OpenMP ends the process where the system gives it fewer
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
 LARGEST = 10**15  # of what counts steps or images
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
@@ -81,8 +82,8 @@ class Trainer:
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("images_on", self.images_on, ("auto", "device", "host"))
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
-        if self.threads != "auto" and (type(self.threads) is not int or self.threads < 1):
-            raise ValueError(f"threads must be auto or a number of at least 1, got {self.threads!r}")
+        if self.threads != "auto" and (type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS):
+            raise ValueError(f"threads must be auto or a number from 1 to {MOST_THREADS:,}, got {self.threads!r}")
         if not isinstance(self.profile, bool):
             raise ValueError(f"profile must be true or false, got {self.profile!r}")
         if self.compile is True and self.log_every == 1:
