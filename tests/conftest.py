@@ -63,7 +63,8 @@ def inline(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(IGNORED)]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    for name in ("HYDRA_FULL_ERROR", "PYTHONSAFEPATH"):  # which the command line sets for what it starts
+        monkeypatch.setenv(name, "")
 
     def run(*arguments):
         from vaelab.launch import main

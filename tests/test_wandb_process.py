@@ -149,6 +149,18 @@ def test_wandb_stopped_or_killed_stops_no_step_and_its_files_are_completed(signu
     assert "bring those that it lacks with" in messages(caplog)[-1]
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2], ids=lambda signum: signum.name)
+def test_what_asks_all_processes_to_stop_leaves_the_rest_of_the_rows_to_be_brought(signum, server, tmp_path, caplog):
+    logger = opened(tmp_path / "run")
+    log(logger, range(5))
+    has_begun(logger)
+    descendants(logger)[0].send_signal(signum)
+    log(logger, range(5, 10))
+    logger.finish("killed", {})
+    assert steps_at(server) == list(range(10))
+    assert messages(caplog) == []
+
+
 def die_in(run_dir, mode, code, signum=signal.SIGKILL, **environment):
     """Log in a process that is killed when its own W&B process has begun and some rows are written."""
     program = f"""if True:

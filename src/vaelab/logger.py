@@ -13,7 +13,7 @@ from vaelab.errors import UserError, check_choice, check_number, one_line
 from vaelab.records import UNREACHABLE
 from vaelab.rows import Rows
 from vaelab.wandb_process import WandbProcess
-from vaelab.wandb_run import PICTURES, WandbSettings
+from vaelab.wandb_run import PICTURES, WandbSettings, run_id_of
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +67,12 @@ class Logger:
             return
         self._sweep_dir = None if group is None else self.run_dir.parent
         reachable = self._sweep_dir is None or not folder.exists(self._sweep_dir, UNREACHABLE)
-        settings = WandbSettings(**self._options, name=name, group=group, config=dict(config), reachable=reachable)
         try:
             for made in ("wandb", PICTURES):
                 folder.make(self.run_dir, made)
+            run_id, resumed = run_id_of(self.run_dir)
+            about = {"name": name, "group": group, "config": dict(config), "run_id": run_id, "resumed": resumed}
+            settings = WandbSettings(**self._options, **about, reachable=reachable)
             self._wandb = WandbProcess(self.run_dir.absolute(), settings, self._finish_timeout)
         except (OSError, UserError) as error:  # hours of training are worth more
             log.warning("W&B cannot be started (%s); the run goes on without it", one_line(error, 300))

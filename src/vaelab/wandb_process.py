@@ -1,5 +1,6 @@
 """The training's end of the process that brings a run to W&B: starts it, passes on what it says, ends it in time."""
 
+import atexit
 import logging
 import multiprocessing
 import sys
@@ -14,7 +15,6 @@ from typing import Any
 
 import psutil
 
-from vaelab import folder
 from vaelab.errors import resuming
 from vaelab.wandb_run import WandbSettings, bring, sync_command
 
@@ -44,8 +44,7 @@ class WandbProcess:
         self.unreachable = False
         self._run_dir = run_dir
         # what a launch that went on with the run has uploaded `wandb sync` would upload again
-        again = resuming if folder.exists(run_dir, "wandb/run_id") else sync_command
-        self._remedy = again(run_dir)
+        self._remedy = (resuming if settings.resumed else sync_command)(run_dir)
         self._settings = replace(settings, upload_seconds=UPLOADING * finish_timeout)
         self._finish_timeout = finish_timeout
         self._heard: set[str] = set()
@@ -60,6 +59,7 @@ class WandbProcess:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads; this one takes no lock
             self._process.start()
+        atexit.register(self._kill)  # before multiprocessing waits for it
         orders.close()
         reports.close()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -75,7 +75,7 @@ class WandbProcess:
             return
         self.unreachable = self.unreachable or ("asked" in self._heard and "begun" not in self._heard)
         left = deadline - time.monotonic()
-        rest = WandbProcess(self._run_dir, replace(self._settings, mode="offline", is_rest=True), left)
+        rest = WandbProcess(self._run_dir, replace(self._settings, mode="offline", resumed=True, is_rest=True), left)
         complete = rest._end(status, summary, left, left)
         self._tell(self._remedy if complete else resuming(self._run_dir))
 
@@ -93,6 +93,7 @@ class WandbProcess:
         if not done:
             self._kill()
         self._process.join(1.0)  # it has nothing left to do
+        atexit.unregister(self._kill)
         return done
 
     def _kill(self) -> None:

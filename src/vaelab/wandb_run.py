@@ -37,6 +37,7 @@ LARGEST_CHUNK = 64_000_000  # bytes read at a time
 EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "killed": 130}
 LOST = 137  # what a shell gives for a process that was killed with -9
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+RUN_ID_FILE = "wandb/run_id"
 PICTURES = "wandb/pictures"  # `<line>-<name>.png`: to be sent with the row of that line
 AXES = {"step": ("train/*", "images_per_second"), "epoch": ("val/*", "test/*", "pictures/*")}
 UNDELIVERED = ("Fatal error while uploading", "Timed out finishing")  # how W&B says that its server lacks rows
@@ -61,6 +62,8 @@ class WandbSettings:
         name: of the run.
         group: of the run, or None.
         config: of the run.
+        run_id: of the run.
+        resumed: whether an earlier launch has begun it.
         reachable: whether the server may be there; if not, `auto` and `online` are offline.
         upload_seconds: at the end of the run, for what is not uploaded yet.
         is_rest: only to complete W&B's files.
@@ -73,6 +76,8 @@ class WandbSettings:
     name: str
     group: str | None
     config: Mapping[str, Any]
+    run_id: str
+    resumed: bool
     reachable: bool = True
     upload_seconds: float = 0.0
     is_rest: bool = False
@@ -166,11 +171,7 @@ class WandbRun:
     def _init(self, mode: str) -> Any:
         import wandb
 
-        options, run_id = self._settings, _run_id(self._run_dir)
-        resume = "allow" if run_id is not None else None
-        if run_id is None:
-            run_id = secrets.token_hex(4)
-            folder.write(self._run_dir, "wandb/run_id", run_id.encode())
+        options = self._settings
         return wandb.init(
             mode=mode,
             project=options.project,
@@ -180,8 +181,8 @@ class WandbRun:
             group=options.group,
             config=dict(options.config),
             dir=str(self._run_dir),
-            id=run_id,
-            resume=resume,
+            id=options.run_id,
+            resume="allow" if options.resumed else None,
             settings=wandb.Settings(
                 silent=False,
                 init_timeout=INIT_SECONDS,
@@ -344,13 +345,15 @@ class _Lines:
             return None
 
 
-def _run_id(run_dir: Path) -> str | None:
-    """The id that earlier launches had; one that W&B would not have given is none."""
-    try:
-        found = folder.read(run_dir, "wandb/run_id", 64).decode().strip()
-    except (OSError, ValueError, UserError):
-        return None
-    return found if RUN_ID.fullmatch(found) else None
+def run_id_of(run_dir: Path) -> tuple[str, bool]:
+    """The id of the W&B run of a directory, and whether it had one; one that W&B would not have given is none."""
+    with suppress(OSError, ValueError, UserError):
+        found = folder.read(run_dir, RUN_ID_FILE, 64).decode().strip()
+        if RUN_ID.fullmatch(found):
+            return found, True
+    made = secrets.token_hex(4)
+    folder.write(run_dir, RUN_ID_FILE, made.encode())
+    return made, False
 
 
 def _remove_links(run_dir: Path) -> None:
@@ -362,9 +365,9 @@ def _remove_links(run_dir: Path) -> None:
 
 def _part_from_training(orders: Connection, reports: Connection) -> None:
     """Keep nothing of the process that this one is a copy of: no file, no signal, no log, no folder."""
-    os.setsid()  # a Ctrl-C is for the training
+    os.setsid()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signum, signal.SIG_IGN)  # a scheduler asks all processes of a job; the training says when to end
     parent = multiprocessing.parent_process()
     assert parent is not None
     kept = sorted((2, orders.fileno(), reports.fileno(), parent.sentinel))
