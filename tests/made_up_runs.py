@@ -82,3 +82,12 @@ def made_up_pictures(directory, seed=0):
     for name, height in (("samples", 498), ("reconstructions", 382)):
         pixels = Image.fromarray((strokes * 255).astype(np.uint8)).resize((466, height), Image.Resampling.BICUBIC)
         pixels.convert("RGB").save(directory / f"{name}.png")
+
+
+def begun_sweep(folder, *task):
+    """A sweep's directory as Hydra begins it."""
+    folder.mkdir()
+    sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": None}
+    asked = {"hydra": {"sweeper": sweeper, "overrides": {"task": list(task)}}}
+    (folder / "multirun.yaml").write_text(yaml.safe_dump(asked))
+    return folder

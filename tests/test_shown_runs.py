@@ -14,7 +14,7 @@ import yaml
 
 from conftest import ROOT
 from fakes import summary_of
-from made_up_runs import made_up_run
+from made_up_runs import begun_sweep, made_up_run
 from vaelab import compared, records, sweep
 from vaelab.asked import asked_for, name_of_job, read_begun
 from vaelab.cli import _beside_record, main
@@ -128,14 +128,6 @@ def damage(path, content):
     """Put bytes, or what a function makes, in the place of a file."""
     path.unlink(missing_ok=True)
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
-
-
-def begun_sweep(folder, *task):
-    folder.mkdir()
-    sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": None}
-    asked = {"hydra": {"sweeper": sweeper, "overrides": {"task": list(task)}}}
-    (folder / "multirun.yaml").write_text(yaml.safe_dump(asked))
-    return folder
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
 
 from conftest import ROOT, clean_environment
-from made_up_runs import made_up_run
+from made_up_runs import begun_sweep, made_up_run
 from vaelab.cli import main
 from vaelab.compare import compare
 from vaelab.sweep import report
@@ -135,15 +134,6 @@ def test_a_sweep_of_beta_ends_with_zero_and_is_ranked_by_the_elbo_not_by_the_los
     assert [line.split()[-1].rpartition("/")[2] for line in listed] == [row[0] for row in rows]
     in_page = [Path(run["directory"]).name for run in compare([tmp_path / "outputs"])["runs"]]
     assert in_page == [row[0] for row in rows]
-
-
-def begun_sweep(folder, *task):
-    """A sweep's directory as Hydra begins it."""
-    folder.mkdir()
-    sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": None}
-    asked = {"hydra": {"sweeper": sweeper, "overrides": {"task": list(task)}}}
-    (folder / "multirun.yaml").write_text(yaml.safe_dump(asked))
-    return folder
 
 
 def test_an_interrupted_sweep_reports_all_jobs_that_were_asked_for(tmp_path, capsys):

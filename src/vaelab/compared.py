@@ -13,11 +13,10 @@ from vaelab import folder
 from vaelab.errors import UserError, one_line, visible
 from vaelab.metrics import merit
 from vaelab.records import METRICS, SUMMARY, checked_summary, epoch_means, is_number, metrics_lines
-from vaelab.saved import read_config
+from vaelab.saved import CONFIG, read_config
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
 
 # What a number was measured on; between runs that differ in one of these, a larger ELBO is not a better one.
 SETTING = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size")

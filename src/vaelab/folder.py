@@ -28,9 +28,8 @@ KINDS = {
     stat.S_IFREG: "a file",
 }
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # a name that nobody can have put there before
-LINKS_OF_WANDB = re.compile(
-    r"latest-run|debug(-.*)?\.log"
-)  # in the folder wandb, and in the logs of an earlier launch, which nobody opens
+# in the folder wandb, and in the logs of an earlier launch, which nobody opens
+LINKS_OF_WANDB = re.compile(r"latest-run|debug(-.*)?\.log")
 MOST_FILES = 1_000_000  # of a directory, which takes seconds to walk
 DEEPEST = 50
 LARGEST_SHARED = 10**9  # bytes of a file that is copied because it has another name too
@@ -49,7 +48,7 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         UserError: if it is no regular file, lies behind a link, or is larger.
         OSError: if it cannot be read.
     """
-    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+    with _opened(folder, name) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise UserError(f"{folder / name} may hold {limit:,} bytes at most, got {size:,}; move it away")
@@ -59,7 +58,7 @@ def read(folder: Path, name: str, limit: int) -> bytes:
 def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
     """What a growing file holds from a position on, at most `limit` bytes; nothing where there is no such file."""
     try:
-        with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+        with _opened(folder, name) as file:
             left = os.fstat(file.fileno()).st_size - position
             file.seek(position)
             return file.read(max(0, min(left, limit)))
@@ -81,7 +80,7 @@ def size(folder: Path, name: str) -> int:
 
 def checksum(folder: Path, name: str) -> str:
     """SHA-256 of a file, in hexadecimal digits; raises as `read` does."""
-    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+    with _opened(folder, name) as file:
         found = hashlib.sha256()
         while piece := file.read(1 << 20):
             found.update(piece)
@@ -258,6 +257,13 @@ def check_plain(folder: Path) -> None:
 def _is_link_of_wandb(inner: Path, entry: os.DirEntry[str]) -> bool:
     is_theirs = inner.name == "wandb" or (inner.name == "logs" and inner.parent.parent.name == "wandb")
     return is_theirs and entry.is_symlink() and LINKS_OF_WANDB.fullmatch(entry.name) is not None
+
+
+@contextmanager
+def _opened(folder: Path, name: str) -> Iterator[BinaryIO]:
+    """A file to read."""
+    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+        yield file
 
 
 @contextmanager

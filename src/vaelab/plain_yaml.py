@@ -5,11 +5,10 @@ from typing import Any
 
 import yaml
 
-from vaelab.errors import one_line
+from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50
-LARGEST_INTEGER = 10**18
 LONG_NUMBER = re.compile(r"[-+0-9_:.,a-fxA-FX]{1000,}")  # 59:59:59 is one too, and takes a time that grows as a square
 QUOTES = ("'", '"')
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # reads 200 configs in a second less
@@ -78,7 +77,7 @@ def _check_plain(value: Any) -> None:
     elif isinstance(value, list):
         for inner in value:
             _check_plain(inner)
-    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ValueError(f"must hold integers below {LARGEST_INTEGER:.0e}, got one of {value.bit_length():,} bits")
+    elif isinstance(value, int) and abs(value) > ABOVE_ALL_INTEGERS:
+        raise ValueError(f"must hold integers below {ABOVE_ALL_INTEGERS:.0e}, got one of {value.bit_length():,} bits")
     elif value is not None and not isinstance(value, str | int | float):
         raise ValueError(f"must hold plain values, got a {type(value).__name__}")

@@ -17,12 +17,11 @@ from typing import Any, BinaryIO
 
 from vaelab import folder
 from vaelab.errors import UserError
-from vaelab.records import MOST_ROWS
+from vaelab.records import METRICS, MOST_ROWS
 from vaelab.restored import count, entries
 
 log = logging.getLogger(__name__)
 
-NAME = "metrics.jsonl"
 NONE: Mapping[str, Any] = {"bytes": 0, "rows": 0, "sha256": hashlib.sha256().hexdigest(), "last": ""}
 CHUNK = 1 << 20  # bytes; no line is longer
 LOST = b"{}\n"
@@ -31,14 +30,14 @@ LARGEST = 1 << 30  # bytes of a damaged file that are looked through for rows
 
 def checked(saved: object) -> dict[str, Any]:
     """What `Rows.state` gave, as a checkpoint has kept it; ValueError where it can be none."""
-    state = entries(f"the place in {NAME}", saved, NONE)
+    state = entries(f"the place in {METRICS}", saved, NONE)
     for name in ("bytes", "rows"):
-        state[name] = count(f"{name} of {NAME}", state[name])
+        state[name] = count(f"{name} of {METRICS}", state[name])
     if state["rows"] > MOST_ROWS or state["bytes"] < len(LOST) * state["rows"]:
-        raise ValueError(f"rows of {NAME} must be {MOST_ROWS:,} at most, in as many bytes, got {state['rows']:,}")
+        raise ValueError(f"rows of {METRICS} must be {MOST_ROWS:,} at most, in as many bytes, got {state['rows']:,}")
     for name in ("sha256", "last"):
         if not isinstance(state[name], str) or not state[name].isascii():
-            raise ValueError(f"{name} of {NAME} must be ASCII text, got a {type(state[name]).__name__}")
+            raise ValueError(f"{name} of {METRICS} must be ASCII text, got a {type(state[name]).__name__}")
     return state
 
 
@@ -51,7 +50,7 @@ class Rows:
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._path = run_dir / NAME
+        self._path = run_dir / METRICS
         self._file: BinaryIO | None = None
         self._identity: tuple[int, int] | None = None
         self._level = logging.WARNING  # at which it is said that the file was changed meanwhile
@@ -123,7 +122,7 @@ class Rows:
 
     def _open(self) -> None:
         self.close()
-        self._file = folder.append(self._run_dir, NAME)
+        self._file = folder.append(self._run_dir, METRICS)
         found = os.fstat(self._file.fileno())
         self._identity = found.st_dev, found.st_ino
 
@@ -166,7 +165,7 @@ class Rows:
         if self._holds(state):
             content = os.pread(self._file.fileno(), state["bytes"], 0)
             kept_as, _ = self._put_aside()
-            folder.write(self._run_dir, NAME, content)
+            folder.write(self._run_dir, METRICS, content)
             self._open()
             lost = "none is lost"
         else:
@@ -191,7 +190,7 @@ class Rows:
         return kept_as, f"{lost} cannot be read" if lost else "all can be read, though something in them has changed"
 
     def _write_anew(self, lines: Sequence[bytes]) -> None:
-        folder.write(self._run_dir, NAME, b"".join(lines))
+        folder.write(self._run_dir, METRICS, b"".join(lines))
         self._open()
         self._forget()
         for line in lines:
@@ -203,11 +202,11 @@ class Rows:
         while os.path.lexists(self._run_dir / (name := _damaged(number))):
             number += 1
         try:
-            content = folder.read(self._run_dir, NAME, LARGEST)
+            content = folder.read(self._run_dir, METRICS, LARGEST)
         except FileNotFoundError:
             return "nothing", b""
         except UserError:  # a link, a folder, or larger than can be read
-            folder.rename(self._run_dir, NAME, name)
+            folder.rename(self._run_dir, METRICS, name)
             return name, b""
         folder.write(self._run_dir, name, content)
         return name, content

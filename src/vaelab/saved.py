@@ -5,7 +5,6 @@ A run directory may be a stranger's, or damaged, so that what is read is bounded
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import yaml
 
 from vaelab import folder, plain_yaml
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError, in_shell, one_line
 
 PARTS = (
     "model",
@@ -29,8 +28,8 @@ PARTS = (
     "logger",
 )
 KEYS = (*PARTS, "seed", "resume", "trust", "choices")
-NAME = "config.yaml"
-CHECKSUM = "config.yaml.sha256"
+CONFIG = "config.yaml"
+CHECKSUM = f"{CONFIG}.sha256"
 LARGEST_CHECKSUM = 1000  # bytes
 
 
@@ -45,7 +44,7 @@ def write_config(run_dir: Path, config: Mapping[str, Any]) -> None:
     """
     content = _as_yaml(config)
     folder.remove(run_dir, CHECKSUM)
-    folder.write(run_dir, NAME, content)
+    folder.write(run_dir, CONFIG, content)
     folder.write(run_dir, CHECKSUM, f"{_digest(content)}\n".encode())
 
 
@@ -55,9 +54,9 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: if there is none, it cannot be read, is not what was written, or is no config.
     """
-    path = run_dir / NAME
+    path = run_dir / CONFIG
     try:
-        content = folder.read(run_dir, NAME, plain_yaml.LARGEST)
+        content = folder.read(run_dir, CONFIG, plain_yaml.LARGEST)
         written = _checksum(run_dir)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; name the directory of a run") from error
@@ -66,7 +65,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     if written is not None and written != _digest(content):
         raise UserError(
             f"{path} was changed or damaged since it was written; restore it from a copy, or, to accept it as it is: "
-            f"rm {shlex.quote(str(run_dir / CHECKSUM))}"
+            f"rm {in_shell(str(run_dir / CHECKSUM))}"
         )
     try:
         config = plain_yaml.load(content)

@@ -133,9 +133,10 @@ class WandbRun:
         """Bring the rows that W&B lacks, as far as they are written."""
         for number, line in self._rows.new():
             if number >= self._next:
-                self._run.log({**json.loads(line), **self._pictures(number)}, step=number, commit=True)
+                waiting = self._waiting(number)
+                self._run.log({**json.loads(line), **_images(waiting)}, step=number, commit=True)
                 self._next = number + 1
-                self._keep_one_copy(number)
+                self._keep_one_copy(number, waiting)
         for _, line in self._log.new():
             print(line.decode(errors="replace"), flush=True)  # W&B shows what this process prints
 
@@ -197,18 +198,9 @@ class WandbRun:
             ),
         )
 
-    def _pictures(self, number: int) -> dict[str, Any]:
-        import wandb
-
-        found = {}
-        for name, path in self._waiting(number).items():
-            with suppress(Exception):  # a picture that cannot be read is worth no row
-                found[f"pictures/{name}"] = wandb.Image(str(path))
-        return found
-
-    def _keep_one_copy(self, number: int) -> None:
+    def _keep_one_copy(self, number: int, waiting: Mapping[str, Path]) -> None:
         """Put the pictures of a row in the place of the copies that W&B has made of them."""
-        for name, path in self._waiting(number).items():
+        for name, path in waiting.items():
             for copy in Path(self._run.dir, "media").rglob(f"{name}_{number}_*.png"):
                 with suppress(OSError):
                     path.replace(copy)
@@ -310,6 +302,17 @@ def folder_of_settings() -> Path:
     """
     program = Path(sys.argv[0]).resolve()
     return program.parent if program.is_file() else Path(program.anchor)
+
+
+def _images(pictures: Mapping[str, Path]) -> dict[str, Any]:
+    """As W&B takes pictures; one that cannot be read is left out, for it is worth no row."""
+    import wandb
+
+    found = {}
+    for name, path in pictures.items():
+        with suppress(Exception):
+            found[f"pictures/{name}"] = wandb.Image(str(path))
+    return found
 
 
 class _Lines:
