@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vaelab.launch import main
+from vaelab.cli.launch import main
 
 if __name__ == "__main__":
     main(Path(__file__).resolve().parent / "conf")

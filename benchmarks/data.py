@@ -9,7 +9,7 @@ from safetensors import safe_open
 from benchmarks.job import SYNTHETIC_IMAGES, Job
 from benchmarks.overrides import DATASETS
 from vaelab.dataset import cifar10, mnist
-from vaelab.images import Dataset, Split
+from vaelab.dataset.images import Dataset, Split
 
 
 def dataset(job: Job) -> Dataset:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vaelab.terminal import show, table
+from vaelab.run.terminal import show, table
 
 
 def show_column(name: str, column: Mapping[str, Any], device: str) -> None:

@@ -67,7 +67,7 @@ def inline(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv(name, "")
 
     def run(*arguments):
-        from vaelab.launch import main
+        from vaelab.cli.launch import main
 
         monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
         os.environ["HYDRA_FULL_ERROR"] = "0"
@@ -85,7 +85,7 @@ def compose():
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from vaelab.launch import register
+    from vaelab.cli.launch import register
 
     register()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from combinations import normals
+from helpers.combinations import normals
 from vaelab.ops import (
     WORDS_BYTES,
     _mersenne_state,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from combinations import IMAGE_SHAPES, LATENT_DIM, LIKELIHOODS, NETWORKS, levels, normals, vae_of
-from linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal, sigma_points
+from helpers.combinations import IMAGE_SHAPES, LATENT_DIM, LIKELIHOODS, NETWORKS, levels, normals, vae_of
+from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal, sigma_points
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 from vaelab.vae import Trace

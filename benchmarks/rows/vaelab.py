@@ -10,9 +10,9 @@ from benchmarks.data import limited
 from benchmarks.job import ROOT
 from benchmarks.network import copy
 from benchmarks.overrides import config_overrides
-from vaelab.build import Builder
-from vaelab.launch import register
-from vaelab.train import Training
+from vaelab.cli.launch import register
+from vaelab.run.build import Builder
+from vaelab.training.loop import Training
 
 
 class AfterStep:

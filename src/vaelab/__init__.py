@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaelab.runs import Run, load_run
+    from vaelab.run.load import Run, load_run
 
 __all__ = ["Run", "__version__", "load_run"]
 
@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
     if name in __all__:
-        return getattr(import_module("vaelab.runs"), name)
+        return getattr(import_module("vaelab.run.load"), name)
     raise AttributeError(f"module 'vaelab' has no attribute {name!r}")
 
 

@@ -94,7 +94,7 @@ def run_py(place: Place, *arguments: str, **options: Any) -> Outcome:
     """`python run.py ARGUMENTS`."""
 
     def call() -> None:
-        from vaelab.launch import main
+        from vaelab.cli.launch import main
 
         sys.argv = ["run.py", *arguments]
         main(ROOT / "conf")
@@ -106,7 +106,7 @@ def vaelab(place: Place, *arguments: str, **options: Any) -> Outcome:
     """`vaelab ARGUMENTS`."""
 
     def call() -> None:
-        from vaelab.cli import main
+        from vaelab.cli.commands import main
 
         sys.argv = ["vaelab", *arguments]
         main(list(arguments))
@@ -122,11 +122,11 @@ def preload() -> None:
     os.environ["COLUMNS"] = "200"
     import torch
 
-    import vaelab.cli
-    import vaelab.listing
-    import vaelab.page
-    import vaelab.preload
-    import vaelab.runs  # noqa: F401
+    import vaelab.cli.commands
+    import vaelab.cli.preload
+    import vaelab.compare.listing
+    import vaelab.compare.page
+    import vaelab.run.load  # noqa: F401
 
     torch.set_num_threads(1)
     _limit_memory()  # here too, for what a command leaves is read here

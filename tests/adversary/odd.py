@@ -25,7 +25,15 @@ TEXTS = (
         "<script>",
         "[bold]",
     ),
-    *("${oc.env:HOME}", "../../outside/file", "/dev/zero", "$(id)", "os.system", "vaelab.cli.main", "builtins.print"),
+    *(
+        "${oc.env:HOME}",
+        "../../outside/file",
+        "/dev/zero",
+        "$(id)",
+        "os.system",
+        "vaelab.cli.commands.main",
+        "builtins.print",
+    ),
 )
 COLLECTIONS = (
     *([], {}, [[]], [None], ["x"] * 1000, {"": None}, {"a": {"b": {}}}, {"_target_": 3}),

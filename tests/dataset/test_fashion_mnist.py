@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fakes import FakeTorchvision
+from helpers.fakes import FakeTorchvision
 from vaelab.dataset.fashion_mnist import load
 from vaelab.errors import UserError
 

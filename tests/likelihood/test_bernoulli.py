@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli
 
-from combinations import levels, normals
+from helpers.combinations import levels, normals
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.ops import generator, unit_interval
 from vaelab.parts import CROSS_ENTROPY, MASS

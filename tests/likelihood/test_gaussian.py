@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from combinations import levels, normals
+from helpers.combinations import levels, normals
 from vaelab.likelihood.gaussian import MIN_LOG_SIGMA, GaussianLikelihood
 from vaelab.ops import generator, unit_interval
 from vaelab.parts import DENSITY

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from combinations import levels, normals
+from helpers.combinations import levels, normals
 from vaelab.likelihood.logistic import MIN_LOG_SCALE, LogisticLikelihood
 from vaelab.ops import generator, unit_interval
 from vaelab.parts import MASS

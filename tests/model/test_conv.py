@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from combinations import IMAGE_SHAPES, levels, normals
+from helpers.combinations import IMAGE_SHAPES, levels, normals
 from vaelab.dataset.cifar10 import load
 from vaelab.likelihood.logistic import LogisticLikelihood
 from vaelab.model import conv

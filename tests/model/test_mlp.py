@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from combinations import IMAGE_SHAPES, levels, normals
+from helpers.combinations import IMAGE_SHAPES, levels, normals
 from vaelab.model import mlp
 from vaelab.ops import unit_interval
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from combinations import levels, normals
-from linear_gaussian import IMAGE_SHAPE, LATENT_DIM, linear_gaussian_vae, log_marginal, sigma_points
+from helpers.combinations import levels, normals
+from helpers.linear_gaussian import IMAGE_SHAPE, LATENT_DIM, linear_gaussian_vae, log_marginal, sigma_points
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from combinations import normals
+from helpers.combinations import normals
 from vaelab.posterior.gaussian import GaussianPosterior
 from vaelab.prior.normal import NormalPrior
 

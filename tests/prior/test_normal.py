@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from combinations import normals
+from helpers.combinations import normals
 from vaelab.prior.normal import NormalPrior
 
 

@@ -15,13 +15,13 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.errors import UserError, check_choice, check_integer, check_number
-from vaelab.metrics import DOWN, MERIT, UP, changes_meaning, metric
-from vaelab.pruning import validated_metric
-from vaelab.records import only_writer
-from vaelab.search_space import as_overrides, probes, search_space
+from vaelab.evaluation.metrics import DOWN, MERIT, UP, changes_meaning, metric
+from vaelab.run.records import only_writer
+from vaelab.sweep.search.pruning import validated_metric
+from vaelab.sweep.search.space import as_overrides, probes, search_space
 
 if TYPE_CHECKING:
-    from vaelab.search import Search
+    from vaelab.sweep.search.search import Search
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class OptunaSweeper(Sweeper):
         Raises:
             UserError: if the search cannot be made of them, too many trials failed, or all did.
         """
-        from vaelab.sampling import Sampling  # imports Optuna, which `--help` must not wait for
-        from vaelab.search import Search
+        from vaelab.sweep.search.sampling import Sampling  # imports Optuna, which `--help` must not wait for
+        from vaelab.sweep.search.search import Search
 
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         asked = [f"{key}={'null' if value is None else value}" for key, value in self._params.items()]
@@ -130,7 +130,7 @@ class OptunaSweeper(Sweeper):
     def _run(self, search: "Search") -> None:
         from optuna.trial import TrialState
 
-        from vaelab.search_report import write_best, write_pictures
+        from vaelab.sweep.search.report import write_best, write_pictures
 
         try:
             for batch in search.batches(self._n_jobs, self._n_trials):

@@ -7,9 +7,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from vaelab.composition import Composer, job_return
 from vaelab.errors import UserError
-from vaelab.pool import Pool
+from vaelab.sweep.composition import Composer, job_return
+from vaelab.sweep.pool import Pool
 
 
 class PoolLauncher(Launcher):
@@ -35,7 +35,7 @@ class PoolLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; their numbers begin at `initial_job_idx`."""
-        from vaelab.sweep_view import SweepView  # imports rich, which `--help` must not wait for
+        from vaelab.sweep.view import SweepView  # imports rich, which `--help` must not wait for
 
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         with SweepView(len(job_overrides), self._pool.n_jobs) as view:

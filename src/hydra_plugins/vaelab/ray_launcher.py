@@ -7,7 +7,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from vaelab.composition import Composer, job_return
+from vaelab.sweep.composition import Composer, job_return
 
 
 class RayLauncher(Launcher):
@@ -24,8 +24,8 @@ class RayLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; their numbers begin at `initial_job_idx`."""
-        from vaelab.cluster import run_on_ray  # only who uses it needs Ray
-        from vaelab.sweep_view import SweepView
+        from vaelab.sweep.cluster import run_on_ray  # only who uses it needs Ray
+        from vaelab.sweep.view import SweepView
 
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         jobs = list(self._composer.jobs(job_overrides, initial_job_idx))

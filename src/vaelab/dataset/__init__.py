@@ -1,1 +1,1 @@
-"""The datasets, one a file, each a function `load` that returns a `vaelab.images.Dataset`."""
+"""The datasets, one a file, each a function `load` that returns a `vaelab.dataset.images.Dataset`."""

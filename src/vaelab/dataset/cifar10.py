@@ -1,7 +1,7 @@
 """CIFAR-10: 50,000 + 10,000 colour images of ten kinds of things, 32 x 32 (Krizhevsky, 2009)."""
 
-from vaelab.images import Dataset
-from vaelab.prepared import prepared
+from vaelab.dataset.images import Dataset
+from vaelab.dataset.prepared import prepared
 
 
 def load(root: str, val_size: int, binarize: str) -> Dataset:

@@ -2,7 +2,7 @@
 
 import torch
 
-from vaelab.images import Dataset, Split
+from vaelab.dataset.images import Dataset, Split
 from vaelab.ops import generator
 
 TEST_SIZE = 297

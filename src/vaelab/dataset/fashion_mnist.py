@@ -1,7 +1,7 @@
 """Fashion-MNIST: 60,000 + 10,000 grey images of clothes, 28 x 28 (Xiao et al., 2017)."""
 
-from vaelab.images import Dataset
-from vaelab.prepared import prepared
+from vaelab.dataset.images import Dataset
+from vaelab.dataset.prepared import prepared
 
 
 def load(root: str, val_size: int, binarize: str) -> Dataset:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.errors import check_integer
-from vaelab.layers import activation_layer, check_widths
+from vaelab.model.layers import activation_layer, check_widths
 
 
 def networks(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vaelab.layers import activation_layer, check_widths
+from vaelab.model.layers import activation_layer, check_widths
 
 
 def networks(

@@ -1,0 +1,1 @@
+"""The command lines of `run.py` and `vaelab`, and what they say."""

@@ -1,0 +1,1 @@
+"""Many runs beside each other: tables, a page, a W&B workspace."""

@@ -1,0 +1,106 @@
+"""The comparison page: data, pictures, plotly and the page's own files in one HTML file that asks for nothing else."""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from vaelab.compare.comparison import compare
+from vaelab.errors import check_output
+from vaelab.files import folder
+from vaelab.run.records import write_text
+
+SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
+PICTURES = ("samples", "reconstructions")
+MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
+FEW_RUNS, WIDE, NARROW = 24, 480, 280  # pixels: up to 24 runs have wide pictures, more have narrow ones
+MAX_PIXELS = 16_000_000  # of a picture; those of a run have half a million
+MAX_BYTES = 4 * MAX_PIXELS  # of its file
+QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
+
+
+def write_page(paths: Iterable[Path], output: Path) -> int:
+    """Compare the runs of run and sweep directories in a page, whole or not at all; returns how many runs it shows.
+
+    Raises:
+        UserError: for a path without runs, or an output that cannot be written.
+        OSError: if the page cannot be written.
+    """
+    check_output(output, ".html")
+    data = compare(paths)
+    data["pictures"] = _add_pictures(data["runs"])
+    write_text(output, page(data))
+    return len(data["runs"])
+
+
+def page(data: dict[str, Any]) -> str:
+    """The HTML of what `compare` returns, with plotly inlined.
+
+    The policy lets only the two scripts by their hashes run, and lets nothing be fetched, whatever the data holds.
+    """
+    from plotly.offline import get_plotlyjs
+
+    folder = files("vaelab.compare") / "comparison_page"
+    plotly, script = get_plotlyjs(), "".join((folder / name).read_text() for name in SCRIPTS)
+    policy = (
+        # plotly's parallel coordinates compile their drawing at run time, which is an eval
+        f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)} 'unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    return Template((folder / "page.html").read_text()).substitute(
+        policy=policy,
+        style=(folder / "style.css").read_text(),
+        # a `<` could end the element that holds the data
+        data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        plotly=plotly,
+        script=script,
+    )
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
+    """Give the runs, best first, `pictures`, {name: data URI}, and return the sentence about them."""
+    width = WIDE if len(runs) <= FEW_RUNS else NARROW
+    wanted = [(run, name, Path(run["directory"]) / f"{name}.png") for run in runs for name in PICTURES]
+    left, shown = MAX_PICTURES, 0
+    with ThreadPoolExecutor() as pool:  # pillow leaves the interpreter to others while it works
+        thumbnails = pool.map(lambda entry: thumbnail(entry[2], width), wanted)
+        for (run, name, _), source in zip(wanted, thumbnails, strict=True):
+            left -= len(source or "")
+            if left < 0:
+                pool.shutdown(cancel_futures=True)
+                break
+            if source is not None:
+                shown += "pictures" not in run
+                run.setdefault("pictures", {})[name] = source
+    if not shown:
+        return "These runs have no pictures."
+    few = f" To keep the page small, only the first {shown} runs with pictures have them here." if left < 0 else ""
+    return f"The latest of {shown} runs, in the order of the table, at most {width} pixels wide.{few}"
+
+
+def thumbnail(path: Path, width: int) -> str | None:
+    """A picture as the data URI of a WebP at most `width` pixels wide; None where there is none that can be read."""
+    from PIL import Image
+
+    try:
+        content = io.BytesIO(folder.read(path.parent, path.name, MAX_BYTES))
+        with Image.open(content, formats=["PNG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return None
+            small = picture.convert("RGB")
+            small.thumbnail((width, MAX_PIXELS), Image.Resampling.LANCZOS)
+            content = io.BytesIO()
+            small.save(content, "WEBP", quality=QUALITY, method=2)
+    except Exception:  # a damaged picture raises whatever its decoder does, and is worth no page
+        return None
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -1,0 +1,162 @@
+"""Images in memory: uint8 tensors with fixed splits, checked when they are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vaelab.errors import UserError, check_choice, check_integer
+from vaelab.ops import binarize, generator, uniform_like, unit_interval
+
+BINARIZE = ("none", "dynamic", "static")
+LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) uint8 and their labels (N,), integers, or None where they have none."""
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def at(self, index: Tensor) -> "Split":
+        """The images of these numbers with their labels."""
+        return Split(self.images[index], None if self.labels is None else self.labels[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset with its fixed train and validation splits; the test split is read when it is asked for.
+
+    Args:
+        name: as in `conf/dataset/`.
+        read: gives the split `train` or `test`.
+        val_size: how many training images are kept for validation, the same ones in every run; 0 for none.
+        binarize: `none` leaves 256 levels in [0, 1]; `dynamic` draws every pixel anew as 0 or 1 in each step, with
+            the grey value as its probability; `static` draws once, the same in every run.
+        max_channels: more than 4 for images that are no photographs; without it they are taken for a mistake.
+
+    Raises:
+        ValueError: if `val_size` leaves no training image, or `binarize` is not one of the three.
+        UserError: at the reading of a split that does not hold what `Split` says.
+
+    Example:
+        >>> images = torch.randint(256, (100, 1, 8, 8), dtype=torch.uint8)
+        >>> splits = {"train": Split(images[:80]), "test": Split(images[80:])}
+        >>> Dataset("noise", splits.__getitem__, val_size=10, binarize="none").image_shape
+        (1, 8, 8)
+    """
+
+    name: str
+    read: Callable[[str], Split]
+    val_size: int
+    binarize: str
+    max_channels: int = 4
+
+    def __post_init__(self) -> None:
+        check_integer("val_size", self.val_size, 0)
+        check_choice("binarize", self.binarize, BINARIZE)
+        check_integer("max_channels", self.max_channels, 1)
+
+    @property
+    def support(self) -> str:
+        """What the pixels are: `binary`, 0 or 1, or `levels`, the 256 levels k / 255."""
+        return "levels" if self.binarize == "none" else "binary"
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether every batch is binarised anew."""
+        return self.binarize == "dynamic"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def train(self) -> Split:
+        """The training images without those kept for validation."""
+        return self._parts[0]
+
+    @property
+    def val(self) -> Split:
+        """The validation images, `val_size` of the training images."""
+        return self._parts[1]
+
+    def test(self) -> Split:
+        """The test images."""
+        return self._fixed("test")
+
+    def check(self) -> None:
+        """Read both splits and raise UserError if one is not what a training and its test need, or they differ."""
+        expected, found = self.image_shape, tuple(self._read("test").images.shape[1:])
+        if found != expected:
+            raise UserError(
+                f"the test images of {self.name} must have the shape of its training images, {expected}, got {found}; "
+                f"make them the same"
+            )
+
+    @cached_property
+    def _parts(self) -> tuple[Split, Split]:
+        whole = self._fixed("train")
+        total = len(whole.images)
+        if self.val_size >= total:
+            raise ValueError(f"val_size must be less than the {total:,} training images, got {self.val_size:,}")
+        order = torch.randperm(total, generator=generator(0, "validation split"))
+        kept, rest = order[: self.val_size].sort().values, order[self.val_size :].sort().values
+        return whole.at(rest), whole.at(kept)
+
+    def _read(self, part: str) -> Split:
+        split = self.read(part)
+        _check_split(f"the {part} split of {self.name}", split, self.max_channels)
+        return split
+
+    def _fixed(self, part: str) -> Split:
+        split = self._read(part)
+        if self.binarize != "static":
+            return split
+        x = unit_interval(split.images)
+        drawn = binarize(x, uniform_like(x, generator(0, f"static binarisation of {part}")))
+        return Split(drawn.mul_(255).to(torch.uint8), split.labels)
+
+
+def _check_split(name: str, split: Split, max_channels: int) -> None:
+    """Raise UserError unless these are images and labels as `Split` says; costs nothing that grows with the images."""
+    if not isinstance(split, Split):
+        raise UserError(f"{name} must be a vaelab.dataset.images.Split(images, labels), got {type(split).__name__}")
+    if reason := _wrong_images(split.images, max_channels):
+        raise UserError(f"{name} must have {reason}")
+    labels, count = split.labels, len(split.images)
+    if labels is not None and not (isinstance(labels, Tensor) and labels.dtype in LABELS and labels.shape == (count,)):
+        raise UserError(f"{name} must have labels that are integers, a tensor ({count},), or None, got {_kind(labels)}")
+
+
+def _wrong_images(images: Tensor, max_channels: int) -> str | None:
+    """What was expected of images, what came, what to do; None for good ones."""
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        return f"images that are a uint8 tensor, levels 0 to 255, got {_kind(images)}; {_to_levels(images)}"
+    if images.dim() != 4:
+        advice = "; images.unsqueeze(1) gives grey images their channel" if images.dim() == 3 else ""
+        return f"images of the shape (N, C, H, W), got {tuple(images.shape)}{advice}"
+    if not images.numel():
+        return f"at least one image with at least one pixel, got the shape {tuple(images.shape)}"
+    if images.shape[1] > max_channels:
+        channels_last = images.shape[3] <= max_channels
+        advice = "images.permute(0, 3, 1, 2) puts them first" if channels_last else "max_channels allows more"
+        return f"images (N, C, H, W) with 1 to {max_channels} channels C, got {tuple(images.shape)}; {advice}"
+    return None
+
+
+def _to_levels(images: object) -> str:
+    if not isinstance(images, Tensor):
+        return "torch.as_tensor makes a tensor of an array"
+    if images.is_floating_point():
+        return "for images in [0, 1] that is images.mul(255).round().to(torch.uint8)"
+    return "images.to(torch.uint8) makes them so, if they are in that range"
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

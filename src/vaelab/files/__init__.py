@@ -1,0 +1,1 @@
+"""Reading and writing in directories whose contents may be anybody's."""

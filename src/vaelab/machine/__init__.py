@@ -1,0 +1,1 @@
+"""The machine a run is on: its devices, the ranks that share it, its threads."""

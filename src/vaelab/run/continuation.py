@@ -1,0 +1,71 @@
+"""What is taken from a run that was begun: its config, on whatever machine, and what a job of a sweep does with it."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vaelab.errors import UserError
+from vaelab.evaluation.metrics import merit
+from vaelab.run.records import read_summary
+from vaelab.run.saved import read_config
+
+log = logging.getLogger(__name__)
+
+ENDED = ("finished", "pruned")
+
+
+def result(summary: Mapping[str, Any]) -> float | None:
+    """The figure of merit of a run that ended well, or None."""
+    return merit(summary["metrics"]) if summary.get("status") in ENDED else None
+
+
+def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tuple[Mapping[str, Any], list[str] | None]:
+    """The config to go on with of a run in the directory of a job, and whose code it may name, as `Builder` takes it.
+
+    Args:
+        run_dir: of the job.
+        config: of the job, as its command composes it now.
+        overrides: of the job.
+
+    Raises:
+        UserError: if the run there is none of this job's, or its config cannot be read.
+    """
+    saved: Mapping[str, Any] = read_config(run_dir)
+    root = config.get("dataset", {}).get("root")
+    if root is not None:
+        saved = with_root(saved, root)
+    own = {"resume": None, "trust": None}
+    if {**saved, **own} == {**config, **own}:
+        return config, None
+    begun_with = read_summary(run_dir).get("overrides", ())
+    if without_trust(begun_with) == without_trust(overrides):
+        log.warning("the config files have changed since this run began; it goes on with those of its beginning")
+        return saved, list(config["trust"])
+    raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")
+
+
+def on_this_machine(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The saved config of a run with its dataset where this machine has it: in $VAELAB_DATA, where that is set."""
+    root = os.environ.get("VAELAB_DATA")
+    return with_root(saved, root) if root else saved
+
+
+def with_root(saved: Mapping[str, Any], root: str) -> Mapping[str, Any]:
+    """A saved config with another folder of the datasets, if its dataset lies in one."""
+    dataset = saved.get("dataset")
+    if not isinstance(dataset, Mapping) or "root" not in dataset:
+        return saved
+    return {**saved, "dataset": {**dataset, "root": root}}
+
+
+def names_root(overrides: Iterable[str]) -> bool:
+    """Whether the person, and no saved config, says where datasets lie: by $VAELAB_DATA or on the command line."""
+    given = (override.lstrip("+").partition("=")[0] for override in overrides)
+    return bool(os.environ.get("VAELAB_DATA")) or "dataset.root" in given
+
+
+def without_trust(overrides: Iterable[str]) -> list[str]:
+    """The overrides but for `trust`, which may be given later, for what is gone on with."""
+    return [override for override in overrides if not override.startswith("trust=")]

@@ -1,0 +1,218 @@
+"""Finished runs as objects, for notebooks and the command line."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.dataset.images import Dataset
+from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming, visible
+from vaelab.evaluation import pictures
+from vaelab.evaluation.evaluator import evaluate, log_likelihood
+from vaelab.machine.device import in_memory, pick_device, precision_of
+from vaelab.machine.threads import own_number_of_threads
+from vaelab.ops import unit_interval
+from vaelab.parts import CROSS_ENTROPY, Draw
+from vaelab.run.build import Builder
+from vaelab.run.continuation import on_this_machine
+from vaelab.run.records import read_metrics, read_summary
+from vaelab.run.saved import read_config
+from vaelab.training import checkpoint, restored
+from vaelab.vae import VAE
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory as an object; see `load_run`.
+
+    Tensors and arrays that are given may lie on any device; what is returned lies on that of the model.
+
+    Attributes:
+        path: the run directory.
+        config: the resolved config, plain dictionaries; its dataset lies in $VAELAB_DATA where that is set.
+        model: the VAE with the weights of the best epoch, in the precision of its training.
+        image_shape: (C, H, W).
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    model: VAE
+    image_shape: tuple[int, int, int]
+    trusted: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        choices, metrics = self.config.get("choices", {}), self.summary.get("metrics", {})
+        facts = [f"{choices.get('model', '?')} on {choices.get('dataset', '?')}", f"latent {self.model.latent_dim}"]
+        if "best_epoch" in self.summary:
+            facts.append(f"best epoch {self.summary['best_epoch']}")
+        for split in ("val", "test"):
+            if (elbo := metrics.get(f"{split}/elbo")) is not None:
+                facts.append(f"{split} ELBO {elbo:.2f}")
+        return visible(f"Run('{self.path}': {', '.join(facts)})")
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`."""
+        return read_metrics(self.path)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The contents of `summary.json`."""
+        return read_summary(self.path)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset that the run was trained on, with `train`, `val` and `test()`; it must be on this machine."""
+        return Builder(self.config, self.trusted).dataset()
+
+    def sample(self, count: int, seed: int | None = None, pixel_noise: bool = False) -> Tensor:
+        """Images (count, C, H, W) in [0, 1] from the prior: means of p(x|z), or draws from it with `pixel_noise`.
+
+        They are others at every call, or with a `seed` always the same, those of `vaelab generate --seed`.
+        """
+        check_integer("count", count, 1)
+        return pictures.sample(self.model, count, _seed(seed), pixel_noise)
+
+    def posterior(self, x: Tensor | np.ndarray, samples: int = 1, seed: int | None = None) -> Draw:
+        """q(z|x) of images (B, C, H, W), uint8 or float in [0, 1], as K = `samples` of it with their density.
+
+        Returns:
+            `z` (K, B, D) and `log_qz` (K, B) in nats, others at every call without a `seed`; for the Gaussian posterior
+            also its `mean` and `log_var` (B, D).
+        """
+        check_integer("samples", samples, 1)
+        return pictures.posterior(self.model, self._checked(x), samples, _seed(seed))
+
+    def encode(self, x: Tensor | np.ndarray) -> Tensor:
+        """Posterior means (B, D) of images (B, C, H, W), uint8 or float in [0, 1]."""
+        return pictures.encode(self.model, self._checked(x))
+
+    def decode(self, z: Tensor | np.ndarray) -> Tensor:
+        """Means of p(x|z), (N, D) -> (N, C, H, W) in [0, 1]."""
+        z = _as_tensor("z", z)
+        if z.dim() != 2 or z.shape[1] != self.model.latent_dim:
+            raise ValueError(f"z must have the shape (N, {self.model.latent_dim}), got {tuple(z.shape)}")
+        return pictures.decode(self.model, z.float())
+
+    def reconstruct(self, x: Tensor | np.ndarray) -> Tensor:
+        """Images decoded from their posterior means, (B, C, H, W) in [0, 1]."""
+        return self.decode(self.encode(x))
+
+    def evaluate(self, split: str = "test", importance_samples: int = 0) -> dict[str, float]:
+        """Metrics on a split of the dataset the run was trained on, as in `summary.json`; this needs the dataset.
+
+        On the kind of device that the run was trained on they are those of the record, to the last digit.
+
+        Args:
+            split: `test`, `val` or `train`.
+            importance_samples: K > 0 adds `log_likelihood`, the bound with K samples (Burda et al., 2016).
+        """
+        check_choice("split", split, SPLITS)
+        check_integer("importance_samples", importance_samples, 0)
+        builder, dataset = Builder(self.config, self.trusted), self.dataset
+        images = (dataset.test() if split == "test" else getattr(dataset, split)).images
+        if not len(images):
+            raise UserError(f"the run kept no {split} images (dataset.val_size=0); evaluate another split")
+        if tuple(images.shape[1:]) != self.image_shape:
+            shape = tuple(images.shape[1:])
+            raise UserError(f"{dataset.name} must have the images {self.image_shape} of the training, got {shape}")
+        if importance_samples and self.model.likelihood.supports[dataset.support] == CROSS_ENTROPY:
+            raise UserError(
+                "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
+                "none; evaluate it without importance samples"
+            )
+        trainer = builder.trainer()
+        batch = trainer.eval_batch_size
+        with own_number_of_threads(), precision_of(trainer.precision):
+            torch.set_num_threads(self._threads())
+            metrics = evaluate(self.model, builder.objective(), dataset, images, batch)
+            if importance_samples:
+                some = max(1, batch // 10)
+                metrics["log_likelihood"] = log_likelihood(self.model, dataset, images, importance_samples, some)
+        return metrics
+
+    def recorded(self, split: str) -> dict[str, float]:
+        """What `summary.json` holds of a split that was evaluated, `test` or `val`; of `train` it holds other means."""
+        metrics = self.summary.get("metrics", {}) if split != "train" else {}
+        pairs = ((name.partition("/"), value) for name, value in metrics.items())
+        return {name: value for (of, _, name), value in pairs if of == split}
+
+    def _threads(self) -> int:
+        """As many as the run was trained with, on which the last digits depend, or all, where these are fewer."""
+        threads, most = self.summary.get("threads"), torch.get_num_threads()
+        return min(threads, most) if isinstance(threads, int) and threads > 0 else most
+
+    def _checked(self, x: Tensor | np.ndarray) -> Tensor:
+        x = _as_tensor("x", x)
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"x must have the shape (B, {', '.join(map(str, self.image_shape))}), got {tuple(x.shape)}"
+            )
+        if x.dtype == torch.uint8:
+            return unit_interval(x)
+        if not x.is_floating_point():
+            advice = "x.float() makes pixels" if x.dtype == torch.bool else "x.to(torch.uint8) makes levels"
+            raise ValueError(f"x must be uint8 or float in [0, 1], got {x.dtype}; {advice} of it")
+        if not ((x >= 0) & (x <= 1)).all():  # nan is neither
+            found = f"{x.min().item():g} to {x.max().item():g}"
+            raise ValueError(f"x must be uint8 or float in [0, 1], got {found}; bring it there, levels by x / 255")
+        return x.float()
+
+
+def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.device = "cpu") -> Run:
+    """A run with the weights of its best epoch; runs no code that the run directory brings.
+
+    Args:
+        path: the run directory.
+        trust: packages outside vaelab whose classes the run's config may name, such as the one with your own model.
+        device: where the model is to be, as in `trainer.device`; `auto` is the best there is.
+
+    Raises:
+        UserError: if the directory is no run, has no weights yet or is damaged, its config names code that is not
+            trusted, or the device is not there.
+
+    Example:
+        >>> run = vaelab.load_run("outputs/mnist-mlp/20260101_120000-0a1b2c3d")
+        >>> images = run.sample(10)  # (10, 1, 28, 28)
+    """
+    path = Path(path)
+    found = pick_device(str(device), key="device")
+    config = read_config(path)
+    saved = checkpoint.load(path / "checkpoints" / "best.pt")
+    if saved is None:
+        raise UserError(f"{path} has no weights yet; go on with: {resuming(path)}")
+    trusted = tuple(trust)
+    try:
+        best = restored.best(saved)
+        with in_memory("the model", f"{path} describes one that is too large for this machine"):
+            model = Builder(config, trusted).vae(best.image_shape).eval()
+        model.load_state_dict(restored.weights("weights", best.weights, model))
+        model = model.to(found)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = one_line(error, 200)
+        raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
+    return Run(path, on_this_machine(config), model, best.image_shape, trusted)
+
+
+def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
+    """A tensor as it is, an array as a tensor of its own; ValueError, which begins with the name, for anything else."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} must be a torch tensor or a numpy array, got {type(value).__name__}")
+    try:
+        return torch.from_numpy(value.copy())  # an array may be read-only or run backwards, a tensor may not
+    except TypeError as error:
+        raise ValueError(f"{name} must be an array of numbers, got {value.dtype}") from error
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbits(63) if seed is None else seed

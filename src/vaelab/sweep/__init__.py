@@ -1,0 +1,1 @@
+"""Many jobs: launched, followed, gone on with, reported."""

@@ -1,0 +1,87 @@
+"""Jobs on a Ray cluster: each a task in a worker of its own, started again elsewhere when its machine dies."""
+
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vaelab.errors import UserError, one_line, resuming
+from vaelab.run.records import record_death
+from vaelab.sweep.pool import POLL_SECONDS, Job, Outcome, View, portable
+from vaelab.training.signals import Interrupted
+
+try:
+    import ray
+except ImportError as missing:
+    raise UserError(
+        "hydra/launcher=ray needs a package that is not installed; run: pip install -e '.[ray]'"
+    ) from missing
+
+GRACE_SECONDS = 30  # for the jobs to write a checkpoint
+
+
+def run_on_ray(jobs: Sequence[Job], address: str | None, resources: Mapping[str, Any], view: View) -> list[Outcome]:
+    """Run all jobs and return how each ended, in their order.
+
+    Args:
+        jobs: the folders of their runs are seen by all machines.
+        address: of a running cluster, `auto` to look for one here, or None to start one.
+        resources: of a job: `num_cpus`, `num_gpus`, and `max_retries` after the death of its process or machine.
+        view: told of what happens.
+
+    Raises:
+        UserError: if there is no such cluster.
+        KeyboardInterrupt: or Interrupted, when this process is asked to stop; the jobs then stop at a checkpoint.
+    """
+    joined = ray.is_initialized()
+    if not joined:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"no Ray cluster answers at hydra.launcher.address={address} ({one_line(error, 200)}); start one with: "
+                f"ray start --head, or set it to null for one on this machine"
+            ) from error
+    task = ray.remote(**resources)(_attempt)
+    pending = {task.remote(job.call): job for job in jobs}
+    outcomes: dict[int, Outcome] = {}
+    try:
+        while pending:
+            ended, _ = ray.wait(list(pending), timeout=POLL_SECONDS)
+            view.update({job.number: job for job in pending.values() if job.directory.exists()})
+            for reference in ended:
+                job = pending.pop(reference)
+                outcomes[job.number] = _outcome(reference, job)
+                view.ended(job, outcomes[job.number])
+    finally:
+        for reference in pending:
+            ray.cancel(reference)
+        if pending:
+            ray.wait(list(pending), num_returns=len(pending), timeout=GRACE_SECONDS)
+        if not joined:
+            ray.shutdown()
+    return [outcomes[job.number] for job in jobs]
+
+
+def _attempt(call: Callable[[], float]) -> Outcome:
+    started = time.monotonic()
+    try:
+        return Outcome(call(), None, time.monotonic() - started)
+    except Exception as error:
+        return Outcome(None, portable(error), time.monotonic() - started)
+    except Interrupted as error:
+        if error.signum == signal.SIGTERM:
+            os._exit(1)  # the checkpoint is written, and Ray starts again what has died, not what has raised
+        raise
+
+
+def _outcome(reference: Any, job: Job) -> Outcome:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
+        died = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
+        record_death(job.directory, job.overrides, died)
+        return Outcome(None, died, math.nan)

@@ -1,0 +1,122 @@
+"""From the overrides of a sweep's jobs to work that another process can do."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir, mkdtemp
+from typing import Any
+from weakref import finalize
+
+from hydra import version
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from vaelab.errors import PastHydraError
+from vaelab.sweep.asked import name_of_job
+from vaelab.sweep.pool import Job, Outcome
+
+PREFIX = "vaelab-conf-"
+AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Composer:
+    """Composes the jobs of a sweep from the config files as they are now, whatever is changed in them later.
+
+    Args:
+        context: Hydra's; it is made to read copies of the files.
+        task_function: the work of a job.
+        config: of the sweep.
+    """
+
+    def __init__(self, context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context = context
+        self._task_function = task_function
+        self._config = config
+        remove_abandoned()
+        copies, lock = locked_folder()
+        finalize(self, _remove, copies, lock)  # a launcher is not told when the sweep has ended
+        for source in context.config_loader.get_sources():
+            if source.provider == "main" and source.scheme() == "file":  # a folder of --config-dir could hold anything
+                source.path = shutil.copytree(source.path, copies, dirs_exist_ok=True)
+
+    def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
+        """The jobs, each composed as it is asked for."""
+        for number, overrides in enumerate(job_overrides, first_number):
+            config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+                # resolved here, for another process does not know the resolvers
+                config.hydra.sweep.dir = sweep_dir = str(self._config.hydra.sweep.dir)
+                config.hydra.sweep.subdir = subdir = str(config.hydra.sweep.subdir)
+            task_overrides = list(config.hydra.overrides.task)
+            name = name_of_job(Path(sweep_dir), number, task_overrides)
+            call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
+            yield Job(number, name, Path(sweep_dir, subdir), task_overrides, call)
+
+
+def locked_folder() -> tuple[str, int]:
+    """A new temporary folder and the descriptor that locks it for as long as this process lives."""
+    while True:
+        folder = mkdtemp(prefix=PREFIX)
+        try:
+            lock = os.open(folder, AS_FOLDER)
+        except FileNotFoundError:  # taken for an abandoned one before it was locked
+            continue
+        with suppress(OSError):  # a file system that cannot lock has no abandoned folders either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if Path(folder).is_dir():
+            return folder, lock
+        os.close(lock)
+
+
+def remove_abandoned() -> None:
+    """Remove the folders of one's own sweeps that were killed with -9: those that nobody locks."""
+    with os.scandir(gettempdir()) as entries:
+        candidates = [entry.path for entry in entries if entry.name.startswith(PREFIX)]
+    for folder in candidates:
+        with suppress(OSError):  # it is a link, another user's, in use, or has just gone
+            lock = os.open(folder, AS_FOLDER)
+            try:
+                if os.fstat(lock).st_uid == os.getuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _remove(folder: str, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path) -> Any:
+    """Do a job as Hydra does it in its own process; return or raise what the task function does."""
+    os.chdir(folder)
+    setup_globals()
+    version.setbase(config.hydra.runtime.version_base)
+    try:
+        done = run_job(
+            hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
+            task_function=task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except PastHydraError as error:  # here is nothing of Hydra to get past, and a pool tells of an Exception
+        raise error.args[0] from error
+    if done.status == JobStatus.FAILED:
+        raise done._return_value  # asked for by its public name it would also print
+    return done.return_value
+
+
+def job_return(overrides: Sequence[str], outcome: Outcome) -> JobReturn:
+    """What Hydra's sweepers expect of a job that ended."""
+    done = JobReturn(overrides=list(overrides), working_dir=str(Path.cwd()))
+    done.status = JobStatus.COMPLETED if outcome.error is None else JobStatus.FAILED
+    done.return_value = outcome.value if outcome.error is None else outcome.error
+    return done

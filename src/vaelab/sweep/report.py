@@ -1,0 +1,235 @@
+"""What a sweep leaves: `results.csv`, `comparison.png` and a table, best first."""
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from vaelab.errors import PastHydraError, UserError, one_line, visible
+from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label
+from vaelab.files import folder
+from vaelab.run.compared import ComparedRun, jobs_of, read_run
+from vaelab.run.labels import decimal, rounded
+from vaelab.run.ranking import describe, ranked, typical
+from vaelab.run.records import UNREACHABLE
+from vaelab.sweep.asked import asked_for, names_of_jobs, read_begun
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+log = logging.getLogger(__name__)
+
+NOT_BEGUN = "not begun"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a program of tables takes for one
+
+
+class SweepReport(Callback):
+    """Reports on the jobs of a multirun when it ends, also when it ends because a job failed.
+
+    Hydra ends a sweep with a failed job by raising, before it calls `on_multirun_end`; `finish` is for that case.
+    """
+
+    unfinished: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember the sweep's directory."""
+        try:
+            SweepReport.unfinished = directory = Path(config.hydra.sweep.dir)
+        except OmegaConfBaseException as error:
+            raise PastHydraError(error) from error
+        with suppress(OSError):
+            folder.remove(directory, UNREACHABLE)  # W&B's server is asked for once a launch
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Report."""
+        self.finish()
+
+    @classmethod
+    def finish(cls) -> Path | None:
+        """Report on the sweep that has not been reported on, if there is one and it ran a job; return its directory."""
+        directory, cls.unfinished = cls.unfinished, None
+        if directory is None or not directory.is_dir() or not jobs_of(directory):
+            return None
+        report(directory)
+        return directory
+
+
+def report(directory: Path) -> None:
+    """Write `results.csv` and `comparison.png` into the sweep's directory and print the table.
+
+    What cannot be written, or is damaged, is said below the table.
+    """
+    jobs = sorted((_at_its_end(read_run(path)) for path in jobs_of(directory)), key=_number)
+    waiting, count = _not_begun(directory, jobs)
+    groups = ranked(jobs)
+    files = {
+        "results.csv": partial(_csv, groups, waiting),
+        "comparison.png": partial(_picture, groups, f"sweep {directory.name}: validation ELBO"),
+    }
+    written, lines = _write(directory, files)
+    lines += [_problem(directory)]
+    if written:
+        lines = [f"{directory}/{', '.join(written)}", *lines]
+    _print_tables(groups, waiting, _summary(jobs, count), *filter(None, lines))
+
+
+def _write(directory: Path, files: Mapping[str, Callable[[], bytes | None]]) -> tuple[list[str], list[str]]:
+    """Write what there is of the files; the names of those written, and a line for each that could not be."""
+    written, lines = [], []
+    for name, make in files.items():
+        try:
+            content = make()
+            if content is not None:
+                folder.write(directory, name, content)
+                written.append(name)
+        except Exception as error:  # whatever a picture of odd numbers raises, the table is worth more
+            lines.append(f"{name} could not be written ({one_line(error, 200)})")
+    return written, lines
+
+
+def _problem(directory: Path) -> str:
+    try:
+        read_begun(directory)
+    except (OSError, UserError) as error:
+        return one_line(error, 300)
+    return ""
+
+
+def _at_its_end(job: ComparedRun) -> ComparedRun:
+    # a job that was killed with -9 could not write how it ended
+    return replace(job, status={"unfinished": "killed"}.get(job.status, job.status))
+
+
+def _number(job: ComparedRun) -> int:
+    return int(job.directory.name) if job.directory.name.isdecimal() else 0
+
+
+def _not_begun(directory: Path, jobs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], int]:
+    """The jobs that have not begun, as far as it is known which, and how many were asked for in all."""
+    asked = asked_for(directory)
+    if asked is None:
+        return [], len(jobs)
+    begun = {job.directory.name for job in jobs}
+    numbered = {str(number): overrides for number, overrides in enumerate(asked.overrides)}
+    if not begun <= numbered.keys():  # hydra.sweep.subdir gives them other names, or a search draws them
+        numbered = {}
+    names = names_of_jobs(directory, numbered)
+    waiting = [
+        ComparedRun(
+            directory=directory / number,
+            name=names[number],
+            overrides=overrides,
+            settings={},
+            setting={},
+            metrics={},
+            curves={},
+            epochs=0,
+            status=NOT_BEGUN,
+            error="",
+        )
+        for number, overrides in numbered.items()
+        if number not in begun
+    ]
+    return waiting, max(asked.count, len(jobs))
+
+
+def _summary(jobs: Sequence[ComparedRun], count: int) -> str:
+    finished, pruned = (sum(job.status == status for job in jobs) for status in ("finished", "pruned"))
+    parts = [f"{finished} of {count} jobs finished"]
+    parts += [f"{pruned} pruned"] if pruned else []
+    parts += [f"{count - len(jobs)} {NOT_BEGUN}"] if count > len(jobs) else []
+    return f"{', '.join(parts)}; nats per image, best first"
+
+
+def _csv(groups: Sequence[Sequence[ComparedRun]], waiting: Sequence[ComparedRun]) -> bytes:
+    """A row a job, in the order of their numbers; `rank` is the place among those that were measured on the same."""
+    ranks = {job.directory: place for group in groups for place, job in enumerate(group, 1) if job.merit is not None}
+    jobs = sorted([*(job for group in groups for job in group), *waiting], key=_number)
+    settings = [dict(override.split("=", 1) for override in job.overrides if "=" in override) for job in jobs]
+    keys = sorted({key for setting in settings for key in setting})
+    metrics = sorted({name for job in jobs for name in job.metrics})
+    rows: list[list[Any]] = [
+        ["job", "rank", "overrides", *keys, *metrics, "status", "error", "measured_on", "directory"]
+    ]
+    for job, setting in zip(jobs, settings, strict=True):
+        values = [*(setting.get(key, "") for key in keys), *(job.metrics.get(name, "") for name in metrics)]
+        begin = [job.directory.name, ranks.get(job.directory, ""), " ".join(job.overrides)]
+        rows.append([*begin, *values, job.status, job.error, describe(job.setting), job.directory])
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    """A value as a cell that no program takes for a formula and no terminal obeys."""
+    text = str(value)
+    if text.startswith(FORMULA) and not _is_number(text):
+        text = f"'{text}"
+    return visible(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.strip() == text
+
+
+def _picture(groups: Sequence[Sequence[ComparedRun]], title: str) -> bytes | None:
+    """The validation ELBO of all jobs that have any, a panel for those measured on the same; None without any."""
+    panels = {}
+    for group in groups:
+        usual = typical(group)
+        lines = [(_in_picture(_label(job)), job.curves[MERIT], job in usual) for job in group if MERIT in job.curves]
+        if lines:
+            panels[_in_picture(describe(group[0].setting))] = lines
+    if not panels:
+        return None
+    from vaelab.evaluation.figures import save_comparison  # imports torch, which `--help` must not wait for
+
+    with TemporaryDirectory(prefix="vaelab-") as scratch:
+        path = Path(scratch, "comparison.png")
+        save_comparison(path, panels, _in_picture(title))
+        return path.read_bytes()
+
+
+def _in_picture(text: str) -> str:
+    """The text as a picture shows it; between two dollars it would be a formula."""
+    return visible(text).replace("$", r"\$")
+
+
+def _label(job: ComparedRun) -> str:
+    return rounded(job.name) + ("" if job.merit is not None else f" ({job.status})")
+
+
+def _print_tables(groups: Sequence[Sequence[ComparedRun]], waiting: Sequence[ComparedRun], *lines: str) -> None:
+    from vaelab.run.terminal import show  # imports rich, which `--help` must not wait for
+
+    if len(groups) == 1:
+        show(_table([*groups[0], *waiting]), *lines)
+        return
+    tables = [part for group in groups for part in (describe(group[0].setting), _table(group))]
+    show(*tables, *([NOT_BEGUN, _table(waiting)] if waiting else []), *lines)
+
+
+def _table(jobs: Sequence[ComparedRun]) -> "Table":
+    from vaelab.run.terminal import table
+
+    merit = MERIT_WITHOUT_VALIDATION if jobs[0].merit is not None and MERIT not in jobs[0].metrics else MERIT
+    names = (merit, "val/loss", "test/elbo")
+    made = table("job", "what differs", numbers=tuple(map(label, names)), last=("status",))
+    for job in jobs:
+        cells = [decimal(job.metrics[name], ".2f") if name in job.metrics else "" for name in names]
+        made.add_row(job.directory.name, rounded(job.name), *cells, job.shown_status)
+    return made

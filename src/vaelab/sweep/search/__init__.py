@@ -1,0 +1,1 @@
+"""Searches: what draws a sweep's jobs, and gives some up."""

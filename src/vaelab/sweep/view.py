@@ -1,0 +1,107 @@
+"""What a person sees while a sweep runs: on a terminal a line per running job, else a line per job that ended."""
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vaelab.errors import UserError, one_line, visible
+from vaelab.files import folder
+from vaelab.run.records import METRICS, is_number
+from vaelab.sweep.pool import Job, Outcome
+
+log = logging.getLogger(__name__)
+
+TAIL_BYTES = 4096  # holds the last rows of metrics.jsonl
+MOST_LINES = 20
+
+
+class SweepView:
+    """Follows the jobs of a sweep; a context manager.
+
+    Args:
+        total: jobs of the sweep.
+        n_jobs: at a time, where that is known.
+    """
+
+    def __init__(self, total: int, n_jobs: int | None = None) -> None:
+        self._total = total
+        self._done = 0
+        self._failed = 0
+        console = Console(stderr=True)
+        self._visible = console.is_terminal
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+        log.info("%d jobs%s", total, f", {n_jobs} at a time" if n_jobs else "")
+
+    def __enter__(self) -> "SweepView":
+        if self._visible:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def update(self, running: Mapping[int, Job]) -> None:
+        """Draw the running jobs anew."""
+        if self._visible:
+            self._live.update(Group(self._table(running), Text(self._counts(len(running)))), refresh=True)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Count a job that ended and say how, on a terminal above the running ones."""
+        self._done += outcome.error is None
+        self._failed += outcome.error is not None
+        how = f"ELBO {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
+        line = f"job {job.number}  {how}  {job.name}  {outcome.seconds:.1f} s"
+        if self._visible:
+            self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
+        else:
+            log.info("%s  (%s)", line, self._counts(None))
+
+    def _counts(self, running: int | None) -> str:
+        to_go = self._total - self._done - self._failed
+        parts = [f"{self._done} done", f"{self._failed} failed"]
+        if running is not None:
+            parts.append(f"{running} running")
+            to_go -= running
+        return ", ".join([*parts, f"{to_go} to go"])
+
+    def _table(self, running: Mapping[int, Job]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("job", "epoch", "ELBO", "images/s"):
+            table.add_column(name, justify="right")
+        table.add_column("what differs", overflow="ellipsis", no_wrap=True)
+        for number, job in sorted(running.items())[:MOST_LINES]:
+            row = last_row(job.directory)
+            cells = (
+                f"{row['epoch']:.1f}" if "epoch" in row else "",
+                f"{row['train/elbo']:.2f}" if "train/elbo" in row else "",
+                f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
+            )
+            table.add_row(str(number), *cells, Text(visible(job.name)))
+        if len(running) > MOST_LINES:
+            table.add_row("", "", "", "", f"and {len(running) - MOST_LINES} more")
+        return table
+
+
+def last_row(run_dir: Path) -> dict[str, Any]:
+    """The numbers of the last whole row of a run's `metrics.jsonl` about training, none where there is no such row."""
+    try:
+        start = max(0, folder.size(run_dir, METRICS) - TAIL_BYTES)
+        lines = folder.read_on(run_dir, METRICS, start, TAIL_BYTES).split(b"\n")[:-1]
+    except (OSError, UserError):
+        return {}
+    for line in reversed(lines):
+        if b'"train/elbo"' in line:
+            with suppress(ValueError, RecursionError, AttributeError):  # the first may be cut off
+                return {name: value for name, value in json.loads(line).items() if is_number(value)}
+    return {}

@@ -1,0 +1,181 @@
+"""Checkpoints that survive a crash at any moment: written aside, fsynced, renamed, each with a checksum.
+
+Beside `last.pt` lies `last.previous.pt`, the one before. The checksum of a file is renamed into place before the file
+itself, so that whenever the process dies at least one of the two files matches its checksum.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import pickletools
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from vaelab.errors import UserError, is_out_of_memory
+from vaelab.files import folder
+
+log = logging.getLogger(__name__)
+
+LARGEST_CHECKSUM = 1000  # bytes
+PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
+TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
+MOST_SHARED_TUPLES = 20
+CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state`, tensors and plain values only, to `path`; what was there becomes `<stem>.previous.pt`.
+
+    Args:
+        path: a file in a folder of the run's directory, which is made where it is missing.
+        state: to be kept.
+
+    Raises:
+        UserError: if that folder is a link.
+        OSError: if it cannot be written; what was there is then still there.
+    """
+    run_dir, name = _place(path)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    folder.make(run_dir, path.parent.name)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with folder.prepared(run_dir, name, buffer.getbuffer()) as put:
+        if _is_good(path):  # a damaged one must not replace a good one
+            previous = _place(_previous(path))[1]
+            folder.write(run_dir, _checksum_name(previous), _checksum(path))
+            folder.rename(run_dir, name, previous)
+        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+        folder.write(run_dir, _checksum_name(name), f"{digest}\n".encode())
+        put()
+    folder.sync(path.parent)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The state at `path`, or the one before where that is damaged, or None where there has been none.
+
+    Raises:
+        UserError: if every checkpoint there is damaged, or one holds more than tensors and plain values, more than fits
+            into memory, or is no regular file.
+    """
+    damaged = False
+    for candidate in (path, _previous(path)):
+        try:
+            content = _content(candidate)
+        except FileNotFoundError:
+            if candidate == path and folder.exists(*_place(_previous(path))):
+                log.warning("%s is gone, and the one before it is used", path)
+            continue
+        damaged = True
+        if not _matches_checksum(candidate, hashlib.sha256(content).hexdigest()):
+            log.warning("%s does not match its checksum and is passed over", candidate)
+            continue
+        try:
+            check_archive(content)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # what torch raises of a damaged file has no class in common
+            if is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"{candidate} must hold tensors and plain values only, and was not loaded because it holds something "
+                f"else, which could run code"
+            ) from error
+    if damaged:
+        raise UserError(
+            f"every checkpoint of {path.name} in {path.parent} is damaged; restore one from a copy, or move the folder "
+            f"away to start again"
+        )
+    return None
+
+
+def check_archive(content: bytes) -> None:
+    """Raise ValueError for a checkpoint that would take more memory or time than its size tells.
+
+    That is one with compressed entries, or entries that share bytes, with bytes made anew, or with tuples that hold one
+    tuple many times over, whose hashes take twice the time with each.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("compressed entries")
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise ValueError("entries that share bytes")
+        pickles = [archive.read(entry) for entry in entries if entry.filename.endswith(".pkl")]
+    for pickled in pickles:
+        before, tuples, again = "", set(), 0
+        for opcode, argument, _ in pickletools.genops(pickled):
+            if opcode.name == "GLOBAL" and "bytearray" in argument:
+                raise ValueError("bytes made anew")
+            if opcode.name in PUTS and before in TUPLES:
+                tuples.add(argument)
+            again += opcode.name in GETS and argument in tuples
+            if again > MOST_SHARED_TUPLES:
+                raise ValueError("tuples of tuples")
+            before = opcode.name
+
+
+def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights as safetensors, for other tools."""
+    folder.write(path.parent, path.name, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
+
+
+def _is_good(path: Path) -> bool:
+    run_dir, name = _place(path)
+    if not folder.exists(run_dir, name) or 2 * folder.size(run_dir, name) > _free_memory():
+        return False
+    return _matches_checksum(path, folder.checksum(run_dir, name))
+
+
+def _content(path: Path) -> bytes:
+    """The file, unless it and the tensors made of it cannot both be in memory."""
+    run_dir, name = _place(path)
+    size, free = folder.size(run_dir, name), _free_memory()
+    if 2 * size > free:
+        raise UserError(
+            f"{path} takes {2 * size / 1e9:,.1f} GB to be loaded, and {free / 1e9:,.1f} GB of memory are free; free "
+            f"some, or move the file away"
+        )
+    return folder.read(run_dir, name, size)
+
+
+def _free_memory() -> int:
+    """Bytes that this process can still have, as far as the system tells."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        found.append(int(CONTAINER_MEMORY.read_text()))
+    return min(found)
+
+
+def _matches_checksum(path: Path, digest: str) -> bool:
+    return _checksum(path).strip() == digest.encode()
+
+
+def _checksum(path: Path) -> bytes:
+    """The content of the file with the checksum, empty where there is none."""
+    run_dir, name = _place(path)
+    try:
+        return folder.read(run_dir, _checksum_name(name), LARGEST_CHECKSUM)
+    except FileNotFoundError:
+        return b""
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """The run's directory, and the file's name in it, as `vaelab.files.folder` takes them."""
+    return path.parent.parent, f"{path.parent.name}/{path.name}"
+
+
+def _previous(path: Path) -> Path:
+    return path.with_suffix(".previous.pt")
+
+
+def _checksum_name(name: str) -> str:
+    return f"{name}.sha256"

@@ -1,0 +1,146 @@
+"""The `vaelab` command."""
+
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from helpers.fakes import summary_of
+from vaelab.cli.commands import main
+from vaelab.evaluation.figures import save_grid
+from vaelab.run.load import load_run
+
+QUICK = ("dataset=digits", "logger=local", "trainer.epochs=1", "trainer.pictures_every=0")
+
+
+@pytest.fixture
+def run_dir(inline, tmp_path):
+    code, _, err = inline(*QUICK, "hydra.run.dir=outputs/run")
+    assert code == 0, err
+    return tmp_path / "outputs/run"
+
+
+def test_the_module_is_the_command(command):
+    process = command(sys.executable, "-m", "vaelab.cli.commands", "runs", "nowhere")
+    assert process.returncode == 2
+    assert process.stderr.startswith("vaelab: nowhere is no folder")
+    assert command(sys.executable, "-m", "vaelab.cli.commands").stderr.startswith("usage: vaelab")
+
+
+def test_generate_writes_a_row_or_a_grid(run_dir, tmp_path, capfd):
+    main(["generate", str(run_dir), "--num-samples", "10", "--output", "row.png"])
+    with Image.open(tmp_path / "row.png") as row:
+        assert row.width > 9 * row.height
+    main(["generate", str(run_dir), "--num-samples", "10", "--output", "grid.PNG", "--grid"])
+    with Image.open(tmp_path / "grid.PNG") as grid:
+        assert 0.5 < grid.width / grid.height < 2
+    assert "10 samples in row.png" in capfd.readouterr().out
+
+
+def test_generate_draws_what_the_run_samples_with_that_seed(run_dir, tmp_path):
+    main(["generate", str(run_dir), "--num-samples", "5", "--seed", "3", "--output", "row.png"])
+    save_grid(tmp_path / "same.png", load_run(run_dir).sample(5, seed=3), 5)
+    assert (tmp_path / "row.png").read_bytes() == (tmp_path / "same.png").read_bytes()
+
+
+def test_evaluate_prints_what_the_summary_holds(run_dir, capfd):
+    main(["evaluate", str(run_dir)])
+    out = capfd.readouterr().out
+    summary = summary_of(run_dir)
+    assert f"{summary['metrics']['test/elbo']:.4f}" in out
+    assert "nats per image" in out
+    assert "equal to summary.json to the last digit" in out
+    main(["evaluate", str(run_dir), "--split", "train", "--device", "cpu"])
+    assert "summary.json holds no figures of train" in capfd.readouterr().out
+
+
+def test_evaluate_says_how_far_it_is_from_the_summary(run_dir, capfd):
+    summary = summary_of(run_dir)
+    summary["metrics"]["test/kl"] += 0.25
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    main(["evaluate", str(run_dir)])
+    versions = summary["versions"]
+    said = f"recorded on {versions['device']} with torch {versions['torch']}, differs by up to 2.5e-01 (test/kl)"
+    assert said in capfd.readouterr().out
+
+
+def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
+    inline(*QUICK, "trainer.epochs=3", "hydra.run.dir=outputs/longer")
+    inline(*QUICK, "optimizer.lr=1e30", "hydra.run.dir=outputs/broken")
+    main(["runs", "outputs"])
+    lines = capfd.readouterr().out.splitlines()
+    order = [
+        next(n for n, line in enumerate(lines) if f"outputs/{name}" in line) for name in ("longer", "run", "broken")
+    ]
+    assert order == sorted(order)
+    assert "failed" in lines[order[2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["generate", "nowhere"], 1), (["runs", "nowhere"], 2), (["generate", "x", "--num-samples", "0"], 2), ([], 2)],
+)
+def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == code
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("generate", "RUN", "--output"), ("compare", "RUN", "-o"), ("dashboard", "--entity=a", "--project=b", "--output")],
+)
+def test_an_output_that_cannot_be_written_is_refused_first_and_leaves_nothing(command, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    suffix = {"generate": ".png", "compare": ".html", "dashboard": ".json"}[command[0]]
+    for output, said in (
+        ("it.xyz", f"must be a {suffix} file, got it.xyz; name it it{suffix}"),
+        ("it", f"must be a {suffix} file, got it; name it it{suffix}"),
+        (
+            f"new/folder/it{suffix}",
+            f"must lie in a folder that is there, got new/folder/it{suffix}; make new/folder first",
+        ),
+        (".", "must be a file, got the folder ."),
+    ):
+        with pytest.raises(SystemExit) as exit_info:
+            main([*command, output])  # there is no such run, which it would say next
+        assert exit_info.value.code == 2
+        assert said in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_absent_is_refused(run_dir, capfd, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        main(["generate", str(run_dir), "--device", "cuda"])
+    assert "device=cuda is not on this machine" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ImportError("libtorch_cpu.so: failed to map segment from shared object")]
+)
+def test_want_of_memory_is_one_sentence(error, monkeypatch, capsys):
+    def full(folder):
+        raise error
+
+    monkeypatch.setattr("vaelab.compare.listing.list_runs", full)
+    with pytest.raises(SystemExit) as raised:
+        main(["runs"])
+    assert raised.value.code == 1
+    assert capsys.readouterr().err.startswith("vaelab: out of memory; ")
+
+
+def test_a_stack_holds_no_terminal_sequence(monkeypatch, capfd):
+    def fails(folder):
+        raise KeyError("\x1b[31mred")
+
+    monkeypatch.setattr("vaelab.compare.listing.list_runs", fails)
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "."])
+    err = capfd.readouterr().err
+    assert ended.value.code == 1
+    assert "KeyError" in err
+    assert "\x1b" not in err

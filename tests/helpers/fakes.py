@@ -1,0 +1,94 @@
+"""Small things that several test files share: a VAE, a dataset, a torchvision class."""
+
+import json
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from vaelab.dataset.images import Dataset, Split
+from vaelab.likelihood.bernoulli import BernoulliLikelihood
+from vaelab.model.mlp import networks
+from vaelab.posterior.gaussian import GaussianPosterior
+from vaelab.prior.normal import NormalPrior
+from vaelab.vae import VAE
+
+
+class LearnedPrior(nn.Module):
+    """p(z) = N(mean, sigma²) with a parameter for each."""
+
+    is_standard_normal = False
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(latent_dim))
+        self.log_sigma = nn.Parameter(torch.zeros(latent_dim))
+
+    def log_prob(self, z):
+        standard = (z - self.mean) / self.log_sigma.exp()
+        return -(0.5 * standard.square() + self.log_sigma + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def sample(self, eps):
+        return self.mean + self.log_sigma.exp() * eps
+
+
+def small_vae(latent_dim: int = 3, prior=None, likelihood=None) -> VAE:
+    """An MLP for 1 x 8 x 8 images, with a normal prior and a Bernoulli likelihood; its weights are always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder, decoder = networks((1, 8, 8), latent_dim, params_per_channel=1, hidden=[8], activation="relu")
+        posterior = GaussianPosterior(encoder.out_features, latent_dim)
+        return VAE(encoder, decoder, posterior, prior or NormalPrior(), likelihood or BernoulliLikelihood(), latent_dim)
+
+
+def small_split(count: int, kinds: int = 256) -> Split:
+    """Images 1 x 8 x 8 of noise, the same in every call, with the labels 0, 1, 2, ... and after `kinds` again 0."""
+    levels = torch.randint(256, (count, 1, 8, 8), generator=torch.Generator().manual_seed(count))
+    return Split(levels.to(torch.uint8), torch.arange(count).remainder(kinds).to(torch.uint8))
+
+
+def small_dataset(val_size: int = 0, binarize: str = "none", kinds: int = 256) -> Dataset:
+    """200 images to train and validate on, 50 to test on."""
+    splits = {"train": small_split(200, kinds), "test": small_split(50, kinds)}
+    return Dataset("small", splits.__getitem__, val_size, binarize)
+
+
+class FakeTorchvision:
+    """Stands in for a class of `torchvision.datasets`: gives `splits` as that class does, and counts its uses."""
+
+    def __init__(self, splits: dict[str, tuple]) -> None:
+        self.splits = splits
+        self.uses = []
+
+    def __call__(self, root, train, download):
+        part = "train" if train else "test"
+        self.uses.append(part)
+        assert download
+        self.data, self.targets = self.splits[part]
+        return self
+
+
+def pixels(path) -> np.ndarray:
+    """The pixels of a PNG file, (height, width, 3) uint8."""
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+class Killed(BaseException):
+    """The process ends here: no `except Exception` sees it."""
+
+
+def put_config(run_dir, text):
+    """Change a run's `config.yaml` as its owner may who accepts the change, or a stranger."""
+    (run_dir / "config.yaml").write_text(text)
+    (run_dir / "config.yaml.sha256").unlink(missing_ok=True)
+
+
+def summary_of(run_dir):
+    """A run's `summary.json` without its checksum, as one may be written that holds something else."""
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary.pop("checksum", None)
+    return summary

@@ -1,0 +1,303 @@
+"""A finished run as an object, without its dataset, and safe when it is a stranger's."""
+
+import hashlib
+import math
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.distributions import Normal
+
+import vaelab
+from conftest import ROOT, clean_environment
+from helpers.fakes import put_config
+from vaelab import load_run
+from vaelab.dataset.images import Dataset, Split
+from vaelab.errors import UserError
+from vaelab.machine.threads import own_number_of_threads
+from vaelab.run import load as runs
+from vaelab.run.records import read_summary, write_summary
+from vaelab.training import checkpoint
+
+QUICK = ("dataset=digits", "logger=local", "trainer.epochs=2", "trainer.pictures_every=0", "latent.dim=3")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two epochs."""
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    arguments = [sys.executable, ROOT / "run.py", *QUICK, f"hydra.run.dir={run_dir}"]
+    subprocess.run(arguments, check=True, env=clean_environment(), capture_output=True)
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path, monkeypatch):
+    """A copy of that run, to change at will."""
+    monkeypatch.delenv("VAELAB_DATA", raising=False)
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture
+def run(run_dir, monkeypatch):
+    """A run whose dataset cannot be read any more."""
+
+    def absent(*_, **__):
+        raise AssertionError("the dataset was read")
+
+    monkeypatch.setattr("vaelab.dataset.digits.load", absent)
+    return vaelab.load_run(run_dir)
+
+
+def test_a_run_encodes_decodes_reconstructs_and_samples(run):
+    x = torch.rand(5, 1, 8, 8)
+    z = run.encode(x)
+    assert z.shape == (5, 3)
+    assert torch.equal(run.decode(z), run.reconstruct(x))
+    samples = run.sample(10)
+    assert samples.shape == (10, 1, 8, 8)
+    assert 0 <= samples.min() <= samples.max() <= 1
+    assert set(run.sample(10, pixel_noise=True).unique().tolist()) == {0.0, 1.0}
+
+
+def test_samples_are_others_at_every_call_and_with_a_seed_the_same(run):
+    before = torch.get_rng_state()
+    assert not torch.equal(run.sample(10), run.sample(10))
+    assert torch.equal(run.sample(10, seed=1), run.sample(10, seed=1))
+    assert not torch.equal(run.sample(10, seed=1), run.sample(10, seed=2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_posterior_has_a_mean_a_variance_and_samples_with_their_density(run):
+    x = torch.rand(5, 1, 8, 8)
+    q = run.posterior(x, samples=4, seed=0)
+    assert torch.equal(q.mean, run.encode(x))
+    assert (q.z.shape, q.log_qz.shape) == ((4, 5, 3), (4, 5))
+    expected = Normal(q.mean, (q.log_var / 2).exp()).log_prob(q.z).sum(-1)
+    torch.testing.assert_close(q.log_qz, expected)
+    assert torch.equal(run.posterior(x, samples=4, seed=0).z, q.z)
+    assert not torch.equal(run.posterior(x, samples=4).z, run.posterior(x, samples=4).z)
+    assert not q.z.requires_grad
+
+
+LEVELS = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        LEVELS / 255,
+        (LEVELS / 255).double(),
+        LEVELS.numpy(),
+        (LEVELS / 255).numpy(),
+        LEVELS.numpy() / 255.0,
+        read_only(LEVELS.numpy().copy()),
+        LEVELS.flip(-1).numpy()[..., ::-1],
+    ],
+)
+def test_images_are_levels_or_floats_as_tensors_or_arrays(run, same):
+    torch.testing.assert_close(run.encode(same), run.encode(LEVELS))
+
+
+def test_latents_are_tensors_or_arrays(run):
+    z = run.encode(LEVELS)
+    assert torch.equal(run.decode(z.numpy()), run.decode(z))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 3, 8, 8), (2, 1, 28, 28)])
+def test_images_of_another_shape_are_refused(run, shape):
+    with pytest.raises(ValueError, match=r"x must have the shape \(B, 1, 8, 8\)"):
+        run.encode(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (LEVELS.float(), r"got \d+ to 2\d+; bring it there, levels by x / 255"),
+        (LEVELS.numpy().astype("float64"), r"got \d+ to 2\d+"),
+        (LEVELS / 127.5 - 1, r"got -0.\d+ to 0.\d+"),
+        (torch.full((2, 1, 8, 8), math.nan), r"got nan to nan"),
+        (LEVELS.long(), r"got torch.int64"),
+        (LEVELS > 127, r"got torch.bool"),
+        (LEVELS.tolist(), r"tensor or a numpy array, got list"),
+        (np.full((2, 1, 8, 8), "x"), r"array of numbers, got <U1"),
+    ],
+)
+def test_what_are_no_images_is_refused(run, x, said):
+    for use in (run.encode, run.posterior, run.reconstruct):
+        with pytest.raises(ValueError, match=f"x must be .*{said}"):
+            use(x)
+
+
+def test_a_model_that_was_moved_takes_images_from_anywhere(run):
+    run.model.to("meta")
+    made = (run.encode(LEVELS), run.posterior(LEVELS).z, run.reconstruct(LEVELS), run.sample(3))
+    assert all(value.device.type == "meta" for value in made)
+
+
+def test_a_run_is_one_short_line(run):
+    elbo = run.summary["metrics"]["val/elbo"]
+    assert repr(run).endswith(
+        f"run': mlp on digits, latent 3, best epoch {run.summary['best_epoch']}, val ELBO {elbo:.2f}, "
+        f"test ELBO {run.summary['metrics']['test/elbo']:.2f})"
+    )
+    (run.path / "summary.json").unlink()
+    unfinished = vaelab.load_run(run.path)
+    assert repr(unfinished).endswith("run': mlp on digits, latent 3)")
+
+
+def test_a_run_knows_its_config_and_metrics(run):
+    assert run.config["latent"]["dim"] == 3
+    assert [row["epoch"] for row in run.metrics if "val/elbo" in row] == [1.0, 2.0]
+    assert run.summary["status"] == "finished"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_evaluating_again_gives_the_figures_of_the_summary_to_the_last_digit(precision, inline, tmp_path):
+    code, _, err = inline(*QUICK, "hydra.run.dir=run", f"trainer.precision={precision}", "trainer.ema=0.9")
+    assert code == 0, err
+    run = vaelab.load_run(tmp_path / "run")
+    assert run.recorded("train") == {}
+    for split in ("val", "test"):
+        assert run.evaluate(split) == run.recorded(split)
+    again = run.evaluate("test", importance_samples=20)
+    assert again["log_likelihood"] > again["elbo"]
+
+
+@pytest.mark.parametrize(("trained_with", "used"), [(1, 1), (2, 2), (1000, 3), (None, 3), ("many", 3), (-1, 3)])
+def test_evaluating_uses_the_threads_of_the_training_where_they_are_there(trained_with, used, run_dir, monkeypatch):
+    write_summary(run_dir, {**read_summary(run_dir), "threads": trained_with})
+    asked = []
+    monkeypatch.setattr(runs, "evaluate", lambda *_: asked.append(torch.get_num_threads()))
+    with own_number_of_threads():
+        torch.set_num_threads(3)
+        load_run(run_dir).evaluate()
+        assert torch.get_num_threads() == 3
+    assert asked == [used]
+
+
+def test_the_dataset_of_a_run_is_that_of_its_training(run_dir):
+    run = vaelab.load_run(run_dir)
+    assert (run.dataset.name, run.dataset.dynamic, len(run.dataset.val.images)) == ("digits", True, 200)
+    assert run.dataset is run.dataset
+
+
+def test_images_of_another_shape_than_the_trainings_are_not_evaluated(run_dir, monkeypatch):
+    levels = torch.zeros(5, 1, 8, 9, dtype=torch.uint8)
+    monkeypatch.setattr(
+        "vaelab.dataset.digits.load",
+        lambda val_size, binarize: Dataset("digits", lambda part: Split(levels), 0, binarize),
+    )
+    monkeypatch.setattr("vaelab.dataset.digits.load.__module__", "vaelab.dataset.digits")
+    with pytest.raises(UserError, match=r"digits must have the images \(1, 8, 8\) of the training, got \(1, 8, 9\)"):
+        vaelab.load_run(run_dir).evaluate()
+
+
+def test_a_split_that_does_not_exist_is_refused(run_dir):
+    with pytest.raises(ValueError, match="split must be one of train, val, test, got 'tests'; did you mean 'test'"):
+        vaelab.load_run(run_dir).evaluate("tests")
+
+
+def test_a_device_that_is_absent_is_refused(run_dir, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cuda is not on this machine, which has cpu; use device=auto"):
+        vaelab.load_run(run_dir, device="cuda")
+
+
+@pytest.mark.parametrize(("variable", "root"), [(None, "elsewhere"), ("", "elsewhere"), ("/here", "/here")])
+def test_the_dataset_lies_where_the_environment_says(variable, root, run_dir, monkeypatch):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["dataset"]["root"] = "elsewhere"
+    put_config(run_dir, yaml.safe_dump(config))
+    if variable is not None:
+        monkeypatch.setenv("VAELAB_DATA", variable)
+    assert vaelab.load_run(run_dir).config["dataset"]["root"] == root
+
+
+def test_a_pickle_that_would_run_code_is_refused(run_dir, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/owned",)
+
+    best = run_dir / "checkpoints/best.pt"
+    best.write_bytes(pickle.dumps(Evil(), protocol=2))
+    (run_dir / "checkpoints/best.pt.sha256").write_text(hashlib.sha256(best.read_bytes()).hexdigest())
+    with pytest.raises(UserError, match="could run code"):
+        vaelab.load_run(run_dir)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        [],
+        {},
+        {"image_shape": None},
+        {"image_shape": [1, -8, 8]},
+        {"image_shape": [1, 99_999, 99_999]},
+        {"vae": None},
+        {"vae": {"decoder.layers.0.weight": torch.zeros(3)}},
+        {"val": [1]},
+        {"epoch": "two"},
+    ],
+)
+def test_a_best_checkpoint_that_is_odd_is_one_sentence(run_dir, odd):
+    best = run_dir / "checkpoints" / "best.pt"
+    kept = checkpoint.load(best)
+    for file in best.parent.iterdir():
+        file.unlink()
+    checkpoint.save(best, {**kept, **odd} if odd else odd)
+    with pytest.raises(UserError, match=r"no weights|does not fit the weights|out of memory"):
+        vaelab.load_run(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("latent", "dim", 10**12),
+        ("latent", "dim", 10**18),
+        ("model", "hidden", [10**9]),
+        ("trainer", "eval_batch_size", 10**30),
+    ],
+)
+def test_a_config_of_absurd_sizes_is_one_sentence(run_dir, part, key, value):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config[part][key] = value
+    put_config(run_dir, yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"out of memory|does not fit|must be an integer|must hold integers"):
+        vaelab.load_run(run_dir).evaluate()
+
+
+@pytest.mark.parametrize("part", ["model", "posterior", "prior", "likelihood"])
+@pytest.mark.parametrize("target", ["os.system", "subprocess.getoutput", "vaelab.vae.torch.hub.load", "torch.load"])
+def test_a_config_that_names_foreign_code_is_refused(run_dir, part, target):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config[part]["_target_"] = target
+    put_config(run_dir, yaml.safe_dump(config))
+    with pytest.raises(UserError, match=f"must lie in vaelab.{part}"):
+        vaelab.load_run(run_dir)
+
+
+def test_a_directory_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nothing/config.yaml is missing; name the directory of a run"):
+        vaelab.load_run(tmp_path / "nothing")
+
+
+def test_what_a_stranger_chose_is_shown_as_text(run_dir):
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["choices"]["model"] = "x\x1b]0;title\x07"
+    put_config(run_dir, yaml.safe_dump(config))
+    assert repr(vaelab.load_run(run_dir)).isprintable()

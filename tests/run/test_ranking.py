@@ -1,0 +1,49 @@
+"""Best first, among runs that were measured on the same."""
+
+from pathlib import Path
+
+from vaelab.run.compared import ComparedRun
+from vaelab.run.ranking import ranked, typical
+
+MNIST = {"dataset": "mnist", "binarize": "dynamic", "likelihood": "BernoulliLikelihood", "val_size": 5000}
+
+
+def run(name, elbo=None, setting=MNIST, begins=-200.0):
+    metrics = {} if elbo is None else {"val/elbo": elbo, "val/loss": -2 * elbo}
+    curves = {"val/elbo": [(1.0, begins), (2.0, elbo if elbo is not None else begins)]}
+    status = "failed" if elbo is None else "finished"
+    return ComparedRun(Path(name), name, [], {}, dict(setting), metrics, curves, 2, status, "")
+
+
+def names(groups):
+    return [[run.name for run in group] for group in groups]
+
+
+def test_an_elbo_is_ranked_among_those_of_the_same_pixels_only():
+    other = {**MNIST, "dataset": "digits"}
+    grey = {**MNIST, "binarize": "none", "log_prob_is": "cross-entropy"}
+    runs = [run("a", -100.0), run("b", -25.0, other), run("c", -99.0), run("d", -60.0, grey), run("e", -24.0, other)]
+    assert names(ranked(runs)) == [["e", "b"], ["c", "a"], ["d"]]
+
+
+def test_a_run_without_final_metrics_is_last_among_those_that_it_may_belong_to():
+    unknown = {"binarize": "dynamic"}
+    digits = {**MNIST, "dataset": "digits"}
+    runs = [run("failed"), run("good", -90.0), run("no config", setting=unknown), run("alone", setting=digits)]
+    assert names(ranked(runs)) == [["good", "failed", "no config"], ["alone"]]
+
+
+def test_a_run_that_kept_no_validation_images_is_ranked_by_its_training_elbo_among_its_like():
+    bare = {**MNIST, "val_size": 0}
+    without = [run(name, setting=bare) for name in ("a", "b")]
+    for found, elbo in zip(without, (-90.0, -80.0), strict=True):
+        found.metrics["train/elbo"] = elbo
+    assert names(ranked([run("c", -100.0), *without])) == [["b", "a"], ["c"]]
+
+
+def test_axes_are_made_for_what_finished_and_did_not_diverge():
+    poor, diverged = run("poor", -150.0), run("diverged", -1e6, begins=-1e6)
+    runs = [run("a", -100.0), run("b", -101.0), run("c", -103.0), poor, diverged, run("failed")]
+    assert names([typical(runs)]) == [["a", "b", "c", "poor"]]
+    assert names([typical([diverged])]) == [["diverged"]]
+    assert typical([run("failed")]) == []

@@ -1,0 +1,90 @@
+"""What is shown of a sweep that runs."""
+
+import io
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaelab.errors import UserError
+from vaelab.sweep import view as sweep_view
+from vaelab.sweep.pool import Job, Outcome
+from vaelab.sweep.view import SweepView, last_row
+
+
+def job(number: int, directory: Path) -> Job:
+    return Job(number, f"seed={number}", directory, [], float)
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    rows = [
+        '{"step": 100, "epoch": 1.5, "train/elbo": -99.5, "images_per_second": 12345.6}',
+        '{"val/elbo": -90.0}',
+        '{"st',
+    ]
+    (tmp_path / "metrics.jsonl").write_text("x" * 10_000 + "\n" + "\n".join(rows))
+    return tmp_path
+
+
+def test_the_last_whole_row_about_training_is_found(run_dir, tmp_path):
+    assert last_row(run_dir)["train/elbo"] == -99.5
+    assert last_row(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"epoch": "one", "train/elbo": null, "images_per_second": [1]}',
+        '["train/elbo"]',
+        '{"train/elbo": NaN, "epoch": 1e400}',
+        "[" * 1000 + '"train/elbo"',
+    ],
+)
+def test_of_an_odd_row_only_numbers_are_shown(line, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    assert last_row(tmp_path) == {}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("rows")])
+def test_what_is_no_file_of_rows_has_none_and_is_not_waited_for(make, tmp_path):
+    (tmp_path / "rows").write_text('{"train/elbo": 1}\n')
+    make(tmp_path / "metrics.jsonl")
+    assert last_row(tmp_path) == {}
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO", "sparse"])
+def test_a_strangers_rows_are_neither_followed_nor_waited_for(kind, run_dir, tmp_path):
+    path = tmp_path / "odd/metrics.jsonl"
+    path.parent.mkdir()
+    if kind == "sparse":
+        path.touch()
+        os.truncate(path, 200 * 10**9)
+    else:
+        path.symlink_to(run_dir / "metrics.jsonl") if kind == "link" else os.mkfifo(path)
+    assert last_row(path.parent) == {}
+
+
+def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        sweep_view, "Console", lambda **options: Console(file=screen, force_terminal=True, width=100, color_system=None)
+    )
+    with SweepView(total=5, n_jobs=2) as view:
+        view.ended(job(0, run_dir), Outcome(-2.5, None, 4.0))
+        view.ended(job(1, run_dir), Outcome(None, UserError("a [bold] mistake"), 4.0))
+        view.update({2: job(2, run_dir)})
+    shown = screen.getvalue()
+    assert "job 0  ELBO -2.50  seed=0  4.0 s" in shown
+    assert "job 1  failed: a [bold] mistake  seed=1" in shown
+    assert "2    1.5  -99.50    12,346  seed=2" in shown
+    assert "1 done, 1 failed, 1 running, 2 to go" in shown
+
+
+def test_elsewhere_a_line_is_logged_for_each_job_that_ended(run_dir, caplog):
+    with caplog.at_level(logging.INFO), SweepView(total=2) as view:
+        view.update({0: job(0, run_dir)})
+        view.ended(job(0, run_dir), Outcome(-2.5, None, 4.0))
+    assert caplog.messages == ["2 jobs", "job 0  ELBO -2.50  seed=0  4.0 s  (1 done, 0 failed, 1 to go)"]
