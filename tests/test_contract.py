@@ -87,7 +87,7 @@ def train(trainer, steps):
         trainer.step(*batch)
 
 
-@pytest.fixture(params=[name for name in PUBLISHED if name != "labels"])
+@pytest.fixture(params=PUBLISHED)
 def name(request):
     return request.param
 
@@ -135,9 +135,8 @@ def test_its_weights_are_there_once_and_go_to_other_tools(name, setup_of, tmp_pa
     assert load_file(tmp_path / "model.safetensors").keys() == state.keys()
 
 
+@pytest.mark.parametrize("name", ["mixture", pytest.param("ladder", marks=pytest.mark.slow)])
 def test_its_compiled_step_is_its_eager_one(name, setup_of, tmp_path):
-    if name not in ("mixture", "vamp", "ladder", "iwae"):
-        return
     eager, compiled = (trainer_of(setup_of(name)[0], tmp_path) for _ in range(2))
     step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
     compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
@@ -214,9 +213,11 @@ def test_facts_go_by_name_to_the_parts_that_ask_for_them(setup_of):
         Builder(config, None).setup()
 
 
-def test_labels_without_a_prior_that_takes_them_are_refused_in_one_sentence(setup_of):
+def test_a_prior_that_cannot_take_the_labels_is_refused_in_one_sentence(setup_of):
+    _, config = setup_of("labels")
+    config["prior"] = {"_target_": f"{HERE}.mixture.VampPrior"}
     with pytest.raises(UserError, match="prior failed on tensors of shape"):
-        setup_of("labels")
+        Builder(config, None).setup()
 
 
 def test_samples_of_a_mixture_are_of_its_density():
@@ -260,9 +261,8 @@ def gradients(objective, vae, x, draws):
 
 def test_dreg_has_the_mean_of_the_bounds_gradient_and_a_smaller_variance():
     vae, x = linear(mean_shift=0.3, variance_factor=1.3)
-    (plain, plain_decoder), (dreg, dreg_decoder) = (
-        gradients(IWAE(4, kind), vae, x, 1500) for kind in ("standard", "dreg")
-    )
+    found = (gradients(IWAE(4, kind), vae, x, 1000) for kind in ("standard", "dreg"))
+    (plain, plain_decoder), (dreg, dreg_decoder) = found
     torch.testing.assert_close(dreg_decoder, plain_decoder, rtol=1e-4, atol=1e-4)
     error = (plain.var(0) / len(plain) + dreg.var(0) / len(dreg)).sqrt()
     assert ((plain.mean(0) - dreg.mean(0)).abs() < 4.5 * error).all()
@@ -312,15 +312,14 @@ def test_the_kl_of_a_ladder_is_that_of_its_groups(setup_of):
 
 def test_labels_reach_encoder_prior_and_decoder(setup_of):
     model = setup_of("labels to the prior too")[0].model
-    x, y = torch.zeros(2, 1, 8, 8), torch.tensor([3, 4])
+    x, y = torch.ones(2, 1, 8, 8), torch.tensor([3, 4])
     assert not torch.equal(model.embed(x, y)[0], model.embed(x, y)[1])
     one, other = (model.sample(1, generator(0, "samples"), torch.tensor([label])) for label in (3, 4))
     assert not torch.equal(one, other)
     trace = model(x, model.noise(1, 2, torch.Generator().manual_seed(0)), y)
     assert isinstance(trace.latents[0].p, Normal)
     trace.log_w.sum().backward()
-    used = [parameter.grad.abs().sum() > 0 for parameter in model.parameters()]
-    assert all(used)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv"])

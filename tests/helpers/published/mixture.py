@@ -52,9 +52,8 @@ class MixturePrior(nn.Module):
 class VampPrior(nn.Module):
     def __init__(self, image_shape, components=3):
         super().__init__()
-        self.pseudo_inputs = nn.Parameter(
-            torch.linspace(0.1, 0.9, components)[:, None, None, None].repeat(1, *image_shape)
-        )
+        grey = torch.linspace(0.1, 0.9, components)[:, None, None, None]
+        self.pseudo_inputs = nn.Parameter(grey.repeat(1, *image_shape))
 
     def forward(self, infer):
         return Mixture(infer(self.pseudo_inputs.clamp(0, 1)), torch.zeros(len(self.pseudo_inputs)))

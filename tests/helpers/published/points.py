@@ -1,4 +1,4 @@
-"""Posteriors without a density: a point, and the nearest code of a codebook (van den Oord et al., 2017, arXiv:1711.00937)."""
+"""Posteriors without a density: a point, and the nearest code of a codebook (van den Oord, 2017, arXiv:1711.00937)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
