@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal
 from helpers.published.mixture import Mixture
 from helpers.published.objectives import IWAE, MMD, TC, FreeBits
+from helpers.small_training import Recorder, train, trainer_of
 from vaelab.distributions import Normal, StandardNormal
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate, log_likelihood
@@ -63,28 +64,6 @@ def setup_of(compose):
         return Builder(config, None).setup(), config
 
     return build
-
-
-class Recorder:
-    position = None
-
-    def log(self, row):
-        pass
-
-    def rewind(self, position):
-        pass
-
-
-def trainer_of(setup, run_dir):
-    return Trainer(setup, Recorder(), run_dir, StopRequest())
-
-
-def train(trainer, steps):
-    trainer.model.train()
-    for number, batch in enumerate(trainer.batches.epoch(0, trainer.progress.position)):
-        if number == steps:
-            break
-        trainer.step(*batch)
 
 
 @pytest.fixture(params=PUBLISHED)

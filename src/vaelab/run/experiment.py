@@ -23,7 +23,8 @@ from vaelab.run.records import read_summary, write_summary
 from vaelab.run.saved import write_config
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
-from vaelab.training.loop import Setup, Trainer
+from vaelab.training.loop import Trainer
+from vaelab.training.setup import Setup
 from vaelab.training.signals import AfterValidation, Interrupted, Pruned, StopRequest
 
 log = logging.getLogger(__name__)
