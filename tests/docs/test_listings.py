@@ -40,7 +40,7 @@ def test_the_notebook(inline, tmp_path):
 def test_a_network_is_added_as_shown(command, tmp_path):
     copy = tmp_path / "project"
     for name in ("conf", "src"):
-        shutil.copytree(ROOT / name, copy / name)
+        shutil.copytree(ROOT / name, copy / name, symlinks=True)
     shutil.copy(ROOT / "run.py", copy)
     (code,), (config,) = listings("docs/parts.md", "python"), listings("docs/parts.md", "yaml")
     (copy / "src/vaelab/model/linear.py").write_text(code)

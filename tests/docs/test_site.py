@@ -40,3 +40,8 @@ def test_the_site_has_every_page_and_asks_for_nothing_from_a_network(site):
 def test_docstrings_are_in_the_reference(site, page, name):
     html = (site / "api" / f"{page}.html").read_text()
     assert re.search(rf'id="vaelab[\w.]*\.{name}"', html)
+
+
+def test_examples_of_docstrings_are_shown_as_code(site):
+    wrong = [page.name for page in (site / "api").glob("*.html") if 'class="example"' in page.read_text()]
+    assert not wrong, "write `Examples:`, not `Example:`"
