@@ -8,9 +8,9 @@ import time
 import optuna
 import pytest
 import yaml
-from test_sweep import QUICK, results, wandb_runs
 
 from conftest import ROOT, clean_environment
+from helpers.sweeps import QUICK, results, wandb_runs
 from hydra_plugins.vaelab.optuna_sweeper import _warning
 from vaelab.errors import UserError
 from vaelab.run.records import read_metrics, read_summary
