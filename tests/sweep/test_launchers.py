@@ -1,6 +1,5 @@
 """Sweeps whose jobs are processes of their own: what is killed, interrupted or requeued goes on where it was."""
 
-import csv
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, clean_environment
+from helpers.sweeps import results
 from vaelab.run.records import read_metrics, read_summary
 
 LONG = ("dataset=digits", "trainer.epochs=60", "trainer.pictures_every=0", "trainer.batch_size=50", "logger=local")
@@ -48,11 +48,6 @@ def until(condition, seconds=60):
             return
         time.sleep(0.05)
     raise AssertionError(f"not within {seconds} s")
-
-
-def results(sweep_dir):
-    with (sweep_dir / "results.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def metrics(sweep_dir):
@@ -204,7 +199,7 @@ def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(launcher, begin,
     until(lambda: is_under_way(run_dir))
     wandb_id = (run_dir / "wandb/run_id").read_text()
     jobs = submitted_jobs(tmp_path)
-    for job in jobs:  # W&B's process, a copy of the job's, is asked too
+    for job in jobs:  # and W&B's process, a copy of the job's
         os.kill(job, signal.SIGUSR2)
     assert jobs
     output, _ = sweep.communicate(timeout=240)
@@ -218,9 +213,9 @@ def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(launcher, begin,
     assert steps == sorted(set(steps))
     assert json.loads((run_dir / "summary.json").read_text())["epochs"] == 200
     if launcher == "slurm":
-        asked = (slurm / "script").read_text()
+        script = (slurm / "script").read_text()
         for option in ("--signal=USR2@120", "--time=5", "--requeue", "--cpus-per-task=8", "--gpus-per-node=1"):
-            assert option in asked, asked
+            assert option in script, script
 
 
 @pytest.mark.slow

@@ -68,12 +68,10 @@ class OptunaSweeper(Sweeper):
         problem = Problem(space, fixed, self._objectives)
         if warning := problem.warning():
             log.warning("%s", warning)
-        probes = problem.probes()
-        self._require_validation(probes[0])
+        self._check_trials(problem.probes())
         kind = get_class(given.sampler["_target_"])
         sampling = Sampling(kind, given.sampler_keywords, space, len(self._objectives))
         pruner = instantiate(given.pruner) if given.pruner else None
-        self.validate_batch_is_legal(probes)
 
         directory = Path(self.config.hydra.sweep.dir)
         directory.mkdir(parents=True, exist_ok=True)
@@ -82,16 +80,17 @@ class OptunaSweeper(Sweeper):
             OmegaConf.save(self.config, directory / "multirun.yaml")
             self._run(Search(directory, problem, study, sampling))
 
-    def _require_validation(self, overrides: list[str]) -> None:
-        """Raise UserError, before a trial trains for nothing, if what is searched for is never measured."""
+    def _check_trials(self, batch: list[list[str]]) -> None:
+        """Raise, before one trains for nothing, where a trial cannot be composed or does not measure the objectives."""
         wanted = [name for name in self._objectives if name.startswith("val/")]
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        if wanted and OmegaConf.select(config, "dataset.val_size") == 0:
-            raise UserError(
-                f"a search for {wanted[0]} must have validation images, got dataset.val_size=0; keep some, or set "
-                f"hydra.sweeper.metrics={wanted[0].replace('val/', 'train/')}",
-                COMMAND_LINE,
-            )
+        for overrides in batch:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+            if wanted and OmegaConf.select(config, "dataset.val_size") == 0:
+                raise UserError(
+                    f"a search for {wanted[0]} must have validation images, got dataset.val_size=0; keep some, or set "
+                    f"hydra.sweeper.metrics={wanted[0].replace('val/', 'train/')}",
+                    COMMAND_LINE,
+                )
 
     def _run(self, search: "Search") -> None:
         from vaelab.sweep.search.report import write_best, write_pictures

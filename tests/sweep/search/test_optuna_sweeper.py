@@ -14,7 +14,6 @@ from hydra.core.hydra_config import HydraConfig
 
 from conftest import ROOT, clean_environment
 from helpers.sweeps import QUICK, results, wandb_runs
-from vaelab.errors import UserError
 from vaelab.run.records import read_metrics, read_summary, write_summary
 
 TINY = (*QUICK, "logger=local", "latent.dim=4", "model.hidden=[16]")
@@ -53,17 +52,17 @@ def best_of(folder):
 
 
 def test_trials_are_the_jobs_of_a_sweep_and_the_command_of_the_best_reaches_its_value(inline, tmp_path):
-    code, out, err = inline(*SEARCH, *TINY, LR, "latent.dim=int(interval(2,9))", "hydra.sweeper.n_trials=3")
+    code, out, err = inline(*SEARCH, *TINY, LR, "latent.dim=int(interval(2,9))", "hydra.sweeper.n_trials=2")
     assert code == 0, err
     rows, trials = results(tmp_path / "sweep"), study_of(tmp_path / "sweep").trials
-    assert [row["job"] for row in rows] == ["0", "1", "2"]
+    assert [row["job"] for row in rows] == ["0", "1"]
     for row, trial in zip(rows, trials, strict=True):
         assert float(row["optimizer.lr"]) == trial.params["optimizer.lr"]
         assert int(row["latent.dim"]) == trial.params["latent.dim"]
         assert float(row["val/elbo"]) == trial.value
     best = best_of(tmp_path / "sweep")
     assert best["values"]["val/elbo"] == max(trial.value for trial in trials)
-    lines = [line for line in out.splitlines() if "trial 2: val/elbo" in line]
+    lines = [line for line in out.splitlines() if "trial 1: val/elbo" in line]
     assert len(lines) == 1
     assert f"(best {best['values']['val/elbo']:.2f}, trial {best['trial']})" in lines[0]
     assert "A new study" not in out + err
@@ -95,30 +94,30 @@ def test_the_space_may_stand_in_the_config_and_the_command_line_wins(quickly, tm
 
 
 def test_a_failing_trial_is_a_failed_one_and_the_search_goes_on(inline, tmp_path):
-    grid = ("hydra/sweeper/sampler=grid", "latent.dim=0,2,3")
+    grid = ("hydra/sweeper/sampler=grid", "latent.dim=0,2")
     code, out, err = inline(*SEARCH, *TINY, *grid)
     assert code == 0, err
-    assert sorted(states(tmp_path / "sweep")) == ["COMPLETE", "COMPLETE", "FAIL"]
-    assert "2 of 3 jobs finished" in out
+    assert sorted(states(tmp_path / "sweep")) == ["COMPLETE", "FAIL"]
+    assert "1 of 2 jobs finished" in out
     assert "failed, latent.dim must be an integer of at least 1, got 0" in out
-    names = {read_summary(tmp_path / "sweep" / number)["name"] for number in "012"}
-    assert names == {"latent.dim=0", "latent.dim=2", "latent.dim=3"}
+    names = {read_summary(tmp_path / "sweep" / number)["name"] for number in "01"}
+    assert names == {"latent.dim=0", "latent.dim=2"}
 
 
 def test_a_search_of_which_all_trials_failed_ends_with_1(inline, tmp_path):
-    code, _, err = inline(*SEARCH, *TINY, "latent.dim=0,-1", "hydra.sweeper.n_trials=2")
+    code, _, err = inline(*SEARCH, *TINY, "latent.dim=0,-1", "hydra.sweeper.n_trials=1")
     assert code == 1
-    assert "all 2 trials failed" in err
+    assert "all 1 trials failed" in err
     assert "Traceback" not in err
     assert not (tmp_path / "sweep/best.yaml").exists()
 
 
 def test_too_many_failures_end_a_search(inline, tmp_path):
-    bounds = ("hydra.sweeper.n_trials=10", "hydra.sweeper.max_failure_rate=0.1")
+    bounds = ("hydra.sweeper.n_trials=10", "hydra.sweeper.max_failure_rate=0.05")
     code, _, err = inline(*SEARCH, *TINY, "latent.dim=0,-1", *bounds)
     assert code == 1
-    assert "2 trials failed, more than hydra.sweeper.max_failure_rate=0.1 of 10" in err
-    assert states(tmp_path / "sweep") == ["FAIL", "FAIL"]
+    assert "1 trials failed, more than hydra.sweeper.max_failure_rate=0.05 of 10" in err
+    assert states(tmp_path / "sweep") == ["FAIL"]
 
 
 @pytest.mark.parametrize(
@@ -150,19 +149,9 @@ def test_without_optuna_a_sentence_names_the_extra(inline, monkeypatch):
     assert "pip install -e '.[hpo]'" in err
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp", "nsgaii"])
-def test_every_sampler_searches_more_than_its_random_start(sampler, quickly, tmp_path):
-    start = {"tpe": "n_startup_trials=1", "gp": "n_startup_trials=1", "nsgaii": "population_size=2"}.get(sampler)
-    keywords = [f"hydra.sweeper.sampler.{start}"] if start else []
-    two = (LR, "objective.beta=interval(0.5,2)", "hydra.sweeper.n_trials=4", f"hydra/sweeper/sampler={sampler}")
-    code, _, err = quickly(*two, *keywords)
-    assert code == 0, err
-    assert states(tmp_path / "sweep") == ["COMPLETE"] * 4
-
-
 def test_several_objectives_end_with_a_front(quickly, tmp_path):
     objectives = ("hydra.sweeper.metrics=[val/kl,val/reconstruction]", "hydra.sweeper.direction=[minimize,maximize]")
-    code, out, err = quickly("objective.beta=interval(0.1,9)", *objectives, "hydra.sweeper.n_trials=4")
+    code, out, err = quickly("objective.beta=interval(0.1,9)", *objectives, "hydra.sweeper.n_trials=2")
     assert code == 0, err
     for entry in best_of(tmp_path / "sweep")["pareto_front"]:
         metrics = read_summary(tmp_path / "sweep" / str(entry["trial"]))["metrics"]
@@ -170,33 +159,26 @@ def test_several_objectives_end_with_a_front(quickly, tmp_path):
     assert "on the Pareto front" in out
 
 
-def test_another_search_in_the_same_directory_is_refused(quickly, tmp_path):
-    assert quickly(LR, "hydra.sweeper.n_trials=1")[0] == 0
-    code, _, err = quickly(LR, "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=minimize")
-    assert code == 1
-    assert "begun with other objectives" in err
-    assert states(tmp_path / "sweep") == ["COMPLETE"]
-
-
 PRUNED = ("trainer.epochs=4", "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1")
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband"])
-def test_every_pruner_lets_the_first_trial_train_to_its_end(pruner, inline, tmp_path):
-    bounds = ("trainer.epochs=2", f"hydra/sweeper/pruner={pruner}", "hydra.sweeper.n_trials=1")
+def test_a_trial_tells_its_pruner_each_validation(inline, tmp_path):
+    bounds = ("trainer.epochs=2", "hydra/sweeper/pruner=hyperband", "hydra.sweeper.n_trials=1")
     code, _, err = inline(*SEARCH, *TINY, LR, *bounds)
     assert code == 0, err
     (first,) = study_of(tmp_path / "sweep").trials
     assert (first.state.name, len(first.intermediate_values)) == ("COMPLETE", 2)
 
 
-def test_a_config_without_a_pruner_opens_no_study(inline, monkeypatch):
-    def refuse(*arguments):
-        raise UserError("a study was opened")
-
-    monkeypatch.setattr("vaelab.cli.launch.pruning_callback", refuse)
-    assert inline("-m", *TINY, "seed=0")[0] == 0
-    assert inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=1")[0] == 0
+@pytest.mark.parametrize(
+    "arguments", [("-m", "latent.dim=0"), (*SEARCH, "latent.dim=0,-1", "hydra.sweeper.n_trials=1")]
+)
+def test_a_job_without_a_pruner_opens_no_study(mode, inline, monkeypatch):
+    opened = []
+    monkeypatch.setattr("vaelab.cli.launch.pruning_callback", lambda *arguments: opened.append(arguments))
+    _, out, err = inline(*mode, *TINY[:-2])
+    assert "latent.dim must be an integer of at least 1" in out + err  # the run began
+    assert not opened
 
 
 @pytest.mark.slow

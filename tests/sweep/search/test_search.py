@@ -112,10 +112,10 @@ def test_a_search_that_is_at_its_end_has_nothing_left_and_can_go_on_with_more_tr
     ],
 )
 def test_a_search_for_something_else_is_refused(change, named, tmp_path):
-    finish(search_of(tmp_path), 2)
+    finish(search_of(tmp_path), 1)
     with pytest.raises(UserError, match=f"was begun with other {named};"):
         search_of(tmp_path, **change)
-    assert finish(search_of(tmp_path), 3) == [[2]]
+    assert finish(search_of(tmp_path), 2) == [[1]]
 
 
 def test_in_a_shared_database_a_study_belongs_to_one_directory(tmp_path):
