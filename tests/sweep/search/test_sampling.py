@@ -11,6 +11,7 @@ from helpers.searches import draw, search_in
 from vaelab.errors import UserError
 from vaelab.sweep.search.sampling import Sampling
 
+OPTIONS = sorted((ROOT / "conf/hydra/sweeper/sampler").glob("*.yaml"))
 SPACE = {"x": FloatDistribution(-3.0, 3.0), "n": IntDistribution(1, 8), "word": CategoricalDistribution(["a", "b"])}
 
 
@@ -40,9 +41,7 @@ def test_a_setting_that_a_sampler_does_not_know_is_a_sentence():
         Sampling(TPESampler, {"sead": 0}, SPACE, 1)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "conf/hydra/sweeper/sampler").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda path: path.stem)
 def test_every_option_draws_more_than_its_random_start(option, tmp_path):
     keywords = yaml.safe_load(option.read_text())
     kind = get_class(keywords.pop("_target_"))

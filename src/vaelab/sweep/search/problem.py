@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from vaelab.errors import UserError, check_choice
 from vaelab.evaluation.metrics import DOWN, MERIT, UP, changes_meaning, metric
+from vaelab.sweep.search.config import COMMAND_LINE
 from vaelab.sweep.search.space import as_overrides, probes
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-COMMAND_LINE = 2
 DIRECTIONS = {DOWN: "minimize", UP: "maximize"}
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaelab.errors import UserError, one_line
 from vaelab.evaluation.metrics import MERIT
+from vaelab.sweep.search.config import COMMAND_LINE
 from vaelab.sweep.search.storage import open_storage
 from vaelab.training.signals import AfterValidation, Pruned
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
 log = logging.getLogger(__name__)
-
-COMMAND_LINE = 2
 
 
 def validated_metric(metrics: str | Sequence[str]) -> str | None:

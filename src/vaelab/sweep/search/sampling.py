@@ -15,8 +15,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 
 from vaelab.errors import UserError
 from vaelab.sweep.search.cmaes import rebuilt_from_trials
-
-COMMAND_LINE = 2
+from vaelab.sweep.search.config import COMMAND_LINE
 
 
 class Sampling:

@@ -67,25 +67,19 @@ class Search:
         Raises:
             UserError: if the study cannot be written.
         """
-        with database_errors(self.directory):
-            self._tell(number, ended_well)
-
-    def _tell(self, number: int, ended_well: bool) -> None:
         summary = read_summary(self.directory / str(number))
-        # after a trial a grid's sampler would stop a loop that is not there
-        self.study.sampler = RandomSampler()
+        values: list[float] | None = None
         if ended_well and summary.get("status") == "pruned":
-            self.study.tell(number, state=TrialState.PRUNED)
-            log.info("trial %d: pruned%s", number, self._so_far())
-            return
-        values, why = self._values(ended_well, summary)
-        if why:
-            self.study.tell(number, state=TrialState.FAIL)
-            log.info("trial %d: failed, %s%s", number, why, self._so_far())
+            state, words = TrialState.PRUNED, "pruned"
+        elif reason := self._failure(ended_well, summary):
+            state, words = TrialState.FAIL, f"failed, {reason}"
         else:
-            self.study.tell(number, values)
-            measured = zip(self.problem.objectives, values, strict=True)
-            words = ", ".join(f"{name} {value:.2f}" for name, value in measured)
+            measured = {name: summary["metrics"][name] for name in self.problem.objectives}
+            state, values = TrialState.COMPLETE, list(measured.values())
+            words = ", ".join(f"{name} {value:.2f}" for name, value in measured.items())
+        with database_errors(self.directory):
+            self.study.sampler = RandomSampler()  # after a trial a grid's would stop a loop that is not there
+            self.study.tell(number, values, state)
             log.info("trial %d: %s%s", number, words, self._so_far())
 
     def count(self, state: TrialState) -> int:
@@ -124,17 +118,17 @@ class Search:
             number = self.study.ask(self.problem.space).number
             return self.trials[number]
 
-    def _values(self, ended_well: bool, summary: Mapping[str, Any]) -> tuple[list[float], str]:
-        """The values of a trial, or why there are none."""
+    def _failure(self, ended_well: bool, summary: Mapping[str, Any]) -> str | None:
+        """The reason why a trial has no values; None if it has."""
         if not ended_well:
-            return [], summary.get("error") or "its job left no word"
+            return summary.get("error") or "its job left no word"
         found = summary.get("metrics", {})
         missing = [name for name in self.problem.objectives if name not in found]
         if missing:
-            return [], f"its summary.json has no {missing[0]}, only {', '.join(sorted(found))}"
+            return f"its summary.json has no {missing[0]}, only {', '.join(sorted(found))}"
         values = [found[name] for name in self.problem.objectives]
         finite = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-        return (values, "") if finite else ([], f"its value must be a finite number, got {values}")
+        return None if finite else f"its value must be a finite number, got {values}"
 
     def _so_far(self) -> str:
         best = self.best
