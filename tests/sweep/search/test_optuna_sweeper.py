@@ -170,9 +170,7 @@ def test_a_trial_tells_its_pruner_each_validation(inline, tmp_path):
     assert (first.state.name, len(first.intermediate_values)) == ("COMPLETE", 2)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("-m", "latent.dim=0"), (*SEARCH, "latent.dim=0,-1", "hydra.sweeper.n_trials=1")]
-)
+@pytest.mark.parametrize("mode", [("-m", "latent.dim=0"), (*SEARCH, "latent.dim=0,-1", "hydra.sweeper.n_trials=1")])
 def test_a_job_without_a_pruner_opens_no_study(mode, inline, monkeypatch):
     opened = []
     monkeypatch.setattr("vaelab.cli.launch.pruning_callback", lambda *arguments: opened.append(arguments))
