@@ -24,7 +24,7 @@ from vaelab.run.compared import find_run_directories, read_run
 from vaelab.run.records import epoch_means, read_metrics, read_summary
 from vaelab.run.terminal import VisibleFormatter, show, table
 from vaelab.sweep import report as sweep
-from vaelab.sweep.asked import asked_for, name_of_job, read_begun
+from vaelab.sweep.plan import name_of_job, planned_jobs, read_plan
 from vaelab.sweep.report import SweepReport, report
 
 ESCAPE = "\x1b]0;taken\x07\x9b31m\u202e\u2066\x7f"
@@ -192,10 +192,10 @@ def test_a_config_of_other_kinds_is_a_row(content, sweep_dir, no_pictures, capsy
 @pytest.mark.parametrize("content", [*MULTIRUNS.values(), *THINGS.values()], ids=[*MULTIRUNS, *THINGS])
 def test_a_damaged_multirun_leaves_the_report_and_is_named_below_the_table(content, sweep_dir, no_pictures, capsys):
     damage(sweep_dir / "multirun.yaml", content)
-    assert asked_for(sweep_dir) is None
+    assert planned_jobs(sweep_dir) is None
     assert name_of_job(sweep_dir, 3, ["seed=3"]) == "seed=3"
     with pytest.raises(UserError, match=r"multirun\.yaml"):
-        read_begun(sweep_dir)
+        read_plan(sweep_dir)
     report(sweep_dir)
     out = capsys.readouterr().out
     assert "2 of 2 jobs finished" in out
@@ -214,7 +214,7 @@ def test_a_damaged_multirun_leaves_the_report_and_is_named_below_the_table(conte
     ],
 )
 def test_a_sweep_of_any_size_is_counted_and_only_a_likely_one_listed(task, count, listed, tmp_path):
-    found = asked_for(begun_sweep(tmp_path / "sweep", *task))
+    found = planned_jobs(begun_sweep(tmp_path / "sweep", *task))
     assert (found.count, len(found.overrides)) == (count, listed)
 
 

@@ -20,7 +20,7 @@ from vaelab.files import folder
 from vaelab.machine import ranks
 from vaelab.run.continuation import on_this_machine, without_trust
 from vaelab.run.saved import read_config
-from vaelab.sweep.asked import read_begun
+from vaelab.sweep.plan import read_plan
 
 RESUME_ONE = "resume goes on with one run in its own directory; give it as resume=RUN_DIR, without -m"
 WRITTEN_BY_OTHERS = ("multirun.yaml", "study.db")  # in a sweep, as Hydra and SQLite do
@@ -165,12 +165,12 @@ def _path(key: str, given: str) -> Path:
 def _check_overrides(sweep_dir: Path, given: list[str]) -> None:
     """A job's number is its directory, so a sweep that was begun takes the same overrides only, in the same order."""
     try:
-        begun = read_begun(sweep_dir)
+        plan = read_plan(sweep_dir)
     except UserError:  # cut off as it was written: each job is still held to its own
         return
-    if begun is None:
+    if plan is None:
         return
-    before = begun.task
+    before = plan.task
     if without_trust(before) != without_trust(given):
         raise UserError(f"{sweep_dir} was begun with {shlex.join(before)}; give the same overrides in that order", 2)
 

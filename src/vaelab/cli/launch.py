@@ -26,9 +26,10 @@ from vaelab.errors import PastHydraError, UserError, forget_frames, in_shell, on
 from vaelab.machine import ranks
 from vaelab.run.continuation import begun, result
 from vaelab.run.records import only_writer, read_summary, write_summary
-from vaelab.sweep.asked import name_of_job
+from vaelab.sweep.plan import name_of_job
 from vaelab.sweep.report import SweepReport
-from vaelab.sweep.search.pruning import judge, storage_url, validated_metric
+from vaelab.sweep.search.pruning import pruning_callback, validated_metric
+from vaelab.sweep.search.storage import storage_url
 from vaelab.training.signals import SCHEDULER, AfterValidation, Interrupted
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def _judge(hydra_config: Any, sweep_dir: Path) -> AfterValidation | None:
     metric = validated_metric(sweeper.metrics)
     assert metric is not None  # the sweeper has checked it
     url = storage_url(sweeper.storage, sweep_dir)
-    return judge(url, sweeper.study_name, int(hydra_config.job.num), instantiate(pruner), metric)
+    return pruning_callback(url, sweeper.study_name, int(hydra_config.job.num), instantiate(pruner), metric)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -22,7 +22,7 @@ from vaelab.run.compared import ComparedRun, jobs_of, read_run
 from vaelab.run.labels import decimal, rounded
 from vaelab.run.ranking import describe, ranked, typical
 from vaelab.run.records import UNREACHABLE
-from vaelab.sweep.asked import asked_for, names_of_jobs, read_begun
+from vaelab.sweep.plan import names_of_jobs, planned_jobs, read_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -99,7 +99,7 @@ def _write(directory: Path, files: Mapping[str, Callable[[], bytes | None]]) -> 
 
 def _problem(directory: Path) -> str:
     try:
-        read_begun(directory)
+        read_plan(directory)
     except (OSError, UserError) as error:
         return one_line(error, 300)
     return ""
@@ -116,11 +116,11 @@ def _number(job: ComparedRun) -> int:
 
 def _not_begun(directory: Path, jobs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], int]:
     """The jobs that have not begun, as far as it is known which, and how many were asked for in all."""
-    asked = asked_for(directory)
-    if asked is None:
+    plan = planned_jobs(directory)
+    if plan is None:
         return [], len(jobs)
     begun = {job.directory.name for job in jobs}
-    numbered = {str(number): overrides for number, overrides in enumerate(asked.overrides)}
+    numbered = {str(number): overrides for number, overrides in enumerate(plan.overrides)}
     if not begun <= numbered.keys():  # hydra.sweep.subdir gives them other names, or a search draws them
         numbered = {}
     names = names_of_jobs(directory, numbered)
@@ -140,7 +140,7 @@ def _not_begun(directory: Path, jobs: Sequence[ComparedRun]) -> tuple[list[Compa
         for number, overrides in numbered.items()
         if number not in begun
     ]
-    return waiting, max(asked.count, len(jobs))
+    return waiting, max(plan.count, len(jobs))
 
 
 def _summary(jobs: Sequence[ComparedRun], count: int) -> str:
@@ -196,7 +196,7 @@ def _picture(groups: Sequence[Sequence[ComparedRun]], title: str) -> bytes | Non
             panels[_in_picture(describe(group[0].setting))] = lines
     if not panels:
         return None
-    from vaelab.evaluation.figures import save_comparison  # imports torch, which `--help` must not wait for
+    from vaelab.sweep.figures import save_comparison  # imports torch, which `--help` must not wait for
 
     with TemporaryDirectory(prefix="vaelab-") as scratch:
         path = Path(scratch, "comparison.png")

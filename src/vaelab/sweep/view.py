@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: on a terminal a line per running job, else a line per job that ended."""
+"""The progress of a sweep: on a terminal a line per running job, else a line per job that ended."""
 
 import json
 import logging
@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vaelab.errors import UserError, one_line, visible
+from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION
 from vaelab.files import folder
-from vaelab.run.records import METRICS, is_number
-from vaelab.sweep.pool import Job, Outcome
+from vaelab.run.records import METRICS, is_number, read_summary
+from vaelab.sweep.jobs import Job, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class SweepView:
         """Count a job that ended and say how, on a terminal above the running ones."""
         self._done += outcome.error is None
         self._failed += outcome.error is not None
-        how = f"ELBO {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
+        how = _measured(job, outcome) if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
         line = f"job {job.number}  {how}  {job.name}  {outcome.seconds:.1f} s"
         if self._visible:
             self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
@@ -91,6 +92,15 @@ class SweepView:
         if len(running) > MOST_LINES:
             table.add_row("", "", "", "", f"and {len(running) - MOST_LINES} more")
         return table
+
+
+def _measured(job: Job, outcome: Outcome) -> str:
+    """The figure of merit of a run that ended well, which is an ELBO only where the run measured one."""
+    if outcome.value is None:
+        return "done"
+    metrics = read_summary(job.directory).get("metrics", {})
+    name = "ELBO" if {MERIT, MERIT_WITHOUT_VALIDATION} & metrics.keys() else "figure of merit"
+    return f"{name} {outcome.value:.2f}"
 
 
 def last_row(run_dir: Path) -> dict[str, Any]:
