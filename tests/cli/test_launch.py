@@ -73,7 +73,7 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("optimizer.fused=relu",), 1, ["optimizer.fused must be true or false, got 'relu'"]),
         (("optimizer=sgd", "+optimizer.dampening=x"), 1, ["optimizer.dampening must be a finite number, got 'x'"]),
         (("+optimizer.differentiable=true", "optimizer.fused=null"), 1, ["optimizer must make a step with these"]),
-        (("model=mlp,conv",), 2, ["model=mlp,conv has commas; for a sweep begin with -m\n"]),
+        (("model=mlp,conv",), 2, ["model=mlp,conv has commas; for a sweep begin with python run.py -m\n"]),
         (("trainer.device=gpu",), 1, ["trainer.device must be one of auto, cuda", "got 'gpu'; did you mean 'cuda'?"]),
         (("+model.hiden=[3]",), 1, ["model has no key 'hiden'", "did you mean 'hidden'"]),
         (("latent.dim=-3",), 1, ["latent.dim must be an integer of at least 1, got -3"]),
@@ -227,10 +227,10 @@ def test_failed_jobs_of_a_sweep_keep_no_model_in_memory(inline, tmp_path, monkey
     monkeypatch.setattr(VAE, "__init__", lambda self, *args: (build(self, *args), alive.add(self))[0])
     at_the_end = []
 
-    def explain(error, conf):
+    def explain(error, files):
         gc.collect()
         at_the_end.append((len(alive), "".join(traceback.format_exception(error))))
-        return explained(error, conf)
+        return explained(error, files)
 
     explained = launch._explain
     monkeypatch.setattr(launch, "_explain", explain)
@@ -288,7 +288,7 @@ def test_a_run_directory_holds_what_the_readme_says(inline, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["os.system", "vaelab.cli.launch.os.system", "builtins.exec"])
-def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, target):
+def test_an_untrusted_run_directory_runs_no_code_when_resumed(inline, tmp_path, target):
     inline(*QUICK, "hydra.run.dir=run")
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     config["prior"] = {"_target_": target, "command": "touch owned"}
@@ -299,7 +299,7 @@ def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, t
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_strangers_hydra_settings_are_refused(inline, tmp_path):
+def test_hydra_settings_of_an_untrusted_run_are_refused(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     callback = {"_target_": "os.system", "command": "touch owned"}
     config = (tmp_path / "run/config.yaml").read_text()
@@ -330,7 +330,7 @@ def test_a_sweep_of_resumed_runs_is_refused(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     code, _, err = inline("-m", "resume=run", "trainer.max_steps=3,4")
     assert code == 1
-    assert "without -m" in err
+    assert "begin with python run.py resume=RUN_DIR" in err
 
 
 def test_an_override_of_a_whole_part_on_resume_is_explained(inline):
@@ -363,7 +363,7 @@ def test_an_odd_key_of_a_resumed_run_is_one_sentence(inline, override, code, sen
     assert "Traceback" not in out
 
 
-def test_a_strangers_interpolation_reads_nothing(inline, tmp_path):
+def test_an_interpolation_of_an_untrusted_run_reads_nothing(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     config = (tmp_path / "run/config.yaml").read_text()
     put_config(tmp_path / "run", config.replace("project: vaelab", 'project: "\\x24{oc.env:HOME}"'))
@@ -403,7 +403,7 @@ def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline
     assert code == 0, err
     code, _, err = inline(*QUICK, "sweep=a sweep's")
     assert code == 2
-    assert "needs -m" in err
+    assert "needs python run.py -m and its overrides" in err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == begun
     assert [path.name for path in tmp_path.iterdir()] == ["a sweep's"]
 

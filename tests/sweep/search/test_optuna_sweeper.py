@@ -308,6 +308,6 @@ def test_a_config_without_a_search_asks_no_study(inline, monkeypatch):
     def refuse(*arguments):
         raise UserError("a study was opened")
 
-    monkeypatch.setattr("vaelab.cli.launch.judge", refuse)
+    monkeypatch.setattr("vaelab.cli.job.judge", refuse)
     assert inline("-m", *TINY, "seed=0,1")[0] == 0
     assert inline(*SEARCH, *TINY, LR, "hydra.sweeper.n_trials=1")[0] == 0
