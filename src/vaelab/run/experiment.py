@@ -23,7 +23,7 @@ from vaelab.run.records import read_summary, write_summary
 from vaelab.run.saved import write_config
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
-from vaelab.training.loop import Experiment, Training
+from vaelab.training.loop import Setup, Trainer
 from vaelab.training.signals import AfterValidation, Interrupted, Pruned, StopRequest
 
 log = logging.getLogger(__name__)
@@ -88,9 +88,9 @@ def run_experiment(
             builder = Builder(config, trusted, overrides)
             if ranks.first:
                 logger = builder.logger(run_dir)
-            experiment = builder.experiment(ranks)
-            set_precision(experiment.trainer.precision)
-            training = Training(experiment, logger, run_dir, stop, ranks, after_validation)
+            setup = builder.setup(ranks)
+            set_precision(setup.config.precision)
+            training = Trainer(setup, logger, run_dir, stop, ranks, after_validation)
             if resumed:
                 training.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in overrides))
             begun = True
@@ -101,7 +101,7 @@ def run_experiment(
                 write_summary(run_dir, summary)
             logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
             status = _train(training)
-            metrics, best_epoch = _final_metrics(training, experiment, tested=status == "finished")
+            metrics, best_epoch = _final_metrics(training, setup, tested=status == "finished")
         except BaseException as error:
             killed = isinstance(error, Interrupted | KeyboardInterrupt)
             summary |= {"status": "killed" if killed else "failed", "error": one_line(error) or type(error).__name__}
@@ -114,7 +114,7 @@ def run_experiment(
         summary |= {
             "status": status,
             "metrics": metrics,
-            "setting": _setting(config, experiment),
+            "setting": _setting(config, setup),
             "best_epoch": best_epoch,
             "epochs": training.epochs_done,
             "step": progress.step,
@@ -138,10 +138,10 @@ def run_experiment(
     return found
 
 
-def _train(training: Training) -> str:
+def _train(training: Trainer) -> str:
     """Train to the end and return `finished`, or to where the run is given up and return `pruned`."""
     try:
-        training.run()
+        training.fit()
     except Pruned as reason:
         log.info("%s", reason)
         # after the last epoch there is nothing left to save
@@ -149,7 +149,7 @@ def _train(training: Training) -> str:
     return "finished"
 
 
-def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> tuple[dict[str, float], int]:
+def _final_metrics(training: Trainer, setup: Setup, tested: bool) -> tuple[dict[str, float], int]:
     """Training means of the last epoch, validation and, if wanted, test metrics of the best checkpoint, and its epoch.
 
     A run that was given up is not tested: a test is for runs that are compared in the end.
@@ -160,7 +160,7 @@ def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> 
         raise UserError(f"{run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
     try:
         best = restored.best(saved)
-        weights = restored.weights("weights", best.weights, training.model)
+        weights = restored.weights("weights", best.weights, training.evaluated)
     except ValueError as error:
         raise UserError(
             f"the best checkpoint in {run_dir} does not fit the model ({one_line(error, 200)}); restore checkpoints "
@@ -168,30 +168,29 @@ def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> 
         ) from error
     by_split = {"train": training.progress.train, "val": best.val}
     if tested:
-        by_split["test"] = _test(training, experiment, weights)
+        by_split["test"] = _test(training, setup, weights)
     metrics = {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}
     return metrics, best.epoch
 
 
-def _test(training: Training, experiment: Experiment, weights: Mapping[str, Any]) -> dict[str, float]:
-    model = training.model
-    model.load_state_dict(weights)
-    model.eval()
-    return training.evaluate("test", experiment.dataset.test().images)
+def _test(training: Trainer, setup: Setup, weights: Mapping[str, Any]) -> dict[str, float]:
+    training.evaluated.load_state_dict(weights)
+    training.evaluated.eval()
+    return training.evaluate("test")
 
 
-def _setting(config: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
-    vae, dataset = experiment.vae, experiment.dataset
+def _setting(config: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    model, dataset = setup.model, setup.dataset
     return {
         "dataset": dataset.name,
         "binarize": dataset.binarize,
-        "likelihood": type(vae.likelihood).__name__,
-        "log_prob_is": vae.likelihood.supports[dataset.support],
-        "samples_of_z": experiment.objective.samples,
+        "likelihood": type(model.likelihood).__name__,
+        "log_prob_is": model.likelihood.pixels[dataset.pixel_kind],
+        "samples_of_z": setup.objective.samples,
         "val_size": len(dataset.val.images),
-        "latent_dim": vae.latent_dim,
-        "precision": experiment.trainer.precision,
-        "parameters": sum(parameter.numel() for parameter in vae.parameters()),
+        "latent_dim": model.latent_dim,
+        "precision": setup.config.precision,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "unit": "nats per image, a mean over the split's images; bits_per_dim in bits",
     }
 
