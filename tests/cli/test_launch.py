@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 import weakref
 from pathlib import Path
 
@@ -58,7 +59,6 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("hydra=x",), 2, ["hydra is no group; change single keys, hydra.KEY=VALUE"]),
         (("hydra/sweeper/pruner=median",), 2, ["hydra/sweeper/pruner is no part of this config"]),
         (("hydra/launcher=${.}",), 2, ["this command line cannot be made a config (extraneous input"]),
-        (("hydra.job_logging.root.level=NOPE",), 2, ["Unable to configure root logger (Unknown level: 'NOPE')"]),
         (("--resolve",), 2, ["The --resolve flag can only be used"]),
         (("--cfg", "jbo"), 2, ["invalid choice: 'jbo'"]),
         (("hydra.run.dir=Zoë",), 2, ["of the form", """; write 'hydra.run.dir="Zoë"'"""]),
@@ -120,6 +120,16 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, par
     for part in parts:
         assert part in err
     assert "Traceback" not in out
+
+
+def test_a_misspelt_log_level_is_one_sentence(inline):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the log is open by then, and stays so until the process ends
+        code, _, err = inline(*QUICK, "hydra.job_logging.root.level=NOPE")
+        gc.collect()
+    assert code == 2
+    assert "Unable to configure root logger (Unknown level: 'NOPE')" in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
