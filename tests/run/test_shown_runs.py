@@ -16,6 +16,7 @@ from conftest import ROOT
 from helpers.fakes import summary_of
 from helpers.made_up_runs import begun_sweep, made_up_run
 from vaelab.cli.commands import _beside_record, main
+from vaelab.cli.config_files import ConfigFiles
 from vaelab.cli.launch import _explain
 from vaelab.compare.comparison import compare, mean_and_error
 from vaelab.errors import UserError, one_line
@@ -421,7 +422,7 @@ def test_a_job_that_runs_out_of_memory_says_so(inline, tmp_path, monkeypatch):
 
 
 def test_a_stack_has_nothing_that_a_terminal_obeys(capsys):
-    assert _explain(ZeroDivisionError(ESCAPE), ROOT / "conf") == 1
+    assert _explain(ZeroDivisionError(ESCAPE), ConfigFiles(ROOT / "conf")) == 1
     err = capsys.readouterr().err
     assert "ZeroDivisionError: \\x1b]0;taken" in err
     assert obeyed(err) == set()

@@ -35,7 +35,7 @@ def test_the_best_trial_can_be_run_again_with_its_command(search_of, tmp_path):
     assert best["values"] == {"val/loss": trial.params["x"]}
     assert best["directory"] == str(tmp_path / str(number))
     assert best["overrides"] == ["dataset=digits", *as_overrides(trial.params)]
-    assert shlex.split(best["command"]) == ["python", "run.py", *best["overrides"]]
+    assert shlex.split(best["command"]) == ["vaelab", "train", *best["overrides"]]
 
 
 def test_of_several_objectives_the_whole_front_is_kept(search_of, tmp_path):

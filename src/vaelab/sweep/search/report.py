@@ -1,7 +1,6 @@
 """What a search leaves beside the report of its sweep: `best.yaml`, the history and the importances as pictures."""
 
 import logging
-import shlex
 import warnings
 from typing import Any
 
@@ -9,6 +8,7 @@ import yaml
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from vaelab.errors import command
 from vaelab.run.records import write_text
 from vaelab.sweep.search.search import Search
 
@@ -52,7 +52,7 @@ def _entry(search: Search, trial: FrozenTrial) -> dict[str, Any]:
         "values": dict(zip(search.problem.objectives, trial.values, strict=True)),
         "directory": str(search.directory / str(trial.number)),
         "overrides": overrides,
-        "command": shlex.join(["python", "run.py", *overrides]),
+        "command": command(*overrides),
     }
 
 
