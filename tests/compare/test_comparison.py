@@ -2,6 +2,7 @@
 
 import json
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,44 +11,45 @@ import yaml
 from helpers.fakes import summary_of
 from helpers.made_up_runs import made_up_run
 from vaelab.compare.comparison import MAX_POINTS, compare, differing, mean_and_error
-from vaelab.run.compared import ComparedRun
+from vaelab.run.record import RunRecord
 
 
-def run_with(**settings):
-    plain = {key.replace("__", "."): value for key, value in settings.items()}
-    return ComparedRun("run", "run", [], plain, {}, {}, {}, 0, "finished", "")
+def run_with(settings):
+    run = RunRecord(Path("run"), {}, {}, [])
+    run.settings = settings
+    return run
 
 
 @pytest.mark.parametrize(
     ("runs", "keys"),
     [
         # a choice of one number is the number
-        ([{"latent": "d2", "latent__dim": 2}, {"latent": "d8", "latent__dim": 8}], ["latent.dim"]),
-        ([{"latent": "d2", "latent__dim": 2}, {"latent": "d2", "latent__dim": 37}], ["latent.dim"]),
+        ([{"latent": "d2", "latent.dim": 2}, {"latent": "d8", "latent.dim": 8}], ["latent.dim"]),
+        ([{"latent": "d2", "latent.dim": 2}, {"latent": "d2", "latent.dim": 37}], ["latent.dim"]),
         # another is its name, not what follows from it
         (
             [
-                {"model": "mlp", "model___target_": "a", "model__hidden": "[400]"},
-                {"model": "conv", "model___target_": "b", "model__features": 64},
+                {"model": "mlp", "model._target_": "a", "model.hidden": "[400]"},
+                {"model": "conv", "model._target_": "b", "model.features": 64},
             ],
             ["model"],
         ),
         # but what varies within it stays
         (
             [
-                {"optimizer": "adam", "optimizer__lr": 1e-3, "optimizer__eps": 1},
-                {"optimizer": "adam", "optimizer__lr": 1e-2, "optimizer__eps": 1},
-                {"optimizer": "sgd", "optimizer__lr": 1e-2},
+                {"optimizer": "adam", "optimizer.lr": 1e-3, "optimizer.eps": 1},
+                {"optimizer": "adam", "optimizer.lr": 1e-2, "optimizer.eps": 1},
+                {"optimizer": "sgd", "optimizer.lr": 1e-2},
             ],
             ["optimizer", "optimizer.lr"],
         ),
-        ([{"seed": 0, "trainer__epochs": 1}, {"seed": 1, "trainer__epochs": 2}], ["trainer.epochs", "seed"]),
+        ([{"seed": 0, "trainer.epochs": 1}, {"seed": 1, "trainer.epochs": 2}], ["trainer.epochs", "seed"]),
         ([{"seed": 0}, {"seed": 0}], []),
         ([{"seed": 0}, {}], []),  # a run without a config differs in nothing that is known
     ],
 )
 def test_the_settings_shown_are_those_that_tell_runs_apart(runs, keys):
-    assert differing([run_with(**run) for run in runs]) == keys
+    assert differing([run_with(run) for run in runs]) == keys
 
 
 def test_a_mean_and_its_standard_error_are_those_of_the_textbook():

@@ -49,6 +49,7 @@ def test_curves_show_train_and_validation_over_epochs(sections):
         ["train/elbo", "val/elbo"],
         ["train/reconstruction", "val/reconstruction"],
         ["train/kl", "val/kl"],
+        ["train/loss", "val/loss"],
     ]
     assert {config["xAxis"] for config in configs} == {"epoch"}
     assert {config["yAxisTitle"] for config in configs} == {"nats per image"}

@@ -10,8 +10,8 @@ from hydra.core.config_store import ConfigStore
 from conftest import ROOT
 from vaelab.cli.arguments import CommandLine, with_resumed_config, with_sweep_dir
 from vaelab.errors import UserError
-from vaelab.run.continuation import begun, names_root, on_this_machine, result
-from vaelab.run.records import write_summary
+from vaelab.run.continuation import begun, names_root, on_this_machine
+from vaelab.run.summary import write_summary
 
 CONFIG = {"seed": 1, "resume": None, "trust": ["mine"], "optimizer": {"lr": 1e-05}}
 
@@ -114,18 +114,3 @@ def test_another_run_is_refused(run_dir, damage):
         (run_dir / "summary.json").write_text("{")
     with pytest.raises(UserError, match="holds a run with other settings"):
         begun(run_dir, {**CONFIG, "seed": 2}, ["seed=2"])
-
-
-@pytest.mark.parametrize(
-    ("summary", "value"),
-    [
-        ({"status": "finished", "metrics": {"val/elbo": -2.5, "val/loss": 1.5, "train/elbo": -1.0}}, -2.5),
-        ({"status": "finished", "metrics": {"train/elbo": -1.0, "train/loss": 0.5}}, -1.0),
-        ({"status": "pruned", "metrics": {"val/elbo": -3.0}}, -3.0),
-        ({"status": "killed"}, None),
-        ({"status": "running"}, None),
-        ({}, None),
-    ],
-)
-def test_only_a_run_that_ended_well_has_a_result(summary, value):
-    assert result(summary) == value

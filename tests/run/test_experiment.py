@@ -6,7 +6,8 @@ import torch
 from vaelab.errors import UserError
 from vaelab.run import experiment
 from vaelab.run.experiment import run_experiment
-from vaelab.run.records import read_metrics, read_summary
+from vaelab.run.rows import read_rows
+from vaelab.run.summary import read_summary
 from vaelab.training import checkpoint
 from vaelab.training.signals import Pruned
 
@@ -44,7 +45,7 @@ def test_a_run_that_is_given_up_has_the_metrics_of_its_best_validation_and_no_te
     assert (value, loss) == (summary["metrics"]["val/elbo"], summary["metrics"]["val/loss"])
     assert value == elbo
     assert {name.split("/")[0] for name in summary["metrics"]} == {"train", "val"}
-    assert all("step" in row and len(row) > 2 for row in read_metrics(tmp_path))
+    assert all("step" in row and len(row) > 2 for row in read_rows(tmp_path))
 
 
 def test_a_run_that_is_given_up_after_its_last_epoch_is_a_finished_one(run, tmp_path):
@@ -139,7 +140,7 @@ def test_a_run_whose_rows_were_damaged_goes_on_to_its_end_and_says_so_once(damag
     (tmp_path / "metrics.jsonl").write_bytes(damage)
     run(None, "trainer.epochs=4", resumed=True)
     assert read_summary(tmp_path)["status"] == "finished"
-    assert read_metrics(tmp_path)[-1]["epoch"] == 4
+    assert read_rows(tmp_path)[-1]["epoch"] == 4
     assert (tmp_path / "metrics.damaged.jsonl").read_bytes() == damage
     said = [record.message for record in caplog.records if "metrics.jsonl" in record.message]
     assert len(said) == 1

@@ -23,7 +23,7 @@ from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
 from vaelab.machine.threads import own_number_of_threads
 from vaelab.run import load as runs
-from vaelab.run.records import read_summary, write_summary
+from vaelab.run.summary import read_summary, write_summary
 from vaelab.training import checkpoint
 
 QUICK = ("dataset=digits", "logger=local", "trainer.epochs=2", "trainer.pictures_every=0", "latent.dim=3")

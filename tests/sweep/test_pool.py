@@ -11,7 +11,7 @@ import pytest
 
 from helpers.fakes import summary_of
 from vaelab.errors import UserError
-from vaelab.run.records import write_summary
+from vaelab.run.summary import write_summary
 from vaelab.sweep import pool
 from vaelab.sweep.pool import Job, Pool
 

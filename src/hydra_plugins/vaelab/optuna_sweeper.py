@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaelab.errors import UserError, check_choice, check_integer, check_number
 from vaelab.evaluation.metrics import DOWN, MERIT, UP, changes_meaning, metric
-from vaelab.run.records import only_writer
+from vaelab.run.lock import only_writer
 from vaelab.sweep.search.pruning import validated_metric
 from vaelab.sweep.search.space import as_overrides, probes, search_space
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vaelab.errors import OUT_OF_MEMORY, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.evaluation.metrics import metric
+from vaelab.run.summary import SUMMARY
 from vaelab.run.terminal import VisibleFormatter
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
     """How figures compare with those that the run has recorded, in one line."""
     recorded = run.recorded(split)
-    if run.summary.get("status") == "damaged":
+    if SUMMARY in run.record.damaged:
         return "summary.json is damaged, and its figures are not compared with"
     if not recorded:
         return f"summary.json holds no figures of {split} to compare with"

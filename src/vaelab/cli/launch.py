@@ -24,8 +24,10 @@ from vaelab.cli.arguments import RESUME_ONE, CommandLine, Root, command_line, wi
 from vaelab.cli.leftovers import Leftovers
 from vaelab.errors import PastHydraError, UserError, forget_frames, in_shell, one_line, resuming, say, visible
 from vaelab.machine import ranks
-from vaelab.run.continuation import begun, result
-from vaelab.run.records import only_writer, read_summary, write_summary
+from vaelab.run.continuation import begun
+from vaelab.run.lock import only_writer
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import RUNNING, record_failure, write_summary
 from vaelab.sweep.asked import name_of_job
 from vaelab.sweep.report import SweepReport
 from vaelab.sweep.search.pruning import judge, storage_url, validated_metric
@@ -84,6 +86,7 @@ def job(config: DictConfig) -> float:
     assert isinstance(overrides, list)
     name = run_dir.name if sweep_dir is None else name_of_job(sweep_dir, run_dir.name, overrides)
     group = None if sweep_dir is None else sweep_dir.name
+    told = {"name": name, "group": group, "overrides": overrides}
     try:
         ranks.current().gather(None)  # after an error the first removes the directory, which no other may then make
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -100,13 +103,11 @@ def job(config: DictConfig) -> float:
         with only_writer(run_dir) if ranks.current().first else nullcontext():
             if sweep_dir is not None and (run_dir / "config.yaml").exists():
                 plain, trusted = begun(run_dir, plain, overrides)
-                summary = read_summary(run_dir)
-                ended = result(summary)
-                if ended is not None:
-                    return ended
-                if "overrides" not in summary:  # it is gone or damaged, and the report needs what it said
-                    told = {"status": "running", "name": name, "group": group, "overrides": overrides}
-                    write_summary(run_dir, told)
+                record = RunRecord(run_dir)
+                if record.merit is not None:
+                    return record.merit
+                if "overrides" not in record.summary:  # it is gone or damaged, and the report needs what it said
+                    write_summary(run_dir, {"status": RUNNING, **told})
                 overrides, resumed = [], True
             judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
             return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
@@ -124,8 +125,7 @@ def job(config: DictConfig) -> float:
         if sweep_dir is None:
             raise PastHydraError(error) from error
         if not (run_dir / "config.yaml").exists():  # the job never began, and the report needs it all the same
-            failed = {"status": "failed", "error": one_line(error), "name": name, "group": group}
-            write_summary(run_dir, {**failed, "overrides": overrides})
+            record_failure(run_dir, told, error)
         log.error("job %s failed: %s", run_dir.name, one_line(error))
         forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error

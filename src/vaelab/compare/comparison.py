@@ -8,10 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from vaelab.evaluation.curves import Curve
 from vaelab.evaluation.metrics import label, merit, metric, own_metrics
-from vaelab.run.compared import CURVES, ComparedRun, Curve, find_run_directories, read_run
+from vaelab.run.find import find_runs
 from vaelab.run.labels import rounded
 from vaelab.run.ranking import apart, describe, ranked, typical
+from vaelab.run.record import CURVES, RunRecord
 
 # What the page shows of `summary.json`, in this order, before the metrics of parts of one's own.
 SHOWN = ("val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
@@ -37,16 +39,16 @@ def compare(paths: Iterable[Path]) -> dict[str, Any]:
     Raises:
         UserError: for a path without runs.
     """
-    ranks = ranked(read_run(directory) for directory in find_run_directories(paths))
+    ranks = ranked(map(RunRecord, find_runs(paths)))
     runs = [run for rank in ranks for run in rank]
     usual = {run.directory for rank in ranks for run in typical(rank)}
-    metrics = _metrics_of(runs)
+    metrics, charts = _metrics_of(runs), _charts_of(runs)
     settings = differing(runs)
-    shared = {} if apart(runs) else {key: value for run in runs for key, value in run.setting.items()}
+    shared = {} if apart(runs) else {key: value for run in runs for key, value in run.measured_on.items()}
     return {
         "settings": settings,
         "metrics": {name: _described(name) for name in metrics},
-        "charts": {name: metric(name).label for name in CURVES},
+        "charts": {name: metric(name).label for name in charts},
         "setting": describe(shared),
         "notes": _notes(runs),
         "runs": _run_entries(runs, settings, metrics, usual),
@@ -54,17 +56,23 @@ def compare(paths: Iterable[Path]) -> dict[str, Any]:
     }
 
 
-def _metrics_of(runs: Sequence[ComparedRun]) -> list[str]:
+def _metrics_of(runs: Sequence[RunRecord]) -> list[str]:
     found = {name for run in runs for name in run.metrics}
     own = [name for name in own_metrics(found) if name.startswith(OWN_SPLITS)]
     return [*(name for name in SHOWN if name in found), *own]
+
+
+def _charts_of(runs: Sequence[RunRecord]) -> list[str]:
+    """The ELBO and its terms; the loss too where a run has no ELBO."""
+    without_elbo = any(run.curves and not {"train/elbo", "val/elbo"} & run.curves.keys() for run in runs)
+    return [name for name in CURVES if name != "loss" or without_elbo]
 
 
 def _described(name: str) -> Entry:
     return {"label": label(name), "better": metric(name).better, "digits": metric(name).digits}
 
 
-def differing(runs: Sequence[ComparedRun]) -> list[str]:
+def differing(runs: Sequence[RunRecord]) -> list[str]:
     """The settings that tell the runs apart, `seed` last; of several that say the same, one.
 
     A choice of one number (`latent=d2,d20`) is given by the number (`latent.dim`), any other by its name (`model`)
@@ -95,7 +103,7 @@ def _follows(values: list[Any], other: list[Any]) -> bool:
     return len(set(zip(other, values, strict=True))) == len(set(other))
 
 
-def _notes(runs: Sequence[ComparedRun]) -> list[str]:
+def _notes(runs: Sequence[RunRecord]) -> list[str]:
     notes = []
     if keys := apart(runs):
         notes.append(
@@ -109,7 +117,7 @@ def _notes(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def _run_entries(
-    runs: Sequence[ComparedRun], settings: Sequence[str], metrics: Sequence[str], usual: Container[Path]
+    runs: Sequence[RunRecord], settings: Sequence[str], metrics: Sequence[str], usual: Container[Path]
 ) -> list[Entry]:
     names = [_name(run, settings) for run in runs]
     count = Counter(names)
@@ -130,18 +138,18 @@ def _run_entries(
     ]
 
 
-def _settings_of(run: ComparedRun, settings: Sequence[str]) -> Entry:
+def _settings_of(run: RunRecord, settings: Sequence[str]) -> Entry:
     found = {key: run.settings[key] for key in settings if key in run.settings}
-    return {"settings": found, "setting": describe(run.setting)}
+    return {"settings": found, "setting": describe(run.measured_on)}
 
 
-def _name(run: ComparedRun, settings: Sequence[str]) -> str:
+def _name(run: RunRecord, settings: Sequence[str]) -> str:
     values = {key: run.settings[key] for key in settings if key in run.settings}
     return ", ".join(f"{key}={rounded(value)}" for key, value in values.items()) or run.name
 
 
 def _groups(
-    runs: Sequence[ComparedRun], settings: Sequence[str], metrics: Sequence[str], usual: Container[Path]
+    runs: Sequence[RunRecord], settings: Sequence[str], metrics: Sequence[str], usual: Container[Path]
 ) -> list[Entry]:
     """An entry for all runs that differ by seed only, where any two finished ones do; best first as the runs are."""
     members: dict[Any, list[int]] = {}
@@ -161,8 +169,8 @@ def _groups(
 
 
 def _group(
-    group: Sequence[ComparedRun],
-    finished: Sequence[ComparedRun],
+    group: Sequence[RunRecord],
+    finished: Sequence[RunRecord],
     settings: Sequence[str],
     metrics: Sequence[str],
     usual: Container[Path],

@@ -10,8 +10,10 @@ from typing import Any
 from vaelab.compare.comparison import differing
 from vaelab.errors import UserError, check_output, one_line
 from vaelab.evaluation.metrics import MERIT, label, metric
-from vaelab.run.compared import CURVES, find_run_directories, names_target, read_run
-from vaelab.run.records import write_text
+from vaelab.files import folder
+from vaelab.run.find import find_runs
+from vaelab.run.record import CURVES, RunRecord
+from vaelab.run.settings import names_target
 from vaelab.run.wandb_run import folder_of_settings, has_key
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ def keys_of_sweep(directory: Path) -> list[str]:
     Raises:
         UserError: if there are no runs, or nothing differs.
     """
-    runs = [read_run(found) for found in find_run_directories([directory])]
+    runs = [*map(RunRecord, find_runs([directory]))]
     targets = {key for run in runs for key in run.settings if names_target(run.overrides, key)}
     named = [_logged_as(key, targets) for key in differing(runs) if key != "seed"]
     if not named:
@@ -87,7 +89,7 @@ def specification(made: Any) -> dict[str, Any]:
 def write(made: Any, output: Path) -> None:
     """Write what would be sent to W&B as JSON; UserError if the output is no such file."""
     check_output(output, ".json")
-    write_text(output, json.dumps(specification(made), indent=2) + "\n")
+    folder.write(output.parent, output.name, (json.dumps(specification(made), indent=2) + "\n").encode())
 
 
 def can_send() -> bool:

@@ -48,17 +48,24 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         UserError: if it is no regular file, lies behind a link, or is larger.
         OSError: if it cannot be read.
     """
-    with _opened(folder, name) as file:
+    with opened(folder, name) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise UserError(f"{folder / name} may hold {limit:,} bytes at most, got {size:,}; move it away")
         return file.read(size)  # asked for `limit`, Python would take memory for all of it first
 
 
+@contextmanager
+def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
+    """A file to read; raises as `read` does."""
+    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
+        yield file
+
+
 def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
     """What a growing file holds from a position on, at most `limit` bytes; nothing where there is no such file."""
     try:
-        with _opened(folder, name) as file:
+        with opened(folder, name) as file:
             left = os.fstat(file.fileno()).st_size - position
             file.seek(position)
             return file.read(max(0, min(left, limit)))
@@ -80,7 +87,7 @@ def size(folder: Path, name: str) -> int:
 
 def checksum(folder: Path, name: str) -> str:
     """SHA-256 of a file, in hexadecimal digits; raises as `read` does."""
-    with _opened(folder, name) as file:
+    with opened(folder, name) as file:
         found = hashlib.sha256()
         while piece := file.read(1 << 20):
             found.update(piece)
@@ -257,13 +264,6 @@ def check_plain(folder: Path) -> None:
 def _is_link_of_wandb(inner: Path, entry: os.DirEntry[str]) -> bool:
     is_theirs = inner.name == "wandb" or (inner.name == "logs" and inner.parent.parent.name == "wandb")
     return is_theirs and entry.is_symlink() and LINKS_OF_WANDB.fullmatch(entry.name) is not None
-
-
-@contextmanager
-def _opened(folder: Path, name: str) -> Iterator[BinaryIO]:
-    """A file to read."""
-    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
-        yield file
 
 
 @contextmanager

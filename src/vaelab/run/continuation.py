@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import UserError
-from vaelab.evaluation.metrics import merit
-from vaelab.run.records import read_summary
+from vaelab.run.record import RunRecord
 from vaelab.run.saved import read_config
 
 log = logging.getLogger(__name__)
-
-ENDED = ("finished", "pruned")
-
-
-def result(summary: Mapping[str, Any]) -> float | None:
-    """The figure of merit of a run that ended well, or None."""
-    return merit(summary["metrics"]) if summary.get("status") in ENDED else None
 
 
 def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tuple[Mapping[str, Any], list[str] | None]:
@@ -39,8 +31,7 @@ def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tup
     own = {"resume": None, "trust": None}
     if {**saved, **own} == {**config, **own}:
         return config, None
-    begun_with = read_summary(run_dir).get("overrides", ())
-    if without_trust(begun_with) == without_trust(overrides):
+    if without_trust(RunRecord(run_dir).summary.get("overrides", ())) == without_trust(overrides):
         log.warning("the config files have changed since this run began; it goes on with those of its beginning")
         return saved, list(config["trust"])
     raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")

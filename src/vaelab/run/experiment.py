@@ -3,7 +3,6 @@
 import logging
 import platform
 import subprocess
-import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,8 +18,8 @@ from vaelab.machine.ranks import current
 from vaelab.machine.threads import own_number_of_threads
 from vaelab.run.build import Builder
 from vaelab.run.logger import Logger, NoLogger
-from vaelab.run.records import read_summary, write_summary
 from vaelab.run.saved import write_config
+from vaelab.run.summary import FAILED, FINISHED, KILLED, PRUNED, Summary
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
 from vaelab.training.loop import Experiment, Training
@@ -63,23 +62,21 @@ def run_experiment(
         UserError: for a mistake in the config, a loss that is not finite, a damaged checkpoint.
         Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
     """
-    started = time.perf_counter()
     ranks = current()
     if not resumed and ranks.first and ((run_dir / "config.yaml").exists() or (run_dir / "metrics.jsonl").exists()):
         raise UserError(
             f"{run_dir} holds a run already; go on with it by {resuming(run_dir)}, or choose another directory"
         )
-    before = read_summary(run_dir) if resumed else {}
-    if before.get("status") == "damaged" and ranks.first:
-        log.warning("summary.json is damaged, and written anew; with it are lost the overrides and seconds of before")
-    summary: dict[str, Any] = {
-        "status": "running",
-        "overrides": [*before.get("overrides", ()), *overrides],
+    told = {
+        "overrides": overrides,
         "git_commit": _git_commit(),
-        "name": before.get("name", name),
-        "group": before.get("group", group),
+        "name": name,
+        "group": group,
         "choices": config.get("choices", {}),
     }
+    summary = Summary(run_dir, told, resumed)
+    if summary.lost and ranks.first:
+        log.warning("summary.json is damaged, and written anew; with it are lost the overrides and seconds of before")
 
     begun = False  # until all parts are built, and a checkpoint fits them, nothing is written
     logger: Logger | NoLogger = NoLogger()
@@ -98,21 +95,19 @@ def run_experiment(
                 for inner in ("", "checkpoints", "images", "wandb"):
                     folder.remove_temporaries(run_dir, inner)
                 write_config(run_dir, {**config, "resume": None})
-                write_summary(run_dir, summary)
-            logger.start({**config, "git_commit": summary["git_commit"]}, summary["name"], summary["group"])
+                summary.began()
+            told = summary.content
+            logger.start({**config, "git_commit": told["git_commit"]}, told["name"], told["group"])
             status = _train(training)
-            metrics, best_epoch = _final_metrics(training, experiment, tested=status == "finished")
+            metrics, best_epoch = _final_metrics(training, experiment, tested=status == FINISHED)
         except BaseException as error:
-            killed = isinstance(error, Interrupted | KeyboardInterrupt)
-            summary |= {"status": "killed" if killed else "failed", "error": one_line(error) or type(error).__name__}
-            summary["seconds"] = before.get("seconds", 0) + round(time.perf_counter() - started, 2)
+            how = KILLED if isinstance(error, Interrupted | KeyboardInterrupt) else FAILED
             if begun and ranks.first:
-                write_summary(run_dir, summary, tolerant=True)
-            logger.finish(summary["status"], {})
+                summary.failed(how, error)
+            logger.finish(how, {})
             raise
         progress = training.progress
-        summary |= {
-            "status": status,
+        results = {
             "metrics": metrics,
             "setting": _setting(config, experiment),
             "best_epoch": best_epoch,
@@ -121,18 +116,16 @@ def run_experiment(
             "ranks": ranks.size,
             "threads": progress.threads,
             "images_per_second": round(progress.images / progress.seconds, 1) if progress.seconds else None,
-            "seconds": before.get("seconds", 0) + round(time.perf_counter() - started, 2),
             "training_seconds": round(progress.seconds, 2),
             "versions": _versions(training.device),
         }
-        if status == "finished":
-            logger.log({"step": progress.step, "epoch": summary["epochs"], **_of(metrics, "test")})
+        if status == FINISHED:
+            logger.log({"step": progress.step, "epoch": training.epochs_done, **_of(metrics, "test")})
         if ranks.first:
-            summary["rows"] = logger.written
-            write_summary(run_dir, summary)
+            summary.ended(status, {**results, "rows": logger.written})
         logger.finish(status, {**metrics, "best_epoch": best_epoch})
     if ranks.first:
-        _print_table(run_dir, summary)
+        _print_table(run_dir, summary.content)
     found = merit(metrics)
     assert found is not None  # every run has trained
     return found
@@ -145,8 +138,8 @@ def _train(training: Training) -> str:
     except Pruned as reason:
         log.info("%s", reason)
         # after the last epoch there is nothing left to save
-        return "pruned" if training.progress.reported_step < training.total_steps else "finished"
-    return "finished"
+        return PRUNED if training.progress.reported_step < training.total_steps else FINISHED
+    return FINISHED
 
 
 def _final_metrics(training: Training, experiment: Experiment, tested: bool) -> tuple[dict[str, float], int]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from vaelab.errors import UserError, check_choice, check_number, one_line
 from vaelab.files import folder
-from vaelab.run.records import UNREACHABLE
-from vaelab.run.rows import Rows
+from vaelab.run.row_writer import Rows
+from vaelab.run.wandb_files import UNREACHABLE
 from vaelab.run.wandb_process import WandbProcess
 from vaelab.run.wandb_run import PICTURES, WandbSettings, run_id_of
 

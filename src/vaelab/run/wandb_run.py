@@ -29,7 +29,7 @@ from filelock import FileLock
 
 from vaelab.errors import UserError, in_shell, one_line
 from vaelab.files import folder
-from vaelab.run.records import METRICS
+from vaelab.run.rows import METRICS
 
 POLL_SECONDS = 0.25
 INIT_SECONDS = 30

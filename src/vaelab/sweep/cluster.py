@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaelab.errors import UserError, one_line, resuming
-from vaelab.run.records import record_death
+from vaelab.run.summary import record_failure
 from vaelab.sweep.pool import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.training.signals import Interrupted
 
@@ -83,5 +83,5 @@ def _outcome(reference: Any, job: Job) -> Outcome:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
         died = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
-        record_death(job.directory, job.overrides, died)
+        record_failure(job.directory, {"overrides": list(job.overrides)}, died)
         return Outcome(None, died, math.nan)

@@ -24,8 +24,8 @@ from typing import Any, Protocol
 
 from vaelab.errors import UserError, check_integer, check_number, one_line, resuming
 from vaelab.files import folder
-from vaelab.run.continuation import result
-from vaelab.run.records import read_summary, record_death
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import SUMMARY, record_failure
 from vaelab.sweep.gpus import gpus_are_possible, visible_gpus
 from vaelab.training.signals import Interrupted
 
@@ -198,8 +198,9 @@ class Pool:
                     if died and attempt.number < self._retries:
                         running[attempt.slot] = self._start(context, attempt.job, attempt.slot, attempt.number + 1)
                     else:
-                        if outcome.error is not None and (died or not read_summary(attempt.job.directory)):
-                            record_death(attempt.job.directory, attempt.job.overrides, outcome.error)
+                        job = attempt.job
+                        if outcome.error is not None and (died or not folder.exists(job.directory, SUMMARY)):
+                            record_failure(job.directory, {"overrides": list(job.overrides)}, outcome.error)
                         outcomes[attempt.job.number] = outcome
                         view.ended(attempt.job, outcome)
         finally:
@@ -243,7 +244,7 @@ class Pool:
             self._end_lost(attempt.process)
         attempt.process.close()
         if value is None and error is None:
-            value = result(read_summary(attempt.job.directory))  # it may have died after its work was done
+            value = RunRecord(attempt.job.directory).merit  # it may have died after its work was done
         died = value is None and error is None
         hint = f"go on with: {resuming(attempt.job.directory)}"
         if attempt.asked_to_stop is not None and value is None:

@@ -27,9 +27,9 @@ from vaelab.machine.device import in_memory, synchronize
 from vaelab.machine.ranks import ALONE, RankLostError, Ranks
 from vaelab.machine.threads import SpeedWatch, faster_number_of_threads
 from vaelab.objective.elbo import ELBO
-from vaelab.run import rows
+from vaelab.run import row_writer
 from vaelab.run.logger import Logger, NoLogger
-from vaelab.run.records import read_metrics
+from vaelab.run.rows import read_rows
 from vaelab.training import checkpoint, restored
 from vaelab.training.average import MovingAverage
 from vaelab.training.batches import Loader, place
@@ -336,7 +336,7 @@ class Training:
             restored.sums("meter.sums", self.meter.state()["sums"], self.meter.images)
             self.progress = Progress.restored(found["progress"])
             self.progress.require_images(len(self.loader.images), self.meter.images)
-            return rows.checked(found["metrics_position"])
+            return row_writer.checked(found["metrics_position"])
         except ValueError as error:
             raise UserError(
                 f"the checkpoint in {self.run_dir} cannot be gone on with ({one_line(error, 200)}); restore "
@@ -466,7 +466,7 @@ class Training:
         if self.ranks.first and (last or curves_due):
             self._curves_drawn = time.perf_counter()
             save_curves(
-                self.run_dir / "curves.png", read_metrics(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
+                self.run_dir / "curves.png", read_rows(self.run_dir), f"{self.dataset.name}: the ELBO and its terms"
             )
         if given_up is not None:
             raise given_up

@@ -13,7 +13,8 @@ from test_sweep import QUICK, results, wandb_runs
 from conftest import ROOT, clean_environment
 from hydra_plugins.vaelab.optuna_sweeper import _warning
 from vaelab.errors import UserError
-from vaelab.run.records import read_metrics, read_summary
+from vaelab.run.rows import read_rows
+from vaelab.run.summary import read_summary
 
 TINY = (*QUICK, "logger=local", "latent.dim=4", "model.hidden=[16]")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=sweep")
@@ -227,7 +228,7 @@ def test_a_pruned_run_ends_well(run_py, tmp_path):
     for number, trial in enumerate(study_of(folder).trials):
         given_up = str(number) in pruned
         summary = read_summary(folder / str(number))
-        validated = [row for row in read_metrics(folder / str(number)) if "val/loss" in row]
+        validated = [row for row in read_rows(folder / str(number)) if "val/loss" in row]
         assert trial.state.name == ("PRUNED" if given_up else "COMPLETE")
         assert list(trial.intermediate_values.values()) == [row["val/elbo"] for row in validated]
         assert summary["metrics"]["val/loss"] == min(row["val/loss"] for row in validated)
@@ -243,7 +244,7 @@ def killed_in_trial_two(folder, *arguments):
     log = (folder / "log").open("w")
     process = subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=log, stderr=log)
     deadline = time.monotonic() + 120
-    while len(read_metrics(folder / "sweep/2")) < 20:
+    while len(read_rows(folder / "sweep/2")) < 20:
         assert process.poll() is None, (folder / "log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -281,7 +282,7 @@ def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tm
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, ROOT / "run.py", *SEARCH, *asked]
         process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=log)
-    while len(read_metrics(tmp_path / "sweep/2")) < 5:
+    while len(read_rows(tmp_path / "sweep/2")) < 5:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

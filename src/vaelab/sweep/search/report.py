@@ -9,7 +9,7 @@ import yaml
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from vaelab.run.records import write_text
+from vaelab.files import folder
 from vaelab.sweep.search.search import Search
 from vaelab.sweep.search.space import as_overrides
 
@@ -22,7 +22,7 @@ def write_best(search: Search) -> None:
     if entries:
         content = {"pareto_front": entries} if len(search.objectives) > 1 else entries[0]
         text = yaml.safe_dump({"objectives": search.objectives, **content}, sort_keys=False, width=1000)
-        write_text(search.directory / "best.yaml", text)
+        folder.write(search.directory, "best.yaml", text.encode())
 
 
 def write_pictures(search: Search) -> None:

@@ -18,7 +18,8 @@ from optuna.storages._rdb.models import BaseModel
 from optuna.trial import FrozenTrial, TrialState
 
 from vaelab.errors import UserError
-from vaelab.run.records import read_summary
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import PRUNED
 from vaelab.sweep.search.pruning import open_storage, storage_url
 from vaelab.sweep.search.sampling import Sampling
 from vaelab.sweep.search.study import check_study, understood
@@ -115,14 +116,14 @@ class Search:
             self._tell(number, ended_well)
 
     def _tell(self, number: int, ended_well: bool) -> None:
-        summary = read_summary(self.directory / str(number))
+        record = RunRecord(self.directory / str(number))
         # after a trial a grid's sampler would stop a loop that is not there
         self.study.sampler = RandomSampler()
-        if ended_well and summary.get("status") == "pruned":
+        if ended_well and record.status == PRUNED:
             self.study.tell(number, state=TrialState.PRUNED)
             log.info("trial %d: pruned%s", number, self._so_far())
             return
-        values, why = self._values(ended_well, summary)
+        values, why = self._values(ended_well, record.summary)
         if why:
             self.study.tell(number, state=TrialState.FAIL)
             log.info("trial %d: failed, %s%s", number, why, self._so_far())
