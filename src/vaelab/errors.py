@@ -41,6 +41,19 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+class ArgumentError(ValueError):
+    """A constructor's argument that cannot be what came.
+
+    Args:
+        key: the argument's name, which is its key in the config.
+        problem: what was expected and what came, as it follows the name: `must be ..., got ...`.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key} {problem}")
+        self.key = key
+
+
 class PastHydraError(BaseException):
     """Carries an error past Hydra, which would print lines of its own, or only warn of it and go on."""
 
@@ -131,18 +144,18 @@ def forget_frames(error: BaseException) -> None:
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:
-    """Raise ValueError unless `value` is an integer of at least `minimum`, which torch and YAML can also hold."""
+    """Raise ArgumentError unless `value` is an integer of at least `minimum`, which torch and YAML can also hold."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+        raise ArgumentError(name, f"must be an integer of at least {minimum}, got {value!r}")
     if value >= ABOVE_ALL_INTEGERS:
-        raise ValueError(f"{name} must be an integer below {ABOVE_ALL_INTEGERS:.0e}, got {one_line(value, 80)}")
+        raise ArgumentError(name, f"must be an integer below {ABOVE_ALL_INTEGERS:.0e}, got {one_line(value, 80)}")
 
 
 def check_number(name: str, value: object, minimum: float, *, above: bool = False) -> None:
-    """Raise ValueError unless `value` is a finite number, at least `minimum` (or, with `above`, above it)."""
+    """Raise ArgumentError unless `value` is a finite number, at least `minimum` (or, with `above`, above it)."""
     if not is_number(value) or value < minimum or (above and value == minimum):
         bound = f"above {minimum:g}" if above else f"of at least {minimum:g}"
-        raise ValueError(f"{name} must be a finite number {bound}, got {one_line(repr(value), 80)}")
+        raise ArgumentError(name, f"must be a finite number {bound}, got {one_line(repr(value), 80)}")
 
 
 def is_number(value: object) -> bool:
@@ -151,6 +164,6 @@ def is_number(value: object) -> bool:
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
+    """Raise ArgumentError unless `value` is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}")
+        raise ArgumentError(name, f"must be one of {', '.join(choices)}, got {value!r}{nearest(str(value), choices)}")

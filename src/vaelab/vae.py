@@ -1,55 +1,29 @@
 """The variational autoencoder: six parts composed; one forward pass gives a trace."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vaelab.parts import Decoder, Draw, Encoder, Likelihood, Posterior, Prior
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What one forward pass found for B images with K samples of z each; all in nats.
-
-    log p(z), log q(z|x) and the closed-form KL are computed when they are asked for: the ELBO with a closed form
-    needs neither density, an importance-weighted bound needs no closed form.
-    """
-
-    log_px: Tensor  # (K, B)
-    draw: Draw
-    prior: Prior
-
-    @property
-    def log_pz(self) -> Tensor:
-        """log p(z) of the samples, (K, B)."""
-        return self.prior.log_prob(self.draw.z)
-
-    @property
-    def log_qz(self) -> Tensor:
-        """log q(z|x) of the samples, (K, B)."""
-        return self.draw.log_qz
-
-    @property
-    def kl(self) -> Tensor:
-        """KL(q(z|x) || p(z)) of each image, (B,): closed where it can be, else estimated from the samples."""
-        if self.prior.is_standard_normal and (closed := self.draw.kl_to_standard_normal) is not None:
-            return closed.sum(-1)
-        return (self.log_qz - self.log_pz).mean(0)
+from vaelab.distributions import Distribution
+from vaelab.ops import normal
+from vaelab.parts import Decoder, Encoder, Latent, Likelihood, Posterior, Prior, Trace
 
 
 class VAE(nn.Module):
-    """p(z) p(x|z) with its approximate posterior q(z|x).
+    """p(z) p(x|z) with its approximate posterior q(z|x), one group of latents (Kingma & Welling, 2014, arXiv:1312.6114).
 
     Args:
         encoder: x (B, C, H, W) -> h (B, F).
-        decoder: z (N, D) -> likelihood parameters (N, P * C, H, W).
+        decoder: z (N, D) -> likelihood parameters (N, M, H, W).
         posterior: q(z|x) from h.
         prior: p(z).
         likelihood: p(x|z) from the decoder's output.
         latent_dim: D.
         bfloat16: run encoder and decoder in bfloat16; densities stay in float32.
+
+    With an encoder that says `takes_labels = True` the model is conditional: labels y (B,) go to encoder, prior and decoder
+    as their last argument.
     """
 
     def __init__(
@@ -70,24 +44,61 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.latent_dim = latent_dim
         self.bfloat16 = bfloat16
+        self.takes_labels = getattr(encoder, "takes_labels", False)
 
-    def forward(self, x: Tensor, eps: Tensor) -> Trace:
-        """Encode x (B, C, H, W) in [0, 1], draw z with the standard normal noise eps (K, B, D), score x."""
-        draw = self.encode(x, eps)
-        params = self.decode(draw.z.flatten(0, 1))  # (K, B, D) -> (K * B, P * C, H, W)
-        return Trace(self.likelihood.log_prob(params.unflatten(0, eps.shape[:2]), x), draw, self.prior)
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Trace:
+        """Encode x (B, C, H, W) in [0, 1], draw z with the standard normal noise (K, B, D), score x."""
+        samples, images, _ = noise.shape
+        q, p = self.infer(x, y), self.prior_of(y)
+        z, log_q = q.draw(noise)  # (K, B, D), (K, B)
+        params = self.decode(z.flatten(0, 1), None if y is None else y.repeat(samples))  # (K * B, M, H, W)
+        log_px = self.likelihood.log_prob(params.unflatten(0, (samples, images)), x)  # (K, B)
+        return Trace(log_px, (Latent(z, log_q, q, p),))
 
-    def encode(self, x: Tensor, eps: Tensor) -> Draw:
-        """Draw from q(z|x), x (B, C, H, W) and eps (K, B, D)."""
+    def infer(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(z|x) of images x (B, C, H, W)."""
         with self._network_precision(x.device):
-            h = self.encoder(x)
-        return self.posterior(h.float(), eps)
+            h = self.encoder(x, *_given(y))
+        return self.posterior(h.float())
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Likelihood parameters of z, (N, D) -> (N, P * C, H, W)."""
+    def prior_of(self, y: Tensor | None = None) -> Distribution:
+        """p(z), given labels y (B,) where the model takes them."""
+        return self.prior(self.infer, *_given(y))
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Likelihood parameters of z, (N, D) -> (N, M, H, W)."""
         with self._network_precision(z.device):
-            params = self.decoder(z)
+            params = self.decoder(z, *_given(y))
         return params.float()
+
+    def noise(self, samples: int, images: int, generator: torch.Generator) -> Tensor:
+        """Standard normal noise (K, B, D) on the model's device, drawn where the generator is."""
+        return normal((samples, images, self.latent_dim), generator, self._device)
+
+    def sample(
+        self, count: int, generator: torch.Generator, y: Tensor | None = None, pixel_noise: bool = False
+    ) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] for z ~ p(z): the mean of p(x|z) or, with `pixel_noise`, a draw from it."""
+        z, _ = self.prior_of(y).draw(normal((count, self.latent_dim), generator, self._device))
+        params = self.decode(z, y)
+        return self.likelihood.sample(params, generator).clamp(0, 1) if pixel_noise else self.likelihood.mean(params)
+
+    def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """z (B, D) of images x (B, C, H, W) at zero noise: the mean of a normal posterior."""
+        z, _ = self.infer(x, y).draw(x.new_zeros(1, len(x), self.latent_dim))
+        return z[0]
+
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The mean of p(x|z) at the embedding of x, (B, C, H, W) in [0, 1]."""
+        return self.likelihood.mean(self.decode(self.embed(x, y), y))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
 
     def _network_precision(self, device: torch.device) -> AbstractContextManager:
         return torch.autocast(device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+
+def _given(y: Tensor | None) -> tuple[Tensor, ...]:
+    return () if y is None else (y,)

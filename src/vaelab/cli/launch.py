@@ -76,7 +76,7 @@ def register() -> None:
 
 def job(config: DictConfig) -> float:
     """One run, alone or in a sweep; returns its figure of merit, which a sweeper maximises, or raises."""
-    from vaelab.run.experiment import run_experiment  # imports torch, which `--help` must not wait for
+    from vaelab.run.execute import RunSpec, execute  # imports torch, which `--help` must not wait for
 
     _keep_logging_quiet()  # here too, for a job may have a process of its own
     hydra_config = HydraConfig.get()
@@ -110,7 +110,7 @@ def job(config: DictConfig) -> float:
                     write_summary(run_dir, {"status": RUNNING, **told})
                 overrides, resumed = [], True
             judged = None if sweep_dir is None else _judge(hydra_config, sweep_dir)
-            return run_experiment(plain, run_dir, overrides, name, group, trusted, resumed, judged)
+            return execute(RunSpec(plain, run_dir, overrides, name, group, trusted, resumed), judged)
     except Interrupted as error:
         hint = f"; go on with: {resuming(run_dir)}" if (run_dir / "config.yaml").exists() else ""
         log.info("%s%s", error, hint)

@@ -6,7 +6,7 @@ import torchvision
 import wandb
 
 import vaelab.cli.launch
-import vaelab.run.experiment
+import vaelab.run.execute
 from vaelab.files.folder import elsewhere
 
 with elsewhere():  # where there is no matplotlibrc of a stranger's

@@ -7,8 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vaelab.errors import UserError, check_choice, check_integer
+from vaelab.errors import ArgumentError, UserError, check_choice, check_integer
 from vaelab.ops import binarize, generator, uniform_like, unit_interval
+from vaelab.parts import Facts
 
 BINARIZE = ("none", "dynamic", "static")
 LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -61,14 +62,25 @@ class Dataset:
         check_integer("max_channels", self.max_channels, 1)
 
     @property
-    def support(self) -> str:
+    def pixel_kind(self) -> str:
         """What the pixels are: `binary`, 0 or 1, or `levels`, the 256 levels k / 255."""
         return "levels" if self.binarize == "none" else "binary"
 
+    def pixels(self, images: Tensor, noise: torch.Generator) -> Tensor:
+        """uint8 images as a model sees them: float32 in [0, 1], binarised by the noise where that is dynamic."""
+        x = unit_interval(images)
+        return binarize(x, uniform_like(x, noise)) if self.binarize == "dynamic" else x
+
     @property
-    def dynamic(self) -> bool:
-        """Whether every batch is binarised anew."""
-        return self.binarize == "dynamic"
+    def facts(self) -> Facts:
+        """What is known of the images and labels to train on."""
+        return Facts(self.image_shape, self.num_classes, len(self.train.images))
+
+    @property
+    def num_classes(self) -> int | None:
+        """One more than the largest label to train or validate on; None without labels."""
+        found = [part.labels.max() for part in self._parts if part.labels is not None and len(part.labels)]
+        return 1 + int(max(found)) if found else None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -104,7 +116,7 @@ class Dataset:
         whole = self._fixed("train")
         total = len(whole.images)
         if self.val_size >= total:
-            raise ValueError(f"val_size must be less than the {total:,} training images, got {self.val_size:,}")
+            raise ArgumentError("val_size", f"must be less than the {total:,} training images, got {self.val_size:,}")
         order = torch.randperm(total, generator=generator(0, "validation split"))
         kept, rest = order[: self.val_size].sort().values, order[self.val_size :].sort().values
         return whole.at(rest), whole.at(kept)

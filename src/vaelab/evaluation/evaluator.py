@@ -8,12 +8,12 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from vaelab.dataset.images import Dataset
+from vaelab.dataset.images import Dataset, Split
 from vaelab.machine.ranks import ALONE, Ranks
-from vaelab.objective.elbo import ELBO
-from vaelab.ops import binarize, bits_per_dim, generator, log_mean_exp, normal, uniform_like, unit_interval
-from vaelab.parts import MASS
-from vaelab.vae import VAE
+from vaelab.ops import bits_per_dim, generator, log_mean_exp
+from vaelab.parts import MASS, Model, Objective
+
+Batch = tuple[Tensor, Tensor | None, torch.Generator]  # pixels and labels on the model's device, a generator on the CPU
 
 
 def nothing() -> None:
@@ -22,74 +22,73 @@ def nothing() -> None:
 
 @torch.no_grad()
 def evaluate(
-    vae: VAE,
-    objective: ELBO,
+    model: Model,
+    objective: Objective,
     dataset: Dataset,
-    images: Tensor,
+    split: Split,
     batch_size: int,
-    between_batches: Callable[[], None] = nothing,
+    may_stop: Callable[[], None] = nothing,
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """Means over the images, in nats per image, with the same noise at every call.
+    """Means over the images of a split, in nats per image, with the same noise at every call.
+
+    `elbo`, `reconstruction` and `kl` are the trace's, whatever the objective. A loss that is no mean over images is
+    averaged over batches, weighted by their sizes, and depends on `batch_size`.
 
     Args:
-        vae: the model.
+        model: the model.
         objective: gives `loss`, after any warm-up, and the number of samples of z.
         dataset: what the pixels are.
-        images: (N, C, H, W) uint8, on any device.
+        split: uint8 images, on any device, and labels.
         batch_size: images at a time; the noise depends on it, and not on the device.
-        between_batches: called before each batch; may raise.
+        may_stop: called before each batch; may raise.
         ranks: share the batches, and all get the means.
 
     Returns:
-        `elbo`, `reconstruction`, `kl`, `loss`, and `bits_per_dim` where the likelihood gives probabilities of pixels.
+        `elbo`, `reconstruction`, `kl` (`reconstruction` alone where q(z|x) has no density), the model's and the
+        objective's further terms, `loss`, and `bits_per_dim` where the likelihood gives probabilities of pixels.
     """
-    found: list[tuple[int, int, dict[str, Tensor]]] = []  # number of the batch, its images, its means
-    for index, x, noise in _batches(vae, dataset, images, batch_size, between_batches, ranks):
-        loss, terms = objective(vae(x, normal((objective.samples, len(x), vae.latent_dim), noise, x.device)))
-        found.append((index, len(x), {**terms, "loss": loss}))
-    own = [(index, {name: value.item() * count for name, value in terms.items()}) for index, count, terms in found]
+    own: list[tuple[int, dict[str, float]]] = []  # number of the batch, its sums
+    for index, (x, y, noise) in _batches(model, dataset, split, batch_size, may_stop, ranks):
+        loss, trace, terms = objective(model, x, model.noise(objective.samples, len(x), noise), None, y)
+        values = {**trace.terms, **terms, "loss": loss}
+        own.append((index, {name: value.item() * len(x) for name, value in values.items()}))
     sums: dict[str, float] = {}
     for _, totals in sorted(chain.from_iterable(ranks.gather(own)), key=itemgetter(0)):  # any ranks add up the same
         for name, total in totals.items():
             sums[name] = sums.get(name, 0.0) + total
-    means = {name: total / len(images) for name, total in sums.items()}
-    if vae.likelihood.supports[dataset.support] == MASS:
-        means["bits_per_dim"] = bits_per_dim(-means["elbo"], math.prod(images.shape[1:]))
+    means = {name: total / len(split.images) for name, total in sums.items()}
+    if "elbo" in means and model.likelihood.pixels[dataset.pixel_kind] == MASS:
+        means["bits_per_dim"] = bits_per_dim(-means["elbo"], math.prod(split.images.shape[1:]))
     return means
 
 
 @torch.no_grad()
 def log_likelihood(
-    vae: VAE, dataset: Dataset, images: Tensor, samples: int, batch_size: int, samples_at_once: int = 50
+    model: Model, dataset: Dataset, split: Split, samples: int, batch_size: int, samples_at_once: int = 50
 ) -> float:
-    """The importance-weighted bound log (1/K) sum p(x, z_k) / q(z_k|x), a mean over images in nats.
+    """Importance-weighted bound on log p(x), log (1/K) sum_k p(x, z_k) / q(z_k|x), a mean over images in nats.
 
-    It rises to log p(x) as K = `samples` grows (Burda et al., 2016). The images may lie on any device.
+    It rises to log p(x) as K = `samples` grows (Burda et al., 2016, arXiv:1509.00519).
     """
     total = 0.0
-    for _, x, noise in _batches(vae, dataset, images, batch_size, nothing, ALONE):
+    for _, (x, y, noise) in _batches(model, dataset, split, batch_size, nothing, ALONE):
         log_weights = []  # (K', B) each
         for first in range(0, samples, samples_at_once):
             k = min(samples_at_once, samples - first)
-            trace = vae(x, normal((k, len(x), vae.latent_dim), noise, x.device))
-            log_weights.append(trace.log_px + trace.log_pz - trace.log_qz)
+            log_weights.append(model(x, model.noise(k, len(x), noise), y).log_w)
         total += log_mean_exp(torch.cat(log_weights), dim=0).sum().item()
-    return total / len(images)
+    return total / len(split.images)
 
 
 def _batches(
-    vae: VAE,
-    dataset: Dataset,
-    images: Tensor,
-    batch_size: int,
-    between_batches: Callable[[], None],
-    ranks: Ranks,
-) -> Iterator[tuple[int, Tensor, torch.Generator]]:
-    """Number, pixels on the device of the model, and generator, on the CPU, of each batch of this rank."""
-    device = next(vae.parameters()).device
-    for index, batch in islice(enumerate(images.split(batch_size)), ranks.rank, None, ranks.size):
-        between_batches()
+    model: Model, dataset: Dataset, split: Split, batch_size: int, may_stop: Callable[[], None], ranks: Ranks
+) -> Iterator[tuple[int, Batch]]:
+    """The batches of this rank, with their numbers."""
+    device = next(model.parameters()).device
+    for index, start in islice(enumerate(range(0, len(split.images), batch_size)), ranks.rank, None, ranks.size):
+        may_stop()
         noise = generator(0, "evaluate", index)
-        x = unit_interval(batch.to(device))
-        yield index, binarize(x, uniform_like(x, noise)) if dataset.dynamic else x, noise
+        x = dataset.pixels(split.images[start : start + batch_size].to(device), noise)
+        y = split.labels[start : start + batch_size].to(device).long() if model.takes_labels else None
+        yield index, (x, y, noise)

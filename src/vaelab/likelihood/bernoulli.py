@@ -17,8 +17,11 @@ class BernoulliLikelihood(nn.Module):
     which is no likelihood: no bits per dimension follow from it (Loaiza-Ganem & Cunningham, 2019).
     """
 
-    params_per_channel = 1
-    supports = MappingProxyType({"binary": MASS, "levels": CROSS_ENTROPY})
+    pixels = MappingProxyType({"binary": MASS, "levels": CROSS_ENTROPY})
+
+    def out_channels(self, channels: int) -> int:
+        """One for each channel of the image."""
+        return channels
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """x log p + (1 - x) log(1 - p) summed over pixels, (K, B, C, H, W) and (B, C, H, W) -> (K, B)."""

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from vaelab.errors import check_number
+from vaelab.errors import ArgumentError, check_number
 from vaelab.ops import normal
 from vaelab.parts import DENSITY
 
@@ -26,8 +26,7 @@ class GaussianLikelihood(nn.Module):
         ValueError: if sigma is neither a number from 1e-6 up nor `learned`.
     """
 
-    params_per_channel = 1
-    supports = MappingProxyType({"levels": DENSITY})
+    pixels = MappingProxyType({"levels": DENSITY})
 
     def __init__(self, sigma: float | str) -> None:
         super().__init__()
@@ -35,7 +34,7 @@ class GaussianLikelihood(nn.Module):
             self.raw_log_sigma = nn.Parameter(torch.zeros(()))
         else:
             if isinstance(sigma, str):
-                raise ValueError(f"sigma must be a positive number or 'learned', got {sigma!r}")
+                raise ArgumentError("sigma", f"must be a positive number or 'learned', got {sigma!r}")
             check_number("sigma", sigma, MIN_SIGMA)
             self.register_buffer("fixed_log_sigma", torch.tensor(math.log(sigma)))
 
@@ -45,6 +44,10 @@ class GaussianLikelihood(nn.Module):
         if hasattr(self, "fixed_log_sigma"):
             return self.fixed_log_sigma
         return MIN_LOG_SIGMA + nn.functional.softplus(self.raw_log_sigma - MIN_LOG_SIGMA)
+
+    def out_channels(self, channels: int) -> int:
+        """One for each channel of the image."""
+        return channels
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """Log density summed over pixels, (K, B, C, H, W) and (B, C, H, W) -> (K, B)."""

@@ -20,8 +20,11 @@ class LogisticLikelihood(nn.Module):
     that the 256 masses sum to one (Kingma et al., 2016, appendix; Salimans et al., 2017).
     """
 
-    params_per_channel = 2
-    supports = MappingProxyType({"levels": MASS})
+    pixels = MappingProxyType({"levels": MASS})
+
+    def out_channels(self, channels: int) -> int:
+        """Two for each channel of the image: mean and log scale."""
+        return 2 * channels
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """Log mass summed over pixels, (K, B, 2C, H, W) and (B, C, H, W) -> (K, B)."""

@@ -13,14 +13,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vaelab.errors import check_integer
+from vaelab.errors import ArgumentError, check_integer
 from vaelab.model.layers import activation_layer, check_widths
 
 
 def networks(
     image_shape: tuple[int, int, int],
     latent_dim: int,
-    params_per_channel: int,
+    out_channels: int,
     channels: Sequence[int],
     features: int,
     activation: str,
@@ -31,7 +31,7 @@ def networks(
     Args:
         image_shape: (C, H, W).
         latent_dim: D.
-        params_per_channel: P, the number of values that the likelihood asks for each pixel and channel.
+        out_channels: M, the channels of likelihood parameters.
         channels: channels after each halving of the image, from the image inwards; the decoder's run back.
         features: size of the layer between the convolutions and the latent.
         activation: the name of a `torch.nn` activation, such as `relu`, `gelu`, `silu`.
@@ -45,17 +45,17 @@ def networks(
     check_widths("channels", channels, minimum=2)
     check_integer("features", features, 1)
     if not isinstance(linear, bool):
-        raise ValueError(f"linear must be true or false, got {linear!r}")
+        raise ArgumentError("linear", f"must be true or false, got {linear!r}")
     sizes = [tuple(image_shape[1:])]  # (H, W) after each halving
     for _ in channels:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
     if min(image_shape[1:]) < 8 or min(sizes[-1]) < 1:
-        raise ValueError(
-            f"channels must halve the image at most {int(math.log2(min(image_shape[1:])))} times and the image be at "
-            f"least 8 x 8, got {len(channels)} halvings of {image_shape[1]} x {image_shape[2]}"
+        raise ArgumentError(
+            "channels",
+            f"must halve the image at most {int(math.log2(min(image_shape[1:])))} times and the image be at "
+            f"least 8 x 8, got {len(channels)} halvings of {image_shape[1]} x {image_shape[2]}",
         )
     encoder = Encoder(image_shape, channels, sizes[-1], features, activation, linear)
-    out_channels = params_per_channel * image_shape[0]
     decoder = Decoder([*channels[::-1], out_channels], sizes[::-1], latent_dim, features, activation)
     return encoder, LinearPath(decoder, latent_dim, image_shape) if linear else decoder
 
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z (N, D) -> likelihood parameters (N, P * C, H, W)."""
+    """z (N, D) -> likelihood parameters (N, M, H, W)."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
+        """Likelihood parameters, (N, D) -> (N, M, H, W)."""
         return self.layers(z)
 
 
@@ -131,7 +131,7 @@ class LinearPath(nn.Module):
         self.image_shape = image_shape
 
     def forward(self, z: Tensor) -> Tensor:
-        """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
+        """Likelihood parameters, (N, D) -> (N, M, H, W)."""
         params = self.decoder(z)
         means = self.linear(z).unflatten(1, self.image_shape)  # (N, C * H * W) -> (N, C, H, W)
         others = params.shape[1] - means.shape[1]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from vaelab.errors import check_choice
+from vaelab.errors import ArgumentError, check_choice
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -24,7 +24,7 @@ def activation_layer(name: str) -> nn.Module:
 
 
 def check_widths(name: str, widths: Sequence[int], minimum: int = 1) -> None:
-    """Raise ValueError unless `widths` is a list of at least one integer, each at least `minimum`."""
+    """Raise ArgumentError unless `widths` is a list of at least one integer, each at least `minimum`."""
     is_list = isinstance(widths, list | tuple) and len(widths) > 0
     if not is_list or not all(type(width) is int and width >= minimum for width in widths):
-        raise ValueError(f"{name} must be a list of at least one integer of at least {minimum}, got {widths!r}")
+        raise ArgumentError(name, f"must be a list of at least one integer of at least {minimum}, got {widths!r}")

@@ -11,7 +11,7 @@ from vaelab.model.layers import activation_layer, check_widths
 def networks(
     image_shape: tuple[int, int, int],
     latent_dim: int,
-    params_per_channel: int,
+    out_channels: int,
     hidden: Sequence[int],
     activation: str,
 ) -> tuple["Encoder", "Decoder"]:
@@ -20,7 +20,7 @@ def networks(
     Args:
         image_shape: (C, H, W).
         latent_dim: D.
-        params_per_channel: P, the number of values that the likelihood asks for each pixel and channel.
+        out_channels: M, the channels of likelihood parameters.
         hidden: sizes of the encoder's hidden layers from the image to the latent; the decoder's run back.
         activation: the name of a `torch.nn` activation, such as `relu`, `gelu`, `silu`, `tanh`.
 
@@ -29,7 +29,7 @@ def networks(
     """
     check_widths("hidden", hidden)
     encoder = Encoder(image_shape, hidden, activation)
-    return encoder, Decoder(image_shape, latent_dim, params_per_channel, hidden[::-1], activation)
+    return encoder, Decoder(image_shape, latent_dim, out_channels, hidden[::-1], activation)
 
 
 class Encoder(nn.Module):
@@ -46,19 +46,19 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z (N, D) -> likelihood parameters (N, P * C, H, W)."""
+    """z (N, D) -> likelihood parameters (N, M, H, W)."""
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         latent_dim: int,
-        params_per_channel: int,
+        out_channels: int,
         hidden: Sequence[int],
         activation: str,
     ) -> None:
         super().__init__()
-        channels, height, width = image_shape
-        out_shape = (params_per_channel * channels, height, width)
+        _, height, width = image_shape
+        out_shape = (out_channels, height, width)
         self.layers = nn.Sequential(
             *_hidden_layers(latent_dim, hidden, activation),
             nn.Linear(hidden[-1], math.prod(out_shape)),
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Likelihood parameters, (N, D) -> (N, P * C, H, W)."""
+        """Likelihood parameters, (N, D) -> (N, M, H, W)."""
         return self.layers(z)
 
 

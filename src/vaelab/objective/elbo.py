@@ -3,20 +3,26 @@
 from torch import Tensor
 
 from vaelab.errors import check_integer, check_number
-from vaelab.vae import Trace
+from vaelab.parts import Model, Noise, Trace
 
 
 class ELBO:
-    """-ELBO as the loss, the KL term weighted by beta (Kingma & Welling, 2014; beta-VAE, Higgins et al., 2017).
+    """Negative ELBO, E_q[-log p(x|z)] + beta KL(q(z|x) || p(z)), in nats, a mean over the images.
+
+    Kingma & Welling, 2014 (arXiv:1312.6114); with `beta` Higgins et al., 2017. Further losses of the model are added.
 
     Args:
-        beta: weight of the KL term in the loss; 1 gives the ELBO. The term `elbo` is never weighted.
-        warmup_steps: steps over which the weight rises from 0 to beta (Bowman et al., 2016); 0 for none.
+        beta: weight of the KL term in the loss; 1 gives the ELBO. The reported `elbo` is never weighted.
+        warmup_steps: steps over which the weight rises from 0 to beta (Bowman et al., 2016, arXiv:1511.06349); 0 for
+            none.
         samples: K, samples of z for each image.
 
     Raises:
         ValueError: if beta is negative or not finite, or a count is out of range.
     """
+
+    is_mean_over_images = True
+    compiles = True
 
     def __init__(self, beta: float, warmup_steps: int, samples: int) -> None:
         check_number("beta", beta, 0)
@@ -26,20 +32,16 @@ class ELBO:
         self.warmup_steps = warmup_steps
         self.samples = samples
 
-    def __call__(self, trace: Trace, step: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms, each a mean over the images in nats.
+    def __call__(
+        self, model: Model, x: Tensor, noise: Noise, step: Tensor | None = None, y: Tensor | None = None
+    ) -> tuple[Tensor, Trace, dict[str, Tensor]]:
+        """The loss (), the trace of the batch, and no further terms."""
+        trace = model(x, noise, y)
+        loss = self.weight(step) * trace.kl.mean() - trace.log_px.mean()
+        return sum(trace.losses.values(), loss), trace, {}
 
-        Args:
-            trace: of a batch.
-            step: the training step as a tensor (), or None for the loss after any warm-up, as evaluation wants it.
-        """
-        reconstruction = trace.log_px.mean()
-        kl = trace.kl.mean()
-        beta: float | Tensor = self.beta
-        if step is not None and self.warmup_steps:
-            beta = self.beta * (step / self.warmup_steps).clamp(max=1)
-        return beta * kl - reconstruction, {
-            "elbo": reconstruction - kl,
-            "reconstruction": reconstruction,
-            "kl": kl,
-        }
+    def weight(self, step: Tensor | None) -> float | Tensor:
+        """Weight of the KL term at a training step (), or after any warm-up for None."""
+        if step is None or not self.warmup_steps:
+            return self.beta
+        return self.beta * (step / self.warmup_steps).clamp(max=1)

@@ -1,19 +1,14 @@
 """The standard normal prior."""
 
-import math
+from torch import nn
 
-from torch import Tensor, nn
+from vaelab.distributions import StandardNormal
+from vaelab.parts import Infer
 
 
 class NormalPrior(nn.Module):
-    """p(z) = N(0, I)."""
+    """Standard normal, p(z) = N(0, I) (Kingma & Welling, 2014, arXiv:1312.6114)."""
 
-    is_standard_normal = True
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z) in nats, (..., D) -> (...)."""
-        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-
-    def sample(self, eps: Tensor) -> Tensor:
-        """The noise itself, (N, D)."""
-        return eps
+    def forward(self, infer: Infer) -> StandardNormal:
+        """The density, whatever the posteriors are."""
+        return StandardNormal()

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaelab.errors import UserError, one_line
-from vaelab.parts import Draw, Objective
-from vaelab.vae import VAE, Trace
+from vaelab.distributions import Distribution
+from vaelab.errors import UserError, is_out_of_memory, one_line
+from vaelab.parts import Facts, Model, Objective, Trace
+from vaelab.vae import VAE
 
 TORCH = Path(torch.__file__).parent
 IMAGES = 2  # of the pass that looks at shapes
-TERMS = ("elbo", "reconstruction", "kl")
 
 
 def check_members(name: str, part: Any, contract: type) -> None:
@@ -26,7 +26,7 @@ def check_members(name: str, part: Any, contract: type) -> None:
         missing.append("__call__")
     if missing:
         raise UserError(
-            f"{name} must have all that vaelab.parts.{contract.__name__} names, got {_kind(part)} without "
+            f"{name} must have all that {contract.__module__}.{contract.__name__} names, got {_kind(part)} without "
             f"{', '.join(missing)}; add it to the class"
         )
 
@@ -35,7 +35,9 @@ def check_networks(networks: Any) -> None:
     """Raise UserError unless `networks` are an encoder, with the number of its features, and a decoder."""
     if not isinstance(networks, tuple | list) or len(networks) != 2:
         came = f"{len(networks)} objects" if isinstance(networks, tuple | list) else _kind(networks)
-        raise UserError(f"model must give two networks, got {came}; return the pair (encoder, decoder)")
+        raise UserError(
+            f"model must give two networks or a whole model, got {came}; return the pair (encoder, decoder)"
+        )
     for network in networks:
         if not isinstance(network, nn.Module):
             raise UserError(f"model must give two networks of torch.nn.Module, got {_kind(network)} among them")
@@ -47,47 +49,76 @@ def check_networks(networks: Any) -> None:
         )
 
 
+def check_objective(objective: Any) -> None:
+    """Raise UserError unless the objective says what `vaelab.parts.Objective` names."""
+    check_members("objective", objective, Objective)
+
+
 @torch.no_grad()
-def check_shapes(vae: VAE, objective: Objective, image_shape: tuple[int, int, int]) -> None:
+def check_model(model: Model, objective: Objective, facts: Facts) -> None:
     """Raise UserError unless each part takes what the one before gives, in a pass of two black images.
 
     The model stays as it was, and torch's generator too.
     """
-    device = next(vae.parameters()).device
-    samples, channels = objective.samples, image_shape[0]
-    x = torch.zeros(IMAGES, *image_shape, device=device)
-    eps = torch.zeros(samples, IMAGES, vae.latent_dim, device=device)
-    out_shape = (samples * IMAGES, vae.likelihood.params_per_channel * channels, *image_shape[1:])
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), _evaluating(vae):
-        h = _output("the encoder of model", vae.encoder, x)
-        _check_shape("the encoder of model", "h (B, F)", h, (IMAGES, vae.encoder.out_features))
-        draw = _output("posterior", vae.posterior, h, eps)
-        check_members("what posterior returns", draw, Draw)
-        _check_shape("posterior", "z (K, B, D)", draw.z, tuple(eps.shape))
-        _check_shape("posterior", "log_qz (K, B)", draw.log_qz, (samples, IMAGES))
-        log_pz = _output("prior.log_prob", vae.prior.log_prob, draw.z)
-        _check_shape("prior.log_prob", "log p(z) (K, B)", log_pz, (samples, IMAGES))
-        _check_shape("prior.sample", "z (N, D)", _output("prior.sample", vae.prior.sample, eps[0]), tuple(eps[0].shape))
-        params = _output("the decoder of model", vae.decoder, draw.z.flatten(0, 1))
-        _check_shape("the decoder of model", "likelihood parameters (N, P * C, H, W)", params, out_shape)
-        log_px = _output("likelihood.log_prob", vae.likelihood.log_prob, params.unflatten(0, (samples, IMAGES)), x)
-        _check_shape("likelihood.log_prob", "log p(x|z) (K, B)", log_px, (samples, IMAGES))
-        mean = _output("likelihood.mean", vae.likelihood.mean, params)
-        _check_shape("likelihood.mean", "E[x|z] (N, C, H, W)", mean, (len(params), *image_shape))
-        answer = _output("objective", objective, Trace(log_px, draw, vae.prior), torch.zeros((), device=device))
-    _check_answer(answer)
+    device = next(model.parameters()).device
+    samples, x = objective.samples, torch.zeros(IMAGES, *facts.image_shape, device=device)
+    y = torch.zeros(IMAGES, dtype=torch.long, device=device) if model.takes_labels else None
+    noise = model.noise(samples, IMAGES, torch.Generator().manual_seed(0))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _evaluating(model):
+        if isinstance(model, VAE):
+            _check_flat(model, x, noise, y)
+        trace = _output("model", model, x, noise, y)
+        _check_trace(trace, samples)
+        _check_answer(_output("objective", objective, model, x, noise, torch.zeros((), device=device), y))
+        _check_shape("model.embed", "z (B, D)", _output("model.embed", model.embed, x, y), (IMAGES, model.latent_dim))
+        images = _output("model.reconstruct", model.reconstruct, x, y)
+        _check_shape("model.reconstruct", "E[x|z] (B, C, H, W)", images, tuple(x.shape))
+
+
+def _check_flat(vae: VAE, x: Tensor, noise: Tensor, y: Tensor | None) -> None:
+    """The parts of a VAE, in the order in which they are called."""
+    samples, given = len(noise), () if y is None else (y,)
+    h = _output("the encoder of model", vae.encoder, x, *given)
+    _check_shape("the encoder of model", "h (B, F)", h, (IMAGES, vae.encoder.out_features))
+    q = _output("posterior", vae.posterior, h.float())
+    p = _output("prior", vae.prior, vae.infer, *given)
+    for name, found in (("posterior", q), ("prior", p)):
+        check_members(f"what {name} returns", found, Distribution)
+    z, log_q = _output("posterior.draw", q.draw, noise)
+    _check_shape("posterior", "z (K, B, D)", z, tuple(noise.shape))
+    if log_q is not None:
+        _check_shape("posterior", "log q(z|x) (K, B)", log_q, (samples, IMAGES))
+    _check_shape("prior", "log p(z) (K, B)", _output("prior.log_prob", p.log_prob, z), (samples, IMAGES))
+    _check_shape("prior", "z (N, D)", _output("prior.draw", p.draw, noise[0])[0], tuple(noise[0].shape))
+    labels = () if y is None else (y.repeat(samples),)
+    params = _output("the decoder of model", vae.decoder, z.flatten(0, 1), *labels).float()
+    channels = vae.likelihood.out_channels(x.shape[1])
+    expected = (samples * IMAGES, channels, *x.shape[2:])
+    _check_shape("the decoder of model", "likelihood parameters (N, M, H, W)", params, expected)
+    log_px = _output("likelihood.log_prob", vae.likelihood.log_prob, params.unflatten(0, (samples, IMAGES)), x)
+    _check_shape("likelihood.log_prob", "log p(x|z) (K, B)", log_px, (samples, IMAGES))
+    mean = _output("likelihood.mean", vae.likelihood.mean, params)
+    _check_shape("likelihood.mean", "E[x|z] (N, C, H, W)", mean, (len(params), *x.shape[1:]))
+
+
+def _check_trace(trace: Any, samples: int) -> None:
+    if not isinstance(trace, Trace):
+        raise UserError(f"model must give a vaelab.parts.Trace, got {_kind(trace)}")
+    _check_shape("model", "log p(x|z) (K, B)", trace.log_px, (samples, IMAGES))
+    if trace.has_density:
+        _check_shape("model", "log importance weights (K, B)", trace.log_w, (samples, IMAGES))
+        _check_shape("model", "a KL (B,)", trace.kl, (IMAGES,))
 
 
 def _check_answer(answer: Any) -> None:
     """What an objective returned."""
-    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):
-        raise UserError(f"objective must return the loss and a dictionary of its terms, got {_kind(answer)}")
-    loss, terms = answer
+    kinds = (Tensor, Trace, dict)
+    if not isinstance(answer, tuple) or len(answer) != 3 or not all(map(isinstance, answer, kinds)):
+        came = ", ".join(map(_kind, answer)) if isinstance(answer, tuple) else _kind(answer)
+        raise UserError(f"objective must return the loss, the trace and a dictionary of further terms, got {came}")
+    loss, _, terms = answer
     for name, value in {"the loss": loss, **terms}.items():
-        _check_shape("objective", f"{name} as a mean over images, in nats ()", value, ())
-    missing = [name for name in TERMS if name not in terms]
-    if missing:
-        raise UserError(f"objective must return the terms {', '.join(TERMS)}, got none named {', '.join(missing)}")
+        _check_shape("objective", f"{name} of the batch, in nats ()", value, ())
 
 
 def _check_shape(name: str, what: str, value: Any, expected: tuple[int, ...]) -> None:
@@ -100,8 +131,8 @@ def _output(name: str, call: Callable[..., Any], *given: Any) -> Any:
     """What a part returns; a UserError that says where it failed if it cannot take what it is given."""
     try:
         return call(*given)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if is_out_of_memory(error):
             raise
         frames = [
             frame for frame in traceback.extract_tb(error.__traceback__) if TORCH not in Path(frame.filename).parents
@@ -114,12 +145,12 @@ def _output(name: str, call: Callable[..., Any], *given: Any) -> Any:
 
 
 @contextmanager
-def _evaluating(vae: VAE) -> Iterator[None]:
-    vae.eval()  # no dropout, and no running mean of a batch norm is changed
+def _evaluating(model: Model) -> Iterator[None]:
+    model.eval()  # no dropout, and no running mean of a batch norm is changed
     try:
         yield
     finally:
-        vae.train()
+        model.train()
 
 
 def _kind(value: Any) -> str:

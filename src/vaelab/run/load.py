@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from vaelab.dataset.images import Dataset
+from vaelab.distributions import Distribution
 from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming, visible
-from vaelab.evaluation import pictures
 from vaelab.evaluation.evaluator import evaluate, log_likelihood
 from vaelab.machine.device import in_memory, pick_device, precision_of
 from vaelab.machine.threads import own_number_of_threads
-from vaelab.ops import unit_interval
-from vaelab.parts import CROSS_ENTROPY, Draw
+from vaelab.ops import generator, unit_interval
+from vaelab.parts import CROSS_ENTROPY, Facts, Model
 from vaelab.run.build import Builder
 from vaelab.run.continuation import on_this_machine
 from vaelab.run.record import RunRecord
@@ -39,14 +39,14 @@ class Run:
     Attributes:
         path: the run directory.
         config: the resolved config, plain dictionaries; its dataset lies in $VAELAB_DATA where that is set.
-        model: the VAE with the weights of the best epoch, in the precision of its training.
-        image_shape: (C, H, W).
+        model: with the weights of the best epoch, in the precision of its training.
+        facts: what the run knew of its data, `image_shape` (C, H, W) among it.
     """
 
     path: Path
     config: Mapping[str, Any]
-    model: VAE
-    image_shape: tuple[int, int, int]
+    model: Model
+    facts: Facts
     trusted: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -79,38 +79,48 @@ class Run:
         """The dataset that the run was trained on, with `train`, `val` and `test()`; it must be on this machine."""
         return Builder(self.config, self.trusted).dataset()
 
-    def sample(self, count: int, seed: int | None = None, pixel_noise: bool = False) -> Tensor:
+    @torch.no_grad()
+    def sample(self, count: int, seed: int | None = None, pixel_noise: bool = False, y: Tensor | None = None) -> Tensor:
         """Images (count, C, H, W) in [0, 1] from the prior: means of p(x|z), or draws from it with `pixel_noise`.
 
-        They are others at every call, or with a `seed` always the same, those of `vaelab generate --seed`.
+        They are others at every call, or with a `seed` always the same, those of `vaelab generate --seed`. A
+        conditional model draws them of the labels y (count,), or without them of each class in turn.
         """
         check_integer("count", count, 1)
-        return pictures.sample(self.model, count, _seed(seed), pixel_noise)
+        if self.model.takes_labels and y is None:
+            y = torch.arange(count) % self.facts.num_classes
+        return self.model.sample(count, generator(_seed(seed), "samples"), self._labels(y, count), pixel_noise)
 
-    def posterior(self, x: Tensor | np.ndarray, samples: int = 1, seed: int | None = None) -> Draw:
-        """q(z|x) of images (B, C, H, W), uint8 or float in [0, 1], as K = `samples` of it with their density.
+    @torch.no_grad()
+    def posterior(self, x: Tensor | np.ndarray, y: Tensor | None = None) -> Distribution:
+        """q(z|x) of images (B, C, H, W), uint8 or float in [0, 1], as a distribution: `draw(eps)`, `log_prob(z)`."""
+        if not isinstance(self.model, VAE):
+            raise UserError(f"{type(self.model).__name__} has no single q(z|x); use run.model(x, noise).latents")
+        x = self._checked(x)
+        return self.model.infer(x, self._labels(y, len(x)))
 
-        Returns:
-            `z` (K, B, D) and `log_qz` (K, B) in nats, others at every call without a `seed`; for the Gaussian posterior
-            also its `mean` and `log_var` (B, D).
-        """
-        check_integer("samples", samples, 1)
-        return pictures.posterior(self.model, self._checked(x), samples, _seed(seed))
-
-    def encode(self, x: Tensor | np.ndarray) -> Tensor:
+    @torch.no_grad()
+    def encode(self, x: Tensor | np.ndarray, y: Tensor | None = None) -> Tensor:
         """Posterior means (B, D) of images (B, C, H, W), uint8 or float in [0, 1]."""
-        return pictures.encode(self.model, self._checked(x))
+        x = self._checked(x)
+        return self.model.embed(x, self._labels(y, len(x)))
 
-    def decode(self, z: Tensor | np.ndarray) -> Tensor:
+    @torch.no_grad()
+    def decode(self, z: Tensor | np.ndarray, y: Tensor | None = None) -> Tensor:
         """Means of p(x|z), (N, D) -> (N, C, H, W) in [0, 1]."""
+        if not isinstance(self.model, VAE):
+            raise UserError(f"{type(self.model).__name__} has no single z to decode; use run.reconstruct(x)")
         z = _as_tensor("z", z)
         if z.dim() != 2 or z.shape[1] != self.model.latent_dim:
             raise ValueError(f"z must have the shape (N, {self.model.latent_dim}), got {tuple(z.shape)}")
-        return pictures.decode(self.model, z.float())
+        params = self.model.decode(z.float().to(self._device), self._labels(y, len(z)))
+        return self.model.likelihood.mean(params)
 
-    def reconstruct(self, x: Tensor | np.ndarray) -> Tensor:
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor | np.ndarray, y: Tensor | None = None) -> Tensor:
         """Images decoded from their posterior means, (B, C, H, W) in [0, 1]."""
-        return self.decode(self.encode(x))
+        x = self._checked(x)
+        return self.model.reconstruct(x, self._labels(y, len(x)))
 
     def evaluate(self, split: str = "test", importance_samples: int = 0) -> dict[str, float]:
         """Metrics on a split of the dataset the run was trained on, as in `summary.json`; this needs the dataset.
@@ -124,13 +134,15 @@ class Run:
         check_choice("split", split, SPLITS)
         check_integer("importance_samples", importance_samples, 0)
         builder, dataset = Builder(self.config, self.trusted), self.dataset
-        images = (dataset.test() if split == "test" else getattr(dataset, split)).images
-        if not len(images):
+        chosen = dataset.test() if split == "test" else getattr(dataset, split)
+        if not len(chosen.images):
             raise UserError(f"the run kept no {split} images (dataset.val_size=0); evaluate another split")
-        if tuple(images.shape[1:]) != self.image_shape:
-            shape = tuple(images.shape[1:])
-            raise UserError(f"{dataset.name} must have the images {self.image_shape} of the training, got {shape}")
-        if importance_samples and self.model.likelihood.supports[dataset.support] == CROSS_ENTROPY:
+        shape = tuple(chosen.images.shape[1:])
+        if shape != self.facts.image_shape:
+            raise UserError(
+                f"{dataset.name} must have the images {self.facts.image_shape} of the training, got {shape}"
+            )
+        if importance_samples and self.model.likelihood.pixels[dataset.pixel_kind] == CROSS_ENTROPY:
             raise UserError(
                 "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
                 "none; evaluate it without importance samples"
@@ -139,10 +151,10 @@ class Run:
         batch = trainer.eval_batch_size
         with own_number_of_threads(), precision_of(trainer.precision):
             torch.set_num_threads(self._threads())
-            metrics = evaluate(self.model, builder.objective(), dataset, images, batch)
+            metrics = evaluate(self.model, builder.objective(self.facts), dataset, chosen, batch)
             if importance_samples:
                 some = max(1, batch // 10)
-                metrics["log_likelihood"] = log_likelihood(self.model, dataset, images, importance_samples, some)
+                metrics["log_likelihood"] = log_likelihood(self.model, dataset, chosen, importance_samples, some)
         return metrics
 
     def recorded(self, split: str) -> dict[str, float]:
@@ -158,10 +170,10 @@ class Run:
 
     def _checked(self, x: Tensor | np.ndarray) -> Tensor:
         x = _as_tensor("x", x)
-        if x.dim() != 4 or tuple(x.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"x must have the shape (B, {', '.join(map(str, self.image_shape))}), got {tuple(x.shape)}"
-            )
+        shape = self.facts.image_shape
+        if x.dim() != 4 or tuple(x.shape[1:]) != shape:
+            raise ValueError(f"x must have the shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+        x = x.to(self._device)
         if x.dtype == torch.uint8:
             return unit_interval(x)
         if not x.is_floating_point():
@@ -171,6 +183,18 @@ class Run:
             found = f"{x.min().item():g} to {x.max().item():g}"
             raise ValueError(f"x must be uint8 or float in [0, 1], got {found}; bring it there, levels by x / 255")
         return x.float()
+
+    def _labels(self, y: Tensor | None, count: int) -> Tensor | None:
+        """The labels on the model's device; ValueError unless there are as many as are needed, or none."""
+        if not self.model.takes_labels:
+            return None
+        if y is None or tuple(y.shape) != (count,):
+            raise ValueError(f"y must be the labels ({count},) that this model takes, got {y!r}")
+        return y.long().to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
 
 def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.device = "cpu") -> Run:
@@ -199,13 +223,13 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     try:
         best = restored.best(saved)
         with in_memory("the model", f"{path} describes one that is too large for this machine"):
-            model = Builder(config, trusted).vae(best.image_shape).eval()
+            model = Builder(config, trusted).model(best.facts).eval()
         model.load_state_dict(restored.weights("weights", best.weights, model))
         model = model.to(found)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = one_line(error, 200)
         raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
-    return Run(path, on_this_machine(config), model, best.image_shape, trusted)
+    return Run(path, on_this_machine(config), model, best.facts, trusted)
 
 
 def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

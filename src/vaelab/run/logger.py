@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import UserError, check_choice, check_number, one_line
+from vaelab.evaluation.figures import save_curves
 from vaelab.files import folder
-from vaelab.run.row_writer import Rows
+from vaelab.run.row_writer import Rows, checked
+from vaelab.run.rows import read_rows
 from vaelab.run.wandb_files import UNREACHABLE
 from vaelab.run.wandb_process import WandbProcess
 from vaelab.run.wandb_run import PICTURES, WandbSettings, run_id_of
@@ -100,7 +102,11 @@ class Logger:
 
     def rewind(self, position: Mapping[str, Any] | None) -> None:
         """Drop the rows that were written after a checkpoint, or all, when the run goes on from there."""
-        self._rows.rewind(position)
+        self._rows.rewind(None if position is None else checked(position))
+
+    def draw_curves(self, title: str) -> None:
+        """Draw `curves.png`."""
+        save_curves(self.run_dir / "curves.png", read_rows(self.run_dir), title)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
@@ -124,6 +130,12 @@ class NoLogger:
         """Nothing."""
 
     def log(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def log_pictures(self, names: Iterable[str]) -> None:
+        """Nothing."""
+
+    def draw_curves(self, title: str) -> None:
         """Nothing."""
 
     def rewind(self, position: Mapping[str, Any] | None) -> None:

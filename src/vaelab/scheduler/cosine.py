@@ -2,7 +2,7 @@
 
 import math
 
-from vaelab.errors import check_integer, check_number
+from vaelab.errors import ArgumentError, check_integer, check_number
 
 
 class Cosine:
@@ -20,7 +20,7 @@ class Cosine:
         check_integer("warmup_steps", warmup_steps, 0)
         check_number("final", final, 0)
         if final > 1:
-            raise ValueError(f"final must be a factor of at most 1, got {final!r}")
+            raise ArgumentError("final", f"must be a factor of at most 1, got {final!r}")
         self.warmup_steps = warmup_steps
         self.final = final
 

@@ -1,4 +1,4 @@
-"""Batches of a tensor in memory, the device's or the host's; the order is a function of (seed, epoch)."""
+"""Batches of tensors in memory, the device's or the host's; their order is a function of (seed, epoch)."""
 
 import logging
 from collections.abc import Iterator
@@ -8,60 +8,52 @@ import torch
 from torch import Tensor
 
 from vaelab.machine.device import holds, in_memory
-from vaelab.ops import binarize, generator, uniform_like, unit_interval
+from vaelab.ops import generator
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Loader:
-    """Training batches.
+class Batches:
+    """Batches of training images, with their labels where there are any.
 
     Args:
         images: (N, C, H, W) uint8, on the device or in host memory.
+        labels: (N,) integers beside them, or None.
         device: where the batches go.
         batch_size: B; the last batch of an epoch may be smaller.
         seed: of the run.
-        dynamic: draw every pixel anew as 0 or 1, with its grey value as the probability.
     """
 
     images: Tensor
+    labels: Tensor | None
     device: torch.device
     batch_size: int
     seed: int
-    dynamic: bool
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch, the smaller last one counted."""
         return -(-len(self.images) // self.batch_size)
 
-    def epoch(self, epoch: int, start: int) -> Iterator[Tensor]:
-        """The batches of an epoch, uint8, from image number `start` of its order on."""
+    def epoch(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The batches of an epoch, uint8 (B, C, H, W) and labels (B,), from image number `start` of its order on."""
         order = torch.randperm(len(self.images), generator=generator(self.seed, "order", epoch))
         order = order.to(self.images.device)
         for first in range(start, len(order), self.batch_size):
-            yield self._gather(order[first : first + self.batch_size])
+            rows = order[first : first + self.batch_size]
+            yield self._gather(self.images, rows), None if self.labels is None else self._gather(self.labels, rows)
 
     def noise(self, step: int) -> torch.Generator:
         """The generator of all that is random in a training step."""
         return generator(self.seed, "train", step, self.device)
 
-    def uniform(self, batch: Tensor, noise: torch.Generator) -> Tensor | None:
-        """Numbers in [0, 1) in the shape of the batch where it is to be binarised, else None."""
-        return uniform_like(batch, noise) if self.dynamic else None
-
-    def pixels(self, batch: Tensor, uniform: Tensor | None) -> Tensor:
-        """A uint8 batch as the model sees it: float in [0, 1], binarised with `uniform` where that was asked for."""
-        x = unit_interval(batch)
-        return x if uniform is None else binarize(x, uniform)
-
-    def _gather(self, rows: Tensor) -> Tensor:
-        if self.images.device == self.device:
-            return self.images.index_select(0, rows)  # advanced indexing: 4x slower
+    def _gather(self, source: Tensor, rows: Tensor) -> Tensor:
+        if source.device == self.device:
+            return source.index_select(0, rows)  # advanced indexing: 4x slower
         # a copy from pinned memory does not wait for the device; torch gives the memory out again once it was copied
-        batch = self.images.new_empty(len(rows), *self.images.shape[1:], pin_memory=self.device.type == "cuda")
-        torch.index_select(self.images, 0, rows, out=batch)
+        batch = source.new_empty(len(rows), *source.shape[1:], pin_memory=self.device.type == "cuda")
+        torch.index_select(source, 0, rows, out=batch)
         return batch.to(self.device, non_blocking=True)
 
 

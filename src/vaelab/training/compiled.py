@@ -5,142 +5,157 @@ graph around its own step, so Adam's update is written out here; it works on the
 so that compiled and eager steps can follow each other and a checkpoint does not tell them apart.
 """
 
-import math
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
-from vaelab.training.loss import Loss
-from vaelab.vae import VAE
+from vaelab.errors import UserError, is_out_of_memory, one_line
+from vaelab.parts import Model, Noise, Objective
+from vaelab.training.adam import Adam, has_moments, is_adam
+from vaelab.training.clock import Clock
+from vaelab.training.step import EagerStep, Values, require_finite, scalar
+
+log = logging.getLogger(__name__)
 
 # Measured on two cores with a 784-400-20 network: compiling takes 6 s, 3 s where it was done before, and saves 0.7 ms
 # of each step.
 PAYS_FROM_STEPS = 8_000
-# A step is compiled for one model and one size of batch, and keeps both: to check that at each call takes 0.2 ms.
-OPTIONS = {"guard_filter_fn": lambda guards: [False] * len(guards), "size_asserts": False}
 
 
-def is_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer's update is the one that a compiled step makes."""
-    known = type(optimizer) in (torch.optim.Adam, torch.optim.AdamW)
-    return known and not any(group["amsgrad"] or group["maximize"] for group in optimizer.param_groups)
+def can_compile(model: Model, objective: Objective) -> bool:
+    """Whether the objective, and every module of the model that says so, can be traced by `torch.compile`."""
+    return objective.compiles and all(getattr(module, "compiles", True) for module in model.modules())
 
 
-def pays(vae: VAE, optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> bool:
+def pays(eager: EagerStep, steps: int) -> bool:
     """Whether compiling is expected to save more time than it takes; it was measured on CPUs only."""
     # convolutions stay the same library's, and take nearly all of the step: no gain
-    has_convolutions = any(isinstance(module, nn.Conv2d) for module in vae.modules())
-    return device.type == "cpu" and not has_convolutions and is_adam(optimizer) and steps >= PAYS_FROM_STEPS
-
-
-def has_moments(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether Adam has made a step, so that its moments are there."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return all("exp_avg" in optimizer.state.get(parameter, {}) for parameter in parameters)
+    has_convolutions = any(isinstance(module, nn.Conv2d) for module in eager.model.modules())
+    suits = can_compile(eager.model, eager.objective) and is_adam(eager.optimizer) and not has_convolutions
+    return suits and eager.device.type == "cpu" and steps >= PAYS_FROM_STEPS
 
 
 class CompiledStep:
-    """Forward, backward and update of a training step; a loss that is not finite changes no weight.
+    """The eager step as one graph; a loss that is not finite changes no weight.
+
+    A smaller last batch and the norm of the gradient would each need a graph of their own, and the first step makes
+    Adam's moments: these steps are eager.
 
     Args:
-        loss: what to minimise; the weights are changed in place.
-        optimizer: Adam or AdamW that has made a step, so that its moments are there.
-        pixels: from a uint8 batch, and the uniform numbers that binarise it, to what the model sees.
-        grad_clip: largest norm of the gradient, or None.
-        step: steps that the run has made.
+        eager: the step, with Adam or AdamW.
+        batch_size: of the batches that the graph is made for.
+        insists: raise where it cannot be compiled, instead of going on eagerly.
+        clock: paused while it is compiled.
     """
 
-    def __init__(
-        self,
-        loss: Loss,
-        optimizer: torch.optim.Optimizer,
-        pixels: Callable[[Tensor, Tensor | None], Tensor],
-        grad_clip: float | None,
-        step: int,
-    ) -> None:
-        (self.group,) = optimizer.param_groups
-        weights = {name: parameter.detach() for name, parameter in loss.named_parameters()}  # the same memory
-        states = [optimizer.state[parameter] for parameter in loss.parameters()]
-        self.steps_before_adam = step - int(states[0]["step"])  # a run can be resumed with another optimizer
-        decoupled = isinstance(optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
-        adam = _Adam(self.group, decoupled)
+    def __init__(self, eager: EagerStep, batch_size: int, insists: bool, clock: Clock) -> None:
+        self.eager = eager
+        self.batch_size = batch_size
+        self.insists = insists
+        self.clock = clock
+        self._graph: Callable[..., Values] | None = None
+        self._failed = False
 
-        def loss_and_terms(weights: dict[str, Tensor], x: Tensor, eps: Tensor, step: Tensor) -> tuple[Tensor, dict]:
-            return functional_call(loss, weights, (x, eps, step))
+    def __call__(self, x: Tensor, noise: Noise, step: int, y: Tensor | None = None, grad_norm: bool = False) -> Values:
+        """As `TrainStep`.
 
-        def whole_step(
-            batch: Tensor,
-            uniform: Tensor | None,
-            eps: Tensor,
-            step: Tensor,
-            lr: Tensor,
-            corrections: tuple[Tensor, Tensor],
-        ) -> dict[str, Tensor]:
-            gradients, (value, terms) = grad_and_value(loss_and_terms, has_aux=True)(
-                weights, pixels(batch, uniform), eps, step
-            )
-            if grad_clip is not None:
-                norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
-                scale = (grad_clip / (norm + 1e-6)).clamp(max=1)
-                gradients = {name: gradient * scale for name, gradient in gradients.items()}
-            finite = value.isfinite()
-            for (name, weight), state in zip(weights.items(), states, strict=True):
-                adam.update(weight, gradients[name], state, lr, corrections, finite)
-            return {"loss": value, **terms}
-
-        # Graphs are kept by code object, at most eight for each, and a sweep has more jobs than that.
-        whole_step.__code__ = whole_step.__code__.replace()
-        self._whole_step = torch.compile(whole_step, dynamic=False, fullgraph=True, options=OPTIONS)
-
-    def __call__(self, batch: Tensor, uniform: Tensor | None, eps: Tensor, step: int) -> dict[str, Tensor]:
-        """The loss with its terms; the first call compiles.
-
-        Args:
-            batch: uint8 (B, C, H, W), B the same in every call.
-            uniform: numbers in [0, 1) in the shape of the batch, or None.
-            eps: standard normal noise (K, B, D).
-            step: steps made before this one.
+        Raises:
+            UserError: if it cannot be compiled, which was insisted on, or the loss is not finite.
         """
+        suits = not self._failed and not grad_norm and len(x) == self.batch_size
+        if not suits or not has_moments(self.eager.optimizer):
+            return self.eager(x, noise, step, y, grad_norm)
+        values = (self._graph or self._first)(x, noise, step, y)
+        if self.eager.device.type == "cpu":  # elsewhere this would wait; the graph itself left the parameters alone
+            require_finite(values, step)
+        return values
 
-        def scalar(value: float) -> Tensor:  # a number of the graph's own would be compiled into it
-            return torch.full((), value, device=batch.device)  # torch.tensor would wait for a GPU
+    def _first(self, x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
+        """Compile and make the step; eager, from here on, where that fails and was not insisted on."""
+        started = time.perf_counter()
+        try:
+            with self.clock.paused(), _quiet():
+                self._graph = _graph(self.eager, step)
+                values = self._graph(x, noise, step, y)
+        except Exception as error:  # what a compiler raises has no class in common
+            if is_out_of_memory(error):
+                raise
+            if self.insists:
+                message = f"the training step could not be compiled ({one_line(error, 200)}); use trainer.compile=false"
+                raise UserError(message) from error
+            log.warning("the training step could not be compiled and runs as it is (%s)", one_line(error, 200))
+            self._failed = True
+            return self.eager(x, noise, step, y)
+        log.info("compiled the training step in %.1f s", time.perf_counter() - started)
+        return values
 
-        beta1, beta2 = self.group["betas"]
-        count = step + 1 - self.steps_before_adam
-        corrections = scalar(1 / (1 - beta1**count)), scalar(1 / math.sqrt(1 - beta2**count))
-        return self._whole_step(batch, uniform, eps, scalar(float(step)), scalar(self.group["lr"]), corrections)
+
+class _Loss(nn.Module):
+    """The loss and its terms as one module, so that a call with other parameters replaces them for the prior too."""
+
+    def __init__(self, model: Model, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, x: Tensor, noise: Noise, step: Tensor, y: Tensor | None) -> tuple[Tensor, Values]:
+        loss, trace, terms = self.objective(self.model, x, noise, step, y)
+        return loss, {**trace.terms, **terms}
 
 
-class _Adam:
-    """Adam's update (Kingma & Ba, 2015), or AdamW's (Loshchilov & Hutter, 2019), with the settings of a group."""
+def _graph(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
+    """The compiled step of (x, noise, step, y); the first call compiles."""
+    loss = _Loss(eager.model, eager.objective)
+    weights = {name: parameter.detach() for name, parameter in loss.named_parameters()}  # the same memory
+    states = [eager.optimizer.state[parameter] for parameter in loss.parameters()]
+    adam = Adam(eager.optimizer)
+    before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
-    def __init__(self, group: dict, decoupled: bool) -> None:
-        self.beta1, self.beta2 = group["betas"]
-        self.eps = group["eps"]
-        self.weight_decay = group["weight_decay"]
-        self.decoupled = decoupled
+    def whole_step(
+        x: Tensor, noise: Noise, step: Tensor, y: Tensor | None, lr: Tensor, corrections: tuple[Tensor, Tensor]
+    ) -> Values:
+        def loss_of(weights: dict[str, Tensor]) -> tuple[Tensor, Values]:
+            return functional_call(loss, weights, (x, noise, step, y))
 
-    def update(
-        self,
-        weight: Tensor,
-        gradient: Tensor,
-        state: dict[str, Tensor],
-        lr: Tensor,
-        corrections: tuple[Tensor, Tensor],
-        wanted: Tensor,
-    ) -> None:
-        """Change weight and state in place where `wanted` is true; corrections 1 / (1 - b1^t), 1 / sqrt(1 - b2^t)."""
-        decayed = weight
-        if self.weight_decay and self.decoupled:
-            decayed = weight - lr * self.weight_decay * weight
-        elif self.weight_decay:
-            gradient = gradient + self.weight_decay * weight
-        mean = torch.lerp(state["exp_avg"], gradient, 1 - self.beta1)
-        square = self.beta2 * state["exp_avg_sq"] + (1 - self.beta2) * gradient * gradient
-        step = lr * corrections[0] * mean / (square.sqrt() * corrections[1] + self.eps)
-        weight.copy_(torch.where(wanted, decayed - step, weight))
-        state["exp_avg"].copy_(torch.where(wanted, mean, state["exp_avg"]))
-        state["exp_avg_sq"].copy_(torch.where(wanted, square, state["exp_avg_sq"]))
-        state["step"].add_(wanted)
+        gradients, (value, terms) = grad_and_value(loss_of, has_aux=True)(weights)
+        if eager.grad_clip is not None:
+            norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+            scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)
+            gradients = {name: gradient * scale for name, gradient in gradients.items()}
+        finite = value.isfinite()
+        for (name, weight), state in zip(weights.items(), states, strict=True):
+            adam.update(weight, gradients[name], state, lr, corrections, finite)
+        return {"loss": value, **terms}
+
+    compiled = torch.compile(
+        whole_step,
+        dynamic=False,
+        fullgraph=True,
+        isolate_recompiles=True,  # graphs are otherwise kept by code, at most eight, and a sweep has more jobs
+        # a step is compiled for one model and one size of batch, and keeps both: to check that takes 0.2 ms a call
+        options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False},
+    )
+
+    def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
+        lr, *corrections = adam.numbers(step + 1 - before_adam)
+        on_device = [scalar(number, eager.device) for number in (step, lr, *corrections)]
+        return compiled(x, noise, on_device[0], y, on_device[1], (on_device[2], on_device[3]))
+
+    return call
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from warning, as it looks for CUDA to compile with, that there is none."""
+    cuda_log = logging.getLogger("torch.utils.cpp_extension")
+    level = cuda_log.level
+    cuda_log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        cuda_log.setLevel(level)

@@ -1,9 +1,12 @@
 """A progress bar where there is a terminal."""
 
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vaelab.evaluation.metrics import label
 
 
 class ProgressBar:
@@ -36,11 +39,13 @@ class ProgressBar:
         if self.visible:
             self._progress.stop()
 
-    def update(self, step: int, epoch: float, elbo: float, images_per_second: float) -> None:
-        """Show where the run is, with the mean ELBO since the last call."""
+    def update(self, row: Mapping[str, float]) -> None:
+        """Show where the run is by a row of its metrics: the mean ELBO, or loss, since the row before."""
+        name = "elbo" if "train/elbo" in row else "loss"
+        mean, speed = row[f"train/{name}"], row["images_per_second"]
         self._progress.update(
             self._task,
-            completed=step,
-            epoch=f"{min(int(epoch) + 1, self._total_epochs)}/{self._total_epochs}",
-            metrics=f"ELBO {elbo:.2f}  {images_per_second:,.0f} images/s",
+            completed=row["step"],
+            epoch=f"{min(int(row['epoch']) + 1, self._total_epochs)}/{self._total_epochs}",
+            metrics=f"{label(name)} {mean:.2f}  {speed:,.0f} images/s",
         )

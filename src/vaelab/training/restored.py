@@ -10,13 +10,14 @@ What does not fit raises ValueError, in words that begin with the name of the en
 import copy
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaelab.errors import one_line
+from vaelab.parts import Facts
 
 LARGEST_COUNT = 10**15  # of steps or images
 LARGEST_SIDE = 100_000  # pixels of an image
@@ -58,10 +59,10 @@ def metrics(name: str, saved: object) -> dict[str, float]:
 
 
 def sums(name: str, saved: object, counted: int) -> dict[str, float]:
-    """What was summed up over so many steps or images: nothing where there were none, else loss and ELBO at least."""
+    """What was summed up over so many steps or images: nothing where there were none, else the loss at least."""
     found = metrics(name, saved)
-    if counted and not {"loss", "elbo"} <= found.keys():
-        raise ValueError(f"{name} must hold loss and elbo, got {_short(list(found))}")
+    if counted and "loss" not in found:
+        raise ValueError(f"{name} must hold loss, got {_short(list(found))}")
     if found and not counted:
         raise ValueError(f"{name} must be empty where nothing was counted, got {_short(list(found))}")
     return found
@@ -72,21 +73,29 @@ class Best:
     """What `best.pt` holds: `weights` as they were saved, to be checked against the model."""
 
     weights: object
-    image_shape: tuple[int, int, int]
+    facts: Facts
     epoch: int
     val: dict[str, float]
 
 
 def best(saved: object) -> Best:
     """The best checkpoint, all but its weights checked."""
-    found = entries("best.pt", saved, ("vae", "image_shape", "epoch", "step", "val"))
-    shape = found["image_shape"]
+    found = entries("best.pt", saved, ("model", "facts", "epoch", "step", "val"))
+    facts, epoch = _facts(found["facts"]), count("epoch", found["epoch"])
+    return Best(found["model"], facts, epoch, metrics("val", found["val"]))
+
+
+def _facts(saved: object) -> Facts:
+    found = entries("facts", saved, (part.name for part in fields(Facts)))
+    shape, classes = found["image_shape"], found["num_classes"]
     if not isinstance(shape, list) or len(shape) != 3:
         raise ValueError(f"image_shape must be a list of channels, height and width, got {_short(shape)}")
     if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in shape):
         raise ValueError(f"image_shape must hold integers from 1 to {LARGEST_SIDE:,}, got {_short(shape)}")
+    if classes is not None and not 1 <= count("num_classes", classes) <= LARGEST_SIDE:
+        raise ValueError(f"num_classes must be from 1 to {LARGEST_SIDE:,}, got {_short(classes)}")
     channels, height, width = shape
-    return Best(found["vae"], (channels, height, width), count("epoch", found["epoch"]), metrics("val", found["val"]))
+    return Facts((channels, height, width), classes, count("train_size", found["train_size"]))
 
 
 def weights(name: str, saved: object, model: nn.Module) -> dict[str, Any]:

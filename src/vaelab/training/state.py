@@ -1,16 +1,11 @@
-"""What changes while a run trains, besides weights and moments."""
+"""Where a run stands: the plain values of its state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from vaelab.training.loss import require_finite
 from vaelab.training.restored import at_least_zero, count, entries, metrics, sums
 
-MOST_UNREAD = 1000  # steps whose values a meter keeps
 MOST_THREADS = 65_536
 
 
@@ -55,6 +50,26 @@ class Progress:
             raise ValueError(f"reported_step must be at most step {progress.step}, got {progress.reported_step}")
         return progress
 
+    def count_seconds(self, seconds: float) -> None:
+        """Add time spent in training steps."""
+        self.seconds += seconds
+        self.epoch_seconds += seconds
+        self.interval_seconds += seconds
+
+    def count_images(self, sums: Mapping[str, float], images: int) -> None:
+        """Add the sums of a meter over so many images."""
+        for name, total in sums.items():
+            self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + total
+        self.epoch_images += images
+        self.images += images
+
+    def end_epoch(self, images: int) -> None:
+        """Count the epoch as reported, and as done if all `images` of its order were used."""
+        self.reported_step = self.step
+        if self.position >= images:
+            self.epoch, self.position = self.epoch + 1, 0
+            self.epoch_sums, self.epoch_images, self.epoch_seconds = {}, 0, 0.0
+
     def require_images(self, most: int, unreported: int) -> None:
         """Raise ValueError unless it is a place in an epoch of `most` images, `unreported` of which are in a meter."""
         if self.position > most:
@@ -64,57 +79,3 @@ class Progress:
             raise ValueError(f"position must be the images that were counted, {counted}, got {self.position:,}")
         if self.position == 0 and self.step != self.reported_step:
             raise ValueError(f"step must be that of the last report, {self.reported_step}, got {self.step}")
-
-
-class Meter:
-    """Sums of a step's values over images; the values stay on the device until they are read.
-
-    Whatever reads them raises UserError, with the number of the first such step, if the loss of one is not finite.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._images = 0
-        self._unread: list[tuple[Mapping[str, Tensor], int, int]] = []
-
-    def add(self, values: Mapping[str, Tensor], images: int, step: int) -> None:
-        """Add the means over a batch of that many images, of the step after `step` others."""
-        self._unread.append(({name: value.detach() for name, value in values.items()}, images, step))
-        if len(self._unread) == MOST_UNREAD:
-            self._sum_up()
-
-    def read(self) -> tuple[dict[str, float], int]:
-        """The sums and the number of images since the last call; waits for the device."""
-        self._sum_up()
-        read = self._sums, self._images
-        self._sums, self._images = {}, 0
-        return read
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
-        self._sum_up()
-        return {"sums": dict(self._sums), "images": self._images}
-
-    @property
-    def images(self) -> int:
-        """Images whose values have not been read."""
-        return self._images + sum(images for _, images, _ in self._unread)
-
-    def restore(self, saved: object) -> None:
-        """Go on from what `state` gave; ValueError, and nothing changed, where it can be none."""
-        found = entries("meter", saved, ("sums", "images"))
-        images = count("meter.images", found["images"])
-        self._sums, self._images, self._unread = metrics("meter.sums", found["sums"]), images, []
-
-    def _sum_up(self) -> None:
-        """Add in double precision and one by one, so that a save in between does not change the sum."""
-        if not self._unread:
-            return
-        table = torch.stack([value for values, *_ in self._unread for value in values.values()])
-        for (values, images, step), row in zip(self._unread, table.view(len(self._unread), -1).tolist(), strict=True):
-            means = dict(zip(values, row, strict=True))
-            require_finite(means, step)
-            for name, value in means.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value * images
-            self._images += images
-        self._unread = []

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from vaelab.errors import UserError
-from vaelab.run import experiment
-from vaelab.run.experiment import run_experiment
+from vaelab.run import environment
+from vaelab.run import execute as execution
+from vaelab.run.execute import execute
+from vaelab.run.output import RunSpec
 from vaelab.run.rows import read_rows
 from vaelab.run.summary import read_summary
 from vaelab.training import checkpoint
@@ -29,7 +31,7 @@ def run(compose, tmp_path):
 
         config = compose(*SMALL, "trainer.epochs=3", "trainer.batch_size=300", *overrides)
         config.pop("trust")
-        value = run_experiment(config, tmp_path, [], "name", None, None, resumed, after_validation)
+        value = execute(RunSpec(config, tmp_path, [], "name", resumed=resumed), after_validation)
         return value, asked
 
     return call
@@ -93,7 +95,7 @@ def test_only_epochs_with_a_validation_are_asked_about(run):
 
 
 def test_the_summary_names_the_device_that_the_run_used(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "device_name", lambda device: f"name of {device}")
+    monkeypatch.setattr(environment, "device_name", lambda device: f"name of {device}")
     run(1, "trainer.device=cpu")
     assert read_summary(tmp_path)["versions"]["device"] == "name of cpu"
 
@@ -106,8 +108,8 @@ def test_a_run_sets_its_precision_whatever_the_one_before_it_set_and_records_it(
         switches.append(read_switches())
         return train(training)
 
-    switches, train = [], experiment._train
-    monkeypatch.setattr(experiment, "_train", watched)
+    switches, train = [], execution._fit
+    monkeypatch.setattr(execution, "_fit", watched)
     matmul, convolutions = read_switches()
     torch.set_float32_matmul_precision("high")  # as a job of a sweep in tf32 would
     torch.backends.cudnn.allow_tf32 = True

@@ -1,0 +1,171 @@
+"""One node of a config, a mapping with `_target_`, as the object that it names.
+
+From the config of a saved run, which is not trusted, only targets in vaelab's own folder for that part, and torch's
+optimizers, are built.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from vaelab.errors import ArgumentError, UserError, is_number, nearest, one_line
+
+OWN_TARGETS = {"optimizer": "torch.optim", "trainer": "vaelab.training.config", "logger": "vaelab.run.logger"}
+Config = Mapping[str, Any]
+
+
+class UnknownKeyError(UserError):
+    """A key that the object built from its node does not take.
+
+    Args:
+        node: the node, such as `model`.
+        key: the unknown key.
+        known: the keys that it takes.
+    """
+
+    def __init__(self, node: str, key: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = nearest(key, known) or f"; it takes {', '.join(known)}"
+        super().__init__(f"{node} has no key {key!r}{near}")
+        self.node = node
+        self.key = key
+        self.known = known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # an error of a job that ran in another process has to travel
+        return UnknownKeyError, (self.node, self.key, self.known)
+
+
+class NodeBuilder:
+    """Builds the nodes of a config.
+
+    Args:
+        config: plain dictionaries, resolved.
+        trusted: packages whose code may be run besides vaelab's own parts; None for any.
+    """
+
+    def __init__(self, config: Config, trusted: tuple[str, ...] | None) -> None:
+        self.config = config
+        self.trusted = trusted
+
+    def build(self, name: str, **known: Any) -> Any:
+        """The object of the node `name`; of what is `known` it is given what its signature names.
+
+        Raises:
+            UserError: if the node is none, its target is not there or not trusted, or its keys or values do not suit.
+        """
+        node = self.config.get(name)
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            raise UserError(f"{name} must be one of the options of its group, with a _target_, got {node!r}")
+        self._check_targets(name, node)
+        target = _locate(str(node["_target_"]))
+        if not callable(target):
+            raise UserError(f"{name}._target_ must name a class or a function, but there is no {node['_target_']}")
+        parameters = _parameters(target)
+        given = {key: value for key, value in known.items() if key in {parameter.name for parameter in parameters}}
+        _check_keys(name, node, parameters, given)
+        _check_types(name, node, parameters)
+        # Arguments given to `instantiate` itself would be turned into config nodes; those of the call stay objects.
+        partial = {**node, "_partial_": True, "_convert_": "all"}
+        with naming(name):
+            return instantiate(partial)(**given)
+
+    def _check_targets(self, name: str, node: Any) -> None:
+        if self.trusted is None:
+            return
+        if isinstance(node, str) and "${" in node:
+            # a saved config is resolved; a resolver that is called now could make a node of any target
+            raise UserError(f"{name} of a saved run must hold plain values, got {node!r}; write the value itself")
+        if isinstance(node, Mapping):
+            target = node.get("_target_")
+            if target is not None and not self._is_trusted(name, str(target)):
+                own = OWN_TARGETS.get(name, f"vaelab.{name}")
+                raise UserError(
+                    f"{name}._target_ of a saved run must lie in {own}, got {target}; "
+                    f"if you trust its code, name its package: trust=[{str(target).split('.')[0]}]"
+                )
+        for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+            self._check_targets(name, child)
+
+    def _is_trusted(self, name: str, target: str) -> bool:
+        packages = (OWN_TARGETS.get(name, f"vaelab.{name}"), *(self.trusted or ()))
+        if not any(target.startswith(f"{package}.") for package in packages):
+            return False
+        if target.rpartition(".")[2].startswith("_"):  # a part has a public name
+            return False
+        # `vaelab.training.config.torch.hub.load` begins well and ends elsewhere: ask the object where it is from
+        found = _locate(target)
+        module = getattr(found, "__module__", None) or ""
+        return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+@contextmanager
+def naming(node: str) -> Iterator[None]:
+    """Turn what a part raises of its arguments into a UserError that names the node, and the key where that is known.
+
+    Raises:
+        UserError: for a ValueError, TypeError or IndexError inside.
+    """
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValueError | TypeError | IndexError | UserError):
+            raise
+        raise _named(node, cause) from error
+    except (ValueError, TypeError, IndexError) as error:
+        raise _named(node, error) from error
+
+
+def _named(node: str, error: BaseException) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    if not node:
+        return UserError(str(error))
+    return UserError(f"{node}.{error}" if isinstance(error, ArgumentError) else f"{node}: {error}")
+
+
+def _locate(target: str) -> Any:
+    module, _, attribute = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute, None)
+    except (ImportError, ValueError):
+        return None
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except ValueError:  # a builtin has none, and says itself what it does not take
+        return []
+
+
+def _check_keys(name: str, node: Config, parameters: list[inspect.Parameter], given: Config) -> None:
+    if not parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = {parameter.name for parameter in parameters} - set(given)
+    keys = {str(key) for key in node if not str(key).startswith("_")}
+    for key in sorted(keys - known):
+        raise UnknownKeyError(name, key, known)
+    needed = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+    for key in sorted(needed & known - keys):
+        raise UserError(f"{name} needs the key {key!r}, which {node['_target_']} takes and the config does not give")
+
+
+def _check_types(name: str, node: Config, parameters: list[inspect.Parameter]) -> None:
+    """Raise UserError for a value that is plainly none of what its parameter is annotated with; torch checks few."""
+    for parameter in parameters:
+        kinds = set(re.findall(r"\w+", inspect.formatannotation(parameter.annotation))) - {"typing", "Optional"}
+        value = node.get(parameter.name, parameter.default)
+        if parameter.name not in node or (value is None and "None" in kinds | {str(parameter.default)}):
+            continue
+        if "bool" in kinds and kinds <= {"bool", "None"} and not isinstance(value, bool):
+            raise UserError(f"{name}.{parameter.name} must be true or false, got {value!r}")
+        if "float" in kinds and kinds <= {"float", "int", "None", "torch", "Tensor"} and not is_number(value):
+            raise UserError(f"{name}.{parameter.name} must be a finite number, got {one_line(repr(value), 80)}")

@@ -1,0 +1,113 @@
+"""What a run keeps in `checkpoints/`: the state to resume from, and the best weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaelab.errors import UserError, one_line
+from vaelab.parts import Facts
+from vaelab.training import checkpoint, restored
+from vaelab.training.average import MovingAverage
+from vaelab.training.meter import Meter
+from vaelab.training.state import Progress
+
+KEYS = ("model", "average", "optimizer", "meter", "progress", "metrics_position")
+
+
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Args:
+        run_dir: the run's directory.
+        model: whose weights and buffers are kept.
+        optimizer: whose moments are kept.
+        average: of the weights, or None.
+    """
+
+    def __init__(
+        self, run_dir: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
+    ) -> None:
+        self.run_dir = run_dir
+        self.last = run_dir / "checkpoints" / "last.pt"
+        self._model = model
+        self._optimizer = optimizer
+        self._average = average
+
+    def save_last(self, meter: dict[str, Any], progress: Progress, metrics_position: object) -> None:
+        """Write `last.pt`, from which the run goes on bit for bit."""
+        average = None if self._average is None else self._average.state()
+        checkpoint.save(
+            self.last,
+            {
+                "model": self._model.state_dict(),
+                "average": average,
+                "optimizer": self._optimizer.state_dict(),
+                "meter": meter,
+                "progress": asdict(progress),
+                "metrics_position": metrics_position,
+            },
+        )
+
+    def save_best(self, model: torch.nn.Module, facts: Facts, epoch: int, step: int, val: Mapping[str, float]) -> None:
+        """Write `best.pt`, and the weights as `model.safetensors` for other tools."""
+        weights = model.state_dict()
+        kept = {**asdict(facts), "image_shape": list(facts.image_shape)}
+        state = {"model": weights, "facts": kept, "epoch": epoch, "step": step, "val": dict(val)}
+        checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
+        checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
+
+    def restore_plain(self, state: object, meter: Meter, images: int) -> tuple[Progress, Any]:
+        """Check what `last.pt` keeps beside tensors and fill the meter.
+
+        Args:
+            state: as it was loaded.
+            meter: to be filled.
+            images: of an epoch.
+
+        Returns:
+            The progress, and the place in `metrics.jsonl`, unchecked.
+
+        Raises:
+            UserError: if it can be the state of no run.
+        """
+        try:
+            found = restored.entries("last.pt", state, KEYS)
+            meter.restore(found["meter"])
+            restored.sums("meter.sums", meter.state()["sums"], meter.images)
+            progress = Progress.restored(found["progress"])
+            progress.require_images(images, meter.images)
+            return progress, found["metrics_position"]
+        except ValueError as error:
+            raise self.unusable(error) from error
+
+    def restore_tensors(self, state: Mapping[str, Any]) -> None:
+        """Load weights, average and optimizer, once all are found to fit; the optimizer keeps its own settings.
+
+        Raises:
+            UserError: if they do not fit.
+        """
+        try:
+            weights = restored.weights("weights", state["model"], self._model)
+            optimizer = restored.optimizer_state(state["optimizer"], self._optimizer)
+            average = state["average"]
+            if self._average is not None and average is not None:  # one that is switched on later begins with weights
+                average = restored.weights("average", average, self._average.model)
+            self._model.load_state_dict(weights)
+            self._optimizer.load_state_dict(optimizer)
+            if self._average is not None:
+                self._average.restore(average)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"the checkpoint in {self.run_dir} does not fit the model or the optimizer ({one_line(error, 200)}); "
+                f"resume with the model, latent size and optimizer of that run"
+            ) from error
+
+    def unusable(self, reason: Exception) -> UserError:
+        """The sentence for a checkpoint that cannot be the state of a run."""
+        return UserError(
+            f"the checkpoint in {self.run_dir} cannot be gone on with ({one_line(reason, 200)}); restore "
+            f"checkpoints from a copy, or start the run again in another directory"
+        )

@@ -1,0 +1,52 @@
+"""Which training step a run makes: chosen once, at its start."""
+
+from vaelab.errors import UserError
+from vaelab.machine.ranks import Ranks
+from vaelab.training.adam import is_adam
+from vaelab.training.clock import Clock
+from vaelab.training.compiled import CompiledStep, can_compile, pays
+from vaelab.training.config import TrainerConfig
+from vaelab.training.shared import SharedStep
+from vaelab.training.signals import StopRequest
+from vaelab.training.step import EagerStep, TrainStep
+
+
+def training_step(
+    eager: EagerStep, config: TrainerConfig, total_steps: int, ranks: Ranks, stop: StopRequest, clock: Clock
+) -> TrainStep:
+    """The eager step, shared where there are ranks, compiled where that is asked for or pays.
+
+    Raises:
+        UserError: if compiling is asked for and the optimizer or the objective cannot be, or there are several ranks;
+            if ranks would change what the objective is.
+    """
+    insists = config.compile is True
+    if insists:
+        _require_compilable(eager, ranks)
+    if not ranks.alone:
+        if not eager.objective.is_mean_over_images:
+            raise UserError(
+                f"{type(eager.objective).__name__} compares the images of a batch, of which each of {ranks.size} ranks "
+                f"would see a part; train it in one process"
+            )
+        return SharedStep(eager, ranks, lambda: stop.signum is not None)
+    if insists or (config.compile == "auto" and pays(eager, total_steps)):
+        return CompiledStep(eager, config.batch_size, insists, clock)
+    return eager
+
+
+def _require_compilable(eager: EagerStep, ranks: Ranks) -> None:
+    if not is_adam(eager.optimizer):
+        raise UserError(
+            f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
+            f"{type(eager.optimizer).__name__}; choose one of them, or trainer.compile=auto"
+        )
+    if not ranks.alone:
+        raise UserError(
+            f"trainer.compile=true is for a single process, got {ranks.size} ranks; use trainer.compile=auto"
+        )
+    if not can_compile(eager.model, eager.objective):
+        raise UserError(
+            f"trainer.compile=true needs an objective and a model that can be traced, got "
+            f"{type(eager.objective).__name__}; use trainer.compile=auto"
+        )
