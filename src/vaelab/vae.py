@@ -11,7 +11,10 @@ from vaelab.parts import Decoder, Encoder, Latent, Likelihood, Posterior, Prior,
 
 
 class VAE(nn.Module):
-    """p(z) p(x|z) with its approximate posterior q(z|x), one group of latents (Kingma & Welling, 2014, arXiv:1312.6114).
+    """p(z) p(x|z) with its approximate posterior q(z|x) and one group of latents.
+
+    Kingma & Welling, 2014 (arXiv:1312.6114). With an encoder that says `takes_labels = True` the model is conditional:
+    labels y (B,) go to encoder, prior and decoder as their last argument.
 
     Args:
         encoder: x (B, C, H, W) -> h (B, F).
@@ -21,9 +24,6 @@ class VAE(nn.Module):
         likelihood: p(x|z) from the decoder's output.
         latent_dim: D.
         bfloat16: run encoder and decoder in bfloat16; densities stay in float32.
-
-    With an encoder that says `takes_labels = True` the model is conditional: labels y (B,) go to encoder, prior and decoder
-    as their last argument.
     """
 
     def __init__(

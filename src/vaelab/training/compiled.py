@@ -116,13 +116,13 @@ def _graph(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
+    def loss_of(weights: dict[str, Tensor], given: tuple) -> tuple[Tensor, Values]:
+        return functional_call(loss, weights, given)
+
     def whole_step(
         x: Tensor, noise: Noise, step: Tensor, y: Tensor | None, lr: Tensor, corrections: tuple[Tensor, Tensor]
     ) -> Values:
-        def loss_of(weights: dict[str, Tensor]) -> tuple[Tensor, Values]:
-            return functional_call(loss, weights, (x, noise, step, y))
-
-        gradients, (value, terms) = grad_and_value(loss_of, has_aux=True)(weights)
+        gradients, (value, terms) = grad_and_value(loss_of, has_aux=True)(weights, (x, noise, step, y))
         if eager.grad_clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
             scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)

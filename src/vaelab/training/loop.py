@@ -341,10 +341,11 @@ class Trainer:
         """Raise Interrupted, on all ranks after the same step, if a signal had come to one of them before it."""
         if not isinstance(self.train_step, SharedStep):
             self.stop.check()
+            return
         # to read the votes waits for a GPU; a rank that has been asked once votes so in every later step too
-        elif self.device.type == "cpu" or self.progress.step % VOTES_READ_EVERY == 0:
-            if self.train_step.stop_votes.item():
-                self._check_stop()
+        due = self.device.type == "cpu" or self.progress.step % VOTES_READ_EVERY == 0
+        if due and self.train_step.stop_votes.item():
+            self._check_stop()
 
     def _check_stop(self) -> None:
         """Raise Interrupted, on all ranks, if a signal has come to one of them."""

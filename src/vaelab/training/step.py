@@ -37,9 +37,9 @@ class EagerStep:
     """The step as it is written.
 
     A step whose loss is not finite changes no weight and no moment. On the CPU, where it costs nothing, the loss is
-    read in every step, which raises. A GPU would wait for that: there torch's fused Adam, AdamW and SGD leave everything
-    as it is by themselves, and who reads the values later finds out. Other optimizers, and those of MPS, cannot, so that
-    with them a GPU does wait in every step.
+    read in every step, which raises. A GPU would wait for that: there torch's fused Adam, AdamW and SGD leave
+    everything as it is by themselves, and who reads the values later finds out. Other optimizers, and those of MPS,
+    cannot, so that with them a GPU does wait in every step.
 
     Args:
         model: its parameters are changed in place.
