@@ -1,5 +1,6 @@
 """The comparison page: one file, safe with a stranger's runs, and in a browser all it promises."""
 
+import errno
 import json
 import os
 import shutil
@@ -363,7 +364,7 @@ def test_a_page_that_cannot_be_written_leaves_the_one_before(runs, tmp_path, mon
     output.write_text("before")
 
     def full(descriptor):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
