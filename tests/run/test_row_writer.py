@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from vaelab.run import row_writer
-from vaelab.run.row_writer import Rows, checked
+from vaelab.run import row_position
+from vaelab.run.row_position import START, checked
+from vaelab.run.row_writer import RowWriter
 
 
 def row(step):
@@ -33,7 +34,7 @@ def rows_in():
     opened = []
 
     def open_rows(folder):
-        opened.append(Rows(folder))
+        opened.append(RowWriter(folder))
         return opened[-1]
 
     yield open_rows
@@ -57,7 +58,7 @@ def begun(tmp_path, rows_in):
 def test_a_file_is_made_with_the_first_row(rows_in, tmp_path):
     rows = rows_in(tmp_path)
     rows.rewind(None)
-    assert rows.state == row_writer.NONE
+    assert rows.state == START
     assert not list(tmp_path.iterdir())
     rows.append(row(1))
     assert content(tmp_path) == lines(1)
@@ -65,7 +66,7 @@ def test_a_file_is_made_with_the_first_row(rows_in, tmp_path):
 
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
 def test_a_run_that_goes_on_has_the_bytes_of_one_that_was_not_interrupted(rows_in, chunk, begun, caplog, monkeypatch):
-    monkeypatch.setattr(row_writer, "CHUNK", chunk if chunk > 100 else 100)
+    monkeypatch.setattr(row_position, "CHUNK", chunk if chunk > 100 else 100)
     folder, state = begun
     rows = rows_in(folder)
     rows.rewind(state)
@@ -234,12 +235,12 @@ def test_of_a_file_that_is_cut_short_while_it_is_written_the_rest_is_kept_and_th
         None,
         0,
         {},
-        {**row_writer.NONE, "more": 1},
-        {**row_writer.NONE, "bytes": -1},
-        {**row_writer.NONE, "rows": 1.5},
-        {**row_writer.NONE, "rows": 10**5000},
-        {**row_writer.NONE, "sha256": None},
-        {**row_writer.NONE, "last": "\ud800"},
+        {**START, "more": 1},
+        {**START, "bytes": -1},
+        {**START, "rows": 1.5},
+        {**START, "rows": 10**5000},
+        {**START, "sha256": None},
+        {**START, "last": "\ud800"},
     ],
 )
 def test_a_state_that_can_be_none_is_refused(odd):
@@ -249,4 +250,4 @@ def test_a_state_that_can_be_none_is_refused(odd):
 
 def test_a_checkpoint_may_not_tell_of_more_rows_than_there_can_be():
     with pytest.raises(ValueError, match=r"rows of metrics\.jsonl must be 2,000,000 at most"):
-        checked({**row_writer.NONE, "rows": 3 * 10**8, "bytes": 10**14})
+        checked({**START, "rows": 3 * 10**8, "bytes": 10**14})

@@ -11,11 +11,11 @@ from typing import Any
 from vaelab.errors import UserError, check_choice, check_number, one_line
 from vaelab.evaluation.figures import save_curves
 from vaelab.files import folder
-from vaelab.run.row_writer import Rows, checked
+from vaelab.run.row_writer import RowWriter
 from vaelab.run.rows import read_rows
-from vaelab.run.wandb_files import UNREACHABLE
+from vaelab.run.wandb_files import PICTURES, UNREACHABLE, run_id_of
 from vaelab.run.wandb_process import WandbProcess
-from vaelab.run.wandb_run import PICTURES, WandbSettings, run_id_of
+from vaelab.run.wandb_run import WandbSettings
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Logger:
         self._finish_timeout = finish_timeout
         self._sweep_dir: Path | None = None
         self._wandb: WandbProcess | None = None
-        self._rows = Rows(run_dir)
+        self._rows = RowWriter(run_dir)
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Begin, or go on with, the W&B run of this directory."""
@@ -101,8 +101,8 @@ class Logger:
         return {"count": len(self._rows), "sha256": self._rows.state["sha256"]}
 
     def rewind(self, position: Mapping[str, Any] | None) -> None:
-        """Drop the rows that were written after a checkpoint, or all, when the run goes on from there."""
-        self._rows.rewind(None if position is None else checked(position))
+        """Drop the rows that were written after a checkpoint, None for all; ValueError if it can be no position."""
+        self._rows.rewind(position)
 
     def draw_curves(self, title: str) -> None:
         """Draw `curves.png`."""

@@ -6,7 +6,6 @@ rows in it that can still be read are kept in `metrics.jsonl`, and one warning s
 lost leaves `{}`, so that the others keep the numbers of their lines, which are their steps in W&B.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -17,31 +16,15 @@ from typing import Any, BinaryIO
 
 from vaelab.errors import UserError
 from vaelab.files import folder
-from vaelab.run.rows import METRICS, MOST_ROWS
-from vaelab.training.restored import count, entries
+from vaelab.run.row_position import LOST, START, RowPosition, checked
+from vaelab.run.rows import METRICS
 
 log = logging.getLogger(__name__)
 
-NONE: Mapping[str, Any] = {"bytes": 0, "rows": 0, "sha256": hashlib.sha256().hexdigest(), "last": ""}
-CHUNK = 1 << 20  # bytes; no line is longer
-LOST = b"{}\n"
 LARGEST = 1 << 30  # bytes of a damaged file that are looked through for rows
 
 
-def checked(saved: object) -> dict[str, Any]:
-    """What `Rows.state` gave, as a checkpoint has kept it; ValueError where it can be none."""
-    state = entries(f"the place in {METRICS}", saved, NONE)
-    for name in ("bytes", "rows"):
-        state[name] = count(f"{name} of {METRICS}", state[name])
-    if state["rows"] > MOST_ROWS or state["bytes"] < len(LOST) * state["rows"]:
-        raise ValueError(f"rows of {METRICS} must be {MOST_ROWS:,} at most, in as many bytes, got {state['rows']:,}")
-    for name in ("sha256", "last"):
-        if not isinstance(state[name], str) or not state[name].isascii():
-            raise ValueError(f"{name} of {METRICS} must be ASCII text, got a {type(state[name]).__name__}")
-    return state
-
-
-class Rows:
+class RowWriter:
     """The rows of a run directory; the file is made with the first one, so that a run that never begins leaves none.
 
     Args:
@@ -54,7 +37,7 @@ class Rows:
         self._file: BinaryIO | None = None
         self._identity: tuple[int, int] | None = None
         self._level = logging.WARNING  # at which it is said that the file was changed meanwhile
-        self._forget()
+        self._at = RowPosition()
 
     def append(self, row: Mapping[str, Any]) -> int:
         """Write a row; returns the number of its line, from 1.
@@ -68,37 +51,37 @@ class Rows:
         """
         if self._file is None:
             self._open()
-            self._take_in(os.fstat(self._file.fileno()).st_size)
-            self._file.truncate(self._bytes)  # a torn last line
+            self._at = RowPosition.of(self._file, os.fstat(self._file.fileno()).st_size)
+            self._file.truncate(self._at.bytes)  # a torn last line
         elif not self._is_intact():
             self._make_whole()
         line = json.dumps(row).encode() + b"\n"
         self._file.write(line)
         self._file.flush()
-        self._count(line)
-        return self._rows
+        self._at.count(line)
+        return self._at.rows
 
     def __len__(self) -> int:
-        """Lines that were written, or were there when it was gone on."""
-        return self._rows
+        """Lines that were written, or were there when the run was resumed."""
+        return self._at.rows
 
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, of rows that are safely on the disk then."""
         if self._file is not None:
             os.fsync(self._file.fileno())
-        last = self._last.decode()
-        return {"bytes": self._bytes, "rows": self._rows, "sha256": self._sum.hexdigest(), "last": last}
+        return self._at.state
 
     def rewind(self, state: Mapping[str, Any] | None) -> None:
         """Go back to where a checkpoint was written, None for the beginning; what came later is cut off.
 
         Raises:
+            ValueError: if it can be no state.
             UserError: if something else than a file has its name.
             OSError: if it cannot be written.
         """
-        state = state or NONE
-        self._forget()
+        state = START if state is None else checked(state)
+        self._at = RowPosition()
         if not os.path.lexists(self._path):
             if state["rows"]:
                 log.warning("%s is gone: its %d rows are lost, and the run goes on", self._path, state["rows"])
@@ -106,7 +89,7 @@ class Rows:
             return
         self._open()
         if self._holds(state):
-            self._file.truncate(self._bytes)
+            self._file.truncate(self._at.bytes)
             return
         kept_as, lost = self._salvage(state)
         log.warning(
@@ -126,38 +109,17 @@ class Rows:
         found = os.fstat(self._file.fileno())
         self._identity = found.st_dev, found.st_ino
 
-    def _forget(self) -> None:
-        self._bytes, self._rows, self._last, self._sum = 0, 0, b"", hashlib.sha256()
-
-    def _count(self, line: bytes) -> None:
-        self._bytes += len(line)
-        self._rows += 1
-        self._last = line
-        self._sum.update(line)
-
-    def _take_in(self, size: int) -> None:
-        """Count the whole lines among the first bytes of the open file."""
-        self._forget()
-        rest = b""
-        for start in range(0, size, CHUNK):
-            content = os.pread(self._file.fileno(), min(CHUNK, size - start), start)
-            *lines, rest = (rest + content).split(b"\n")
-            for line in lines:
-                self._count(line + b"\n")
-            if not content or len(rest) > CHUNK:
-                break
-
     def _holds(self, state: Mapping[str, Any]) -> bool:
-        """Whether the open file begins with the rows of that state, which are counted."""
-        self._take_in(state["bytes"])
-        return (self._bytes, self._sum.hexdigest()) == (state["bytes"], state["sha256"])
+        """Whether the open file begins with the rows of that state, to whose end this then goes."""
+        self._at = RowPosition.of(self._file, state["bytes"])
+        return self._at.is_that_of(state)
 
     def _is_intact(self) -> bool:
         try:
             found = self._path.lstat()
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == self._identity and found.st_size == self._bytes
+        return (found.st_dev, found.st_ino) == self._identity and found.st_size == self._at.bytes
 
     def _make_whole(self) -> None:
         """Bring all rows back where the process still holds them, as it does of a file that was deleted or replaced."""
@@ -192,9 +154,7 @@ class Rows:
     def _write_anew(self, lines: Sequence[bytes]) -> None:
         folder.write(self._run_dir, METRICS, b"".join(lines))
         self._open()
-        self._forget()
-        for line in lines:
-            self._count(line)
+        self._at = RowPosition(lines)
 
     def _put_aside(self) -> tuple[str, bytes]:
         """Keep what lies there under a name that is free; returns the name and the content, where it can be read."""
