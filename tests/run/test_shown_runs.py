@@ -17,7 +17,8 @@ from helpers.fakes import summary_of
 from helpers.made_up_runs import begun_sweep, made_up_run
 from vaelab.cli.commands import _beside_record, main
 from vaelab.cli.launch import _explain
-from vaelab.compare.comparison import compare, mean_and_error
+from vaelab.compare.curves import mean_and_error
+from vaelab.compare.page_data import page_data
 from vaelab.errors import UserError, one_line
 from vaelab.run import find, rows
 from vaelab.run.find import find_runs
@@ -171,7 +172,7 @@ def test_a_damaged_file_of_one_job_is_one_row_that_says_so(file, content, sweep_
     (line,) = [line for line in lines if "sweep/1" in line]
     assert " damaged" in line
     assert (file in line) == (file != "summary.json")
-    json.dumps(compare([sweep_dir]), allow_nan=False)
+    json.dumps(page_data([sweep_dir]), allow_nan=False)
     report(sweep_dir)
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert sorted(cells[0] for cells in table if cells[:1] != [] and cells[0] in "012" and cells[1] != "of") == [*"012"]
@@ -186,7 +187,7 @@ def test_a_config_of_other_kinds_is_a_row(content, sweep_dir, no_pictures, capsy
     damage(sweep_dir / "1/config.yaml", content)
     main(["runs", "sweep"])
     report(sweep_dir)
-    assert len(json.dumps(compare([sweep_dir]), allow_nan=False)) < 100_000
+    assert len(json.dumps(page_data([sweep_dir]), allow_nan=False)) < 100_000
     assert "sweep/1" in capsys.readouterr().out
 
 
@@ -233,7 +234,7 @@ def test_numbers_whose_squares_no_float_holds_have_a_mean_and_an_error(sweep_dir
         (sweep_dir / seed / "summary.json").write_text(json.dumps(summary))
         rows = [{"step": 10, "epoch": 1, "train/elbo": value, "val/elbo": value}]
         (sweep_dir / seed / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (group,) = compare([sweep_dir])["groups"]
+    (group,) = page_data([sweep_dir])["groups"]
     assert group["metrics"]["val/elbo"] == pytest.approx(-1e200)
     assert group["errors"]["val/elbo"] == pytest.approx(3e200)
     assert mean_and_error([2.0, 2.0]) == (2.0, 0.0)

@@ -176,10 +176,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from vaelab.compare.dashboard import can_send, keys_of_sweep, send, workspace, write
+    from vaelab.compare.dashboard import can_send, keys_of_sweep, project_workspace, send, write
 
     keys = options.sweep_keys if options.sweep is None else keys_of_sweep(options.sweep)
-    made = workspace(options.entity, options.project, keys)
+    made = project_workspace(options.entity, options.project, keys)
     if options.output is not None:
         write(made, options.output)
         print(f"the workspace of {options.entity}/{options.project} in {options.output}; nothing was sent")

@@ -24,7 +24,7 @@ from vaelab.cli.arguments import RESUME_ONE, CommandLine, Root, command_line, wi
 from vaelab.cli.leftovers import Leftovers
 from vaelab.errors import PastHydraError, UserError, forget_frames, in_shell, one_line, resuming, say, visible
 from vaelab.machine import ranks
-from vaelab.run.continuation import begun
+from vaelab.run.continuation import resumed_config
 from vaelab.run.lock import only_writer
 from vaelab.run.record import RunRecord
 from vaelab.run.summary import RUNNING, record_failure, write_summary
@@ -102,7 +102,7 @@ def job(config: DictConfig) -> float:
             plain["choices"] = _choices(hydra_config)
         with only_writer(run_dir) if ranks.current().first else nullcontext():
             if sweep_dir is not None and (run_dir / "config.yaml").exists():
-                plain, trusted = begun(run_dir, plain, overrides)
+                plain, trusted = resumed_config(run_dir, plain, overrides)
                 record = RunRecord(run_dir)
                 if record.merit is not None:
                     return record.merit

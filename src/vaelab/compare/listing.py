@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from vaelab.compare.comparison import differing
+from vaelab.compare.differing import differing
 from vaelab.errors import visible
 from vaelab.evaluation.metrics import label, metric
 from vaelab.run.find import find_runs
@@ -19,7 +19,7 @@ from vaelab.run.terminal import show, table, width
 USUAL = ("model", "latent.dim")  # shown also where they do not differ, if there is room
 # what a person looks for first, where there is no room for all that differs
 FIRST = ("model", "latent", "likelihood", "prior", "posterior", "objective", "optimizer", "seed")
-GAP = 2  # letters between two columns
+GAP = 2  # letters from a column to the next
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def list_runs(folder: Path) -> None:
     """
     parts: list[Table | str] = []
     for group in ranked(map(RunRecord, find_runs([folder]))):
-        made, left_out = _table(group)
-        parts += [describe(group[0].measured_on), made]
+        shown, left_out = _table(group)
+        parts += [describe(group[0].measured_on), shown]
         parts += [f"differing in {', '.join(left_out)} too, see: vaelab compare {folder}", ""] if left_out else []
     show(*parts)
 
@@ -62,12 +62,12 @@ def _table(group: Sequence[RunRecord]) -> tuple[Table, list[str]]:
     widths = accumulate(column.width for column in settings.values())
     count = sum(taken <= room for taken in widths)
     shown = list(settings.values())[:count]
-    made = table(numbers=tuple(column.head for column in scores), last=tuple(column.head for column in [*shown, *ends]))
-    made.padding = (0, GAP - 1, 0, 0)
+    rows = table(numbers=tuple(column.head for column in scores), last=tuple(column.head for column in [*shown, *ends]))
+    rows.padding = (0, GAP - 1, 0, 0)
     for row in zip(*(column.cells for column in [*scores, *shown, *ends]), strict=True):
-        made.add_row(*row)
+        rows.add_row(*row)
     apart = set(differing(group))
-    return made, [key for key in list(settings)[count:] if key in apart]
+    return rows, [key for key in list(settings)[count:] if key in apart]
 
 
 def _scores(group: Sequence[RunRecord], name: str) -> Column:

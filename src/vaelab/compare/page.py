@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from vaelab.compare.comparison import compare
+from vaelab.compare.page_data import page_data
 from vaelab.errors import check_output
 from vaelab.files import folder
 
@@ -32,14 +32,14 @@ def write_page(paths: Iterable[Path], output: Path) -> int:
         OSError: if the page cannot be written.
     """
     check_output(output, ".html")
-    data = compare(paths)
+    data = page_data(paths)
     data["pictures"] = _add_pictures(data["runs"])
     folder.write(output.parent, output.name, page(data).encode())
     return len(data["runs"])
 
 
 def page(data: dict[str, Any]) -> str:
-    """The HTML of what `compare` returns, with plotly inlined.
+    """The HTML of what `page_data` returns, with plotly inlined.
 
     The policy lets only the two scripts by their hashes run, and lets nothing be fetched, whatever the data holds.
     """

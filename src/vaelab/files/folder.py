@@ -118,7 +118,7 @@ def prepared(folder: Path, name: str, content: bytes | memoryview) -> Iterator[C
 
 
 def append(folder: Path, name: str) -> BinaryIO:
-    """A file to append to, which is made where it is missing.
+    """A file to append to, which is created where it is missing.
 
     Raises:
         UserError: if it is no regular file or lies behind a link.

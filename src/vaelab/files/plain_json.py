@@ -1,4 +1,4 @@
-"""Strict JSON, which may be an untrusted one."""
+"""Strict JSON that may be untrusted."""
 
 import json
 from typing import Any, NoReturn

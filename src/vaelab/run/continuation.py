@@ -1,4 +1,4 @@
-"""What is taken from a run that was begun: its config, on whatever machine, and what a job of a sweep does with it."""
+"""Config of a run that is resumed, on whatever machine, by itself or as a job of a sweep."""
 
 import logging
 import os
@@ -13,8 +13,10 @@ from vaelab.run.saved import read_config
 log = logging.getLogger(__name__)
 
 
-def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tuple[Mapping[str, Any], list[str] | None]:
-    """The config to go on with of a run in the directory of a job, and whose code it may name, as `Builder` takes it.
+def resumed_config(
+    run_dir: Path, config: Mapping[str, Any], overrides: list[str]
+) -> tuple[Mapping[str, Any], list[str] | None]:
+    """The config with which the run in the directory of a job is resumed, and packages whose code it may name.
 
     Args:
         run_dir: of the job.
@@ -58,5 +60,5 @@ def names_root(overrides: Iterable[str]) -> bool:
 
 
 def without_trust(overrides: Iterable[str]) -> list[str]:
-    """The overrides but for `trust`, which may be given later, for what is gone on with."""
+    """The overrides but for `trust`, which may be given later, for what is resumed."""
     return [override for override in overrides if not override.startswith("trust=")]

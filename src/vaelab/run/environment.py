@@ -1,4 +1,4 @@
-"""Where a run was made: versions, device, git commit."""
+"""Versions, device and git commit with which a run was trained."""
 
 import platform
 import subprocess

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> float:
-    """Train, or go on with, the run of a directory and write all that `conf/` asks for there.
+    """Train, or resume, the run of a directory and write all that `conf/` asks for there.
 
     A run begins with its `config.yaml`, when all its parts are built: a mistake in the config leaves nothing.
 

@@ -64,14 +64,14 @@ class Logger:
         self._rows = RowWriter(run_dir)
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
-        """Begin, or go on with, the W&B run of this directory."""
+        """Start, or resume, the W&B run of this directory."""
         if self.mode == "disabled":
             return
         self._sweep_dir = None if group is None else self.run_dir.parent
         reachable = self._sweep_dir is None or not folder.exists(self._sweep_dir, UNREACHABLE)
         try:
-            for made in ("wandb", PICTURES):
-                folder.make(self.run_dir, made)
+            for name in ("wandb", PICTURES):
+                folder.make(self.run_dir, name)
             run_id, resumed = run_id_of(self.run_dir)
             about = {"name": name, "group": group, "config": dict(config), "run_id": run_id, "resumed": resumed}
             settings = WandbSettings(**self._options, **about, reachable=reachable)

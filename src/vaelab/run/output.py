@@ -1,4 +1,4 @@
-"""What a run writes of itself: its config, its summary, and its rows here and in W&B."""
+"""Output of a run about itself: its config, its summary, and its rows here and in W&B."""
 
 import logging
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ FOLDERS = ("", "checkpoints", "images", "wandb")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What one launch of a run is asked for.
+    """One launch of a run.
 
     Attributes:
         config: resolved.
@@ -30,7 +30,7 @@ class RunSpec:
         name: of the run in W&B.
         group: of the sweep in W&B, or None.
         trusted: packages whose code a saved config may run; None for a config of the person's own.
-        resumed: go on from the last checkpoint.
+        resumed: from the last checkpoint.
     """
 
     config: Mapping[str, Any]

@@ -25,7 +25,7 @@ LARGEST = 1 << 30  # bytes of a damaged file that are looked through for rows
 
 
 class RowWriter:
-    """The rows of a run directory; the file is made with the first one, so that a run that never begins leaves none.
+    """Appends rows; the file comes with the first one, so that a run that never begins leaves none.
 
     Args:
         run_dir: the run's directory.
@@ -42,7 +42,7 @@ class RowWriter:
     def append(self, row: Mapping[str, Any]) -> int:
         """Write a row; returns the number of its line, from 1.
 
-        A file that was deleted, replaced or cut short meanwhile is first made whole again, as far as its rows are left;
+        A file that was deleted, replaced or cut short meanwhile is first completed again, as far as its rows are left;
         of what lay there in its place nothing is lost, and the first time a warning says so.
 
         Raises:

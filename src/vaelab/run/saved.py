@@ -33,7 +33,7 @@ CONFIG = "config.yaml"
 def write_config(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Write the config of a run, and its checksum.
 
-    A process killed between the steps leaves a config without a checksum, which is read all the same.
+    A process killed on the way leaves a config without a checksum, which is read all the same.
 
     Raises:
         UserError: if it could not be read again; nothing is then written.

@@ -1,4 +1,4 @@
-"""`summary.json` of a run directory: what a run was asked for, how it ended, what it reached.
+"""`summary.json` of a run directory: how a run was started, how it ended, what it reached.
 
 The file is there whole or as it was, and has a checksum of itself.
 """
@@ -34,7 +34,7 @@ class Summary:
     Args:
         run_dir: of the run.
         told: `overrides`, `name`, `group` and further facts of this launch.
-        resumed: whether an earlier launch has begun the run: its name and group stay, its overrides come first, its
+        resumed: whether an earlier launch has started the run: its name and group stay, its overrides come first, its
             seconds count.
 
     Attributes:

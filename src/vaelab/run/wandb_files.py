@@ -1,4 +1,4 @@
-"""What W&B and vaelab keep of W&B in the directories of runs and sweeps."""
+"""Files of W&B, and about it, in the directories of runs and sweeps."""
 
 import json
 import re
@@ -22,9 +22,9 @@ def run_id_of(run_dir: Path) -> tuple[str, bool]:
         found = folder.read(run_dir, RUN_ID_FILE, 64).decode().strip()
         if RUN_ID.fullmatch(found):
             return found, True
-    made = secrets.token_hex(4)
-    folder.write(run_dir, RUN_ID_FILE, made.encode())
-    return made, False
+    run_id = secrets.token_hex(4)
+    folder.write(run_dir, RUN_ID_FILE, run_id.encode())
+    return run_id, False
 
 
 def pictures_of_row(run_dir: Path, number: int) -> dict[str, Path]:

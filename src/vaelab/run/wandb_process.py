@@ -39,7 +39,7 @@ class WandbProcess:
         finish_timeout: seconds after the end of the run in which all of it is over, come what may.
 
     Attributes:
-        unreachable: whether the server was asked and did not answer, so that other runs need not ask.
+        unreachable: whether the server did not answer, so that other runs need not try.
     """
 
     def __init__(self, run_dir: Path, settings: WandbSettings, finish_timeout: float) -> None:

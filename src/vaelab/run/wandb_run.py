@@ -43,7 +43,7 @@ class WandbSettings:
         group: of the run, or None.
         config: of the run.
         run_id: of the run.
-        resumed: whether an earlier launch has begun it.
+        resumed: whether an earlier launch has started it.
         reachable: whether the server may be there; if not, `auto` and `online` are offline.
         upload_seconds: at the end of the run, for what is not uploaded yet.
         is_rest: only to complete W&B's files.
@@ -82,7 +82,7 @@ class WandbRun:
         self._run: Any = None
 
     def begin(self) -> None:
-        """Begin, or go on with, the W&B run; offline where the server cannot be reached."""
+        """Start, or resume, the W&B run; offline where the server cannot be reached."""
         import wandb
 
         mode = self._mode()

@@ -1,7 +1,5 @@
 """What a sweep leaves: `results.csv`, `comparison.png` and a table, best first."""
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from vaelab.run.record import RunRecord
 from vaelab.run.summary import FINISHED, PRUNED
 from vaelab.run.wandb_files import UNREACHABLE
 from vaelab.sweep.asked import asked_for, names_of_jobs, read_begun
+from vaelab.sweep.results_csv import number_of, results_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOT_BEGUN = "not begun"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a program of tables takes for one
 
 
 class SweepReport(Callback):
@@ -70,11 +68,11 @@ def report(directory: Path) -> None:
 
     What cannot be written, or is damaged, is said below the table.
     """
-    jobs = sorted(map(RunRecord, jobs_of(directory)), key=_number)
+    jobs = sorted(map(RunRecord, jobs_of(directory)), key=number_of)
     waiting, count = _not_begun(directory, jobs)
     groups = ranked(jobs)
     files = {
-        "results.csv": partial(_csv, groups, waiting),
+        "results.csv": partial(results_csv, groups, waiting),
         "comparison.png": partial(_picture, groups, f"sweep {directory.name}: validation ELBO"),
     }
     written, lines = _write(directory, files)
@@ -106,10 +104,6 @@ def _problem(directory: Path) -> str:
     return ""
 
 
-def _number(job: RunRecord) -> int:
-    return int(job.directory.name) if job.directory.name.isdecimal() else 0
-
-
 def _not_begun(directory: Path, jobs: Sequence[RunRecord]) -> tuple[list[RunRecord], int]:
     """The jobs that have not begun, as far as it is known which, and how many were asked for in all."""
     asked = asked_for(directory)
@@ -136,41 +130,6 @@ def _summary(jobs: Sequence[RunRecord], count: int) -> str:
     parts += [f"{pruned} pruned"] if pruned else []
     parts += [f"{count - len(jobs)} {NOT_BEGUN}"] if count > len(jobs) else []
     return f"{', '.join(parts)}; nats per image, best first"
-
-
-def _csv(groups: Sequence[Sequence[RunRecord]], waiting: Sequence[RunRecord]) -> bytes:
-    """A row a job, in the order of their numbers; `rank` is the place among those that were measured on the same."""
-    ranks = {job.directory: place for group in groups for place, job in enumerate(group, 1) if job.merit is not None}
-    jobs = sorted([*(job for group in groups for job in group), *waiting], key=_number)
-    settings = [dict(override.split("=", 1) for override in job.overrides if "=" in override) for job in jobs]
-    keys = sorted({key for setting in settings for key in setting})
-    metrics = sorted({name for job in jobs for name in job.metrics})
-    rows: list[list[Any]] = [
-        ["job", "rank", "overrides", *keys, *metrics, "status", "error", "measured_on", "directory"]
-    ]
-    for job, setting in zip(jobs, settings, strict=True):
-        values = [*(setting.get(key, "") for key in keys), *(job.metrics.get(name, "") for name in metrics)]
-        begin = [job.directory.name, ranks.get(job.directory, ""), " ".join(job.overrides)]
-        rows.append([*begin, *values, job.status, job.error, describe(job.measured_on), job.directory])
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: object) -> str:
-    """A value as a cell that no program takes for a formula and no terminal obeys."""
-    text = str(value)
-    if text.startswith(FORMULA) and not _is_number(text):
-        text = f"'{text}"
-    return visible(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip() == text
 
 
 def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
