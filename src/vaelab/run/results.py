@@ -9,7 +9,8 @@ from vaelab.evaluation.metrics import METRICS, NATS, label, metric, own_metrics
 from vaelab.run.environment import versions
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
-from vaelab.training.loop import Setup, Trainer
+from vaelab.training.loop import Trainer
+from vaelab.training.setup import Setup
 
 PICTURES = ("samples.png", "reconstructions.png", "curves.png")
 
