@@ -9,7 +9,7 @@ from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION
 from vaelab.run.record import RunRecord
 from vaelab.run.settings import CONDITIONS
 
-MERITS = (MERIT, MERIT_WITHOUT_VALIDATION, "val/loss", "train/loss")  # the first that a run has is its merit
+MERITS = (MERIT, "val/loss", MERIT_WITHOUT_VALIDATION, "train/loss")  # the first that a run has is its merit
 FAR = 5  # times as far below the best run as runs usually begin: what has diverged, not what trained badly
 
 
