@@ -123,7 +123,7 @@ def test_a_model_that_does_not_fit_in_memory_is_named(run):
         run(1, "model.hidden=[10000000000000]")
 
 
-@pytest.mark.parametrize("odd", [[], {"epoch": "three"}, {"val": {"elbo": "x"}}, {"vae": {}}])
+@pytest.mark.parametrize("odd", [[], {"epoch": "three"}, {"val": {"elbo": "x"}}, {"model": {}}])
 def test_an_odd_best_checkpoint_of_a_run_at_its_end_is_one_sentence(odd, run, tmp_path):
     run(None)
     best = tmp_path / "checkpoints" / "best.pt"
