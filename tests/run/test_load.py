@@ -23,9 +23,10 @@ from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
 from vaelab.machine.threads import own_number_of_threads
 from vaelab.run import load as runs
-from vaelab.run.records import read_summary, write_summary
+from vaelab.run.summary import read_summary, write_summary
 from vaelab.training import checkpoint
 
+FACTS = {"image_shape": [1, 8, 8], "num_classes": 10, "train_size": 1000}
 QUICK = ("dataset=digits", "logger=local", "trainer.epochs=2", "trainer.pictures_every=0", "latent.dim=3")
 
 
@@ -245,11 +246,11 @@ def test_a_pickle_that_would_run_code_is_refused(run_dir, tmp_path):
         None,
         [],
         {},
-        {"image_shape": None},
-        {"image_shape": [1, -8, 8]},
-        {"image_shape": [1, 99_999, 99_999]},
-        {"vae": None},
-        {"vae": {"decoder.layers.0.weight": torch.zeros(3)}},
+        {"facts": None},
+        {"facts": {**FACTS, "image_shape": [1, -8, 8]}},
+        {"facts": {**FACTS, "image_shape": [1, 99_999, 99_999]}},
+        {"model": None},
+        {"model": {"decoder.layers.0.weight": torch.zeros(3)}},
         {"val": [1]},
         {"epoch": "two"},
     ],

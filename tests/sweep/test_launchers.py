@@ -13,7 +13,8 @@ import pytest
 
 from conftest import ROOT, clean_environment
 from helpers.sweeps import results
-from vaelab.run.records import read_metrics, read_summary
+from vaelab.run.rows import read_rows
+from vaelab.run.summary import read_summary
 
 LONG = ("dataset=digits", "trainer.epochs=60", "trainer.pictures_every=0", "trainer.batch_size=50", "logger=local")
 POOL = ("hydra/launcher=pool", "hydra.launcher.n_jobs=2")
@@ -210,7 +211,7 @@ def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(launcher, begin,
     assert "going on from step" in log
     assert (run_dir / "wandb/run_id").read_text() == wandb_id
     assert has_finished(run_dir)
-    steps = [row["step"] for row in read_metrics(run_dir) if "train/loss" in row]
+    steps = [row["step"] for row in read_rows(run_dir) if "train/loss" in row]
     assert steps == sorted(set(steps))
     assert json.loads((run_dir / "summary.json").read_text())["epochs"] == 200
     if launcher == "slurm":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vaelab.errors import UserError
-from vaelab.run.records import read_summary, write_summary
+from vaelab.run.summary import read_summary, write_summary
 from vaelab.sweep import fork_server, places
 from vaelab.sweep.attempt import Limits
 from vaelab.sweep.jobs import Job

@@ -13,7 +13,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.errors import UserError
-from vaelab.run.records import only_writer
+from vaelab.run.lock import only_writer
 from vaelab.sweep.search.config import COMMAND_LINE, SearchConfig
 from vaelab.sweep.search.problem import Problem, objectives_of
 from vaelab.sweep.search.pruning import check_prunable

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vaelab.cli.options import parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.evaluation.metrics import metric
+from vaelab.run.summary import SUMMARY
 from vaelab.run.terminal import VisibleFormatter
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
     """How figures compare with those that the run has recorded, in one line."""
     recorded = run.recorded(split)
-    if run.summary.get("status") == "damaged":
+    if SUMMARY in run.record.damaged:
         return "summary.json is damaged, and its figures are not compared with"
     if not recorded:
         return f"summary.json holds no figures of {split} to compare with"
@@ -119,10 +120,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from vaelab.compare.dashboard import can_send, keys_of_sweep, send, workspace, write
+    from vaelab.compare.dashboard import can_send, keys_of_sweep, project_workspace, send, write
 
     keys = options.sweep_keys if options.sweep is None else keys_of_sweep(options.sweep)
-    found = workspace(options.entity, options.project, keys)
+    found = project_workspace(options.entity, options.project, keys)
     if options.output is not None:
         write(found, options.output)
         print(f"the workspace of {options.entity}/{options.project} in {options.output}; nothing was sent")

@@ -18,8 +18,10 @@ from vaelab.cli.keys import plain
 from vaelab.cli.resume import not_one_run
 from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, resuming
 from vaelab.machine import ranks
-from vaelab.run.continuation import begun, result
-from vaelab.run.records import only_writer, read_summary, write_summary
+from vaelab.run.continuation import resumed_config
+from vaelab.run.lock import only_writer
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import RUNNING, record_failure, write_summary
 from vaelab.sweep.plan import name_of_job
 from vaelab.sweep.search.pruning import pruning_callback, validated_metric
 from vaelab.sweep.search.storage import storage_url
@@ -62,6 +64,11 @@ class Place:
         return None if self.sweep_dir is None else self.sweep_dir.name
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What a summary tells of the job before it has run."""
+        return {"name": self.name, "group": self.group, "overrides": self.overrides}
+
+    @property
     def has_run(self) -> bool:
         """Whether a run has begun here."""
         return (self.run_dir / "config.yaml").exists()
@@ -98,7 +105,7 @@ def keep_logging_quiet() -> None:
 
 
 def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
-    from vaelab.run.experiment import run_experiment  # imports torch, which `--help` must not wait for
+    from vaelab.run.execute import RunSpec, execute  # imports torch, which `--help` must not wait for
 
     run_dir, overrides = place.run_dir, place.overrides
     resumed = config["resume"] is not None
@@ -109,20 +116,15 @@ def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
         config["choices"] = _choices(hydra_config)
     with only_writer(run_dir) if ranks.current().first else nullcontext():
         if place.sweep_dir is not None and place.has_run:
-            config, trusted = begun(run_dir, config, overrides)
-            summary = read_summary(run_dir)
-            ended = result(summary)
-            if ended is not None:
-                return ended
-            if "overrides" not in summary:  # it is gone or damaged, and the report needs what it said
-                _write_summary(place, status="running")
+            config, trusted = resumed_config(run_dir, config, overrides)
+            record = RunRecord(run_dir)
+            if record.merit is not None:
+                return record.merit
+            if "overrides" not in record.summary:  # it is gone or damaged, and the report needs what it said
+                write_summary(run_dir, {"status": RUNNING, **place.told})
             overrides, resumed = [], True
         pruned = _pruning(hydra_config, place)
-        return run_experiment(config, run_dir, overrides, place.name, place.group, trusted, resumed, pruned)
-
-
-def _write_summary(place: Place, **found: Any) -> None:
-    write_summary(place.run_dir, {**found, "name": place.name, "group": place.group, "overrides": place.overrides})
+        return execute(RunSpec(config, run_dir, overrides, place.name, place.group, trusted, resumed), pruned)
 
 
 def _choices(hydra_config: Any) -> dict[str, str]:
@@ -160,5 +162,5 @@ def _without_exit(error: Exception | SystemExit) -> Exception:
 
 def _report_failure(place: Place, error: Exception) -> None:
     if not place.has_run:  # the report of the sweep needs a row of it all the same
-        _write_summary(place, status="failed", error=one_line(error))
+        record_failure(place.run_dir, place.told, error)
     log.error("job %s failed: %s", place.run_dir.name, one_line(error))

@@ -6,7 +6,7 @@ import torchvision
 import wandb
 
 import vaelab.cli.job
-import vaelab.run.experiment
+import vaelab.run.execute
 from vaelab.files.folder import elsewhere
 
 with elsewhere():  # where no matplotlibrc of somebody else is

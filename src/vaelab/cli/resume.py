@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from vaelab.cli.arguments import CommandLine
 from vaelab.cli.config_files import ConfigFiles
 from vaelab.errors import UserError, command
-from vaelab.files import folder
+from vaelab.files import checks, folder
 from vaelab.machine import ranks
 from vaelab.run.continuation import on_this_machine, without_trust
 from vaelab.run.saved import read_config
@@ -44,14 +44,14 @@ def with_sweep_dir(line: CommandLine) -> CommandLine:
         if not line.multirun:
             needed = f"needs {command(sweep=True)} and its overrides again"
             raise UserError(f"sweep={sweep_dir} goes on with a sweep, which {needed}", 2)
-        folder.require_writable(sweep_dir, (*WRITTEN_BY_OTHERS, ".lock"))
+        checks.require_writable(sweep_dir, (*WRITTEN_BY_OTHERS, ".lock"))
         from_here = str(sweep_dir) if sweep_dir.is_absolute() else f"./{sweep_dir}"  # ??? alone is a missing value
         quoted = QuotedString(from_here, Quote.single).with_quotes()
         line = replace(line, overrides=[*line.overrides, f"hydra.sweep.dir={quoted}"])
     for argument in line.overrides:
         if argument.startswith("hydra.sweep.dir="):
             sweep_dir = Path(str(OverridesParser.create().parse_override(argument).value()))
-            folder.check_plain(sweep_dir)
+            checks.check_plain(sweep_dir)
             for name in WRITTEN_BY_OTHERS:
                 folder.unshare(sweep_dir, name)
             _check_overrides(sweep_dir, [override for override in line.overrides if not override.startswith("hydra")])
@@ -95,7 +95,7 @@ def with_resumed_config(line: CommandLine, files: ConfigFiles) -> tuple[CommandL
         raise UserError(f"resume goes on with the config of its run, got --config-name {line.config_name}; omit it", 2)
     name, saved = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
     run_dir = Path(name)
-    folder.require_writable(run_dir, WRITTEN)  # before Hydra opens the log there, and raises in its own way
+    checks.require_writable(run_dir, WRITTEN)  # before Hydra opens the log there, and raises in its own way
     _check_no_part_is_chosen(line, files)
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     hydra = {"run": {"dir": str(run_dir.absolute())}, "output_subdir": None, "job": {"name": "run"}}
@@ -116,5 +116,5 @@ def _check_no_part_is_chosen(line: CommandLine, files: ConfigFiles) -> None:
 def _saved_config(run_dir: Path) -> tuple[str, dict[str, Any]]:
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"resume must name the directory of a run, with its config.yaml, got {run_dir}")
-    folder.check_plain(run_dir)
+    checks.check_plain(run_dir)
     return str(run_dir), read_config(run_dir)

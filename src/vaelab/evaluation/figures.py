@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from vaelab.evaluation.curves import training_curve, validation_curve
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
-from vaelab.run.records import epoch_means
 
 MIN_TILE = 56  # pixels: smaller images are enlarged by a whole factor
 GAP = 2
@@ -71,8 +71,8 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
     """
     figure, axes = subplots(3, (12, 3.6))
     for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
-        validation = [(row["epoch"], row[f"val/{name}"]) for row in rows if f"val/{name}" in row]
-        for split, points in (("train", epoch_means(rows, f"train/{name}")), ("validation", validation)):
+        train, validation = training_curve(rows, f"train/{name}"), validation_curve(rows, f"val/{name}")
+        for split, points in (("train", train), ("validation", validation)):
             if points:
                 axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1.2, label=split)
         axis.set(xlabel="epoch", ylabel=metric(name).unit, title=metric(name).label)

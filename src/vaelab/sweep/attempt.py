@@ -11,8 +11,7 @@ from multiprocessing.context import ForkServerProcess
 
 from vaelab.errors import UserError, check_integer, check_number, resuming
 from vaelab.files import folder
-from vaelab.run.continuation import result
-from vaelab.run.records import read_summary
+from vaelab.run.record import RunRecord
 from vaelab.sweep import fork_server
 from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome
 from vaelab.sweep.worker import work
@@ -98,7 +97,7 @@ class Attempt:
             _end_lost(self._process, self._limits.grace_seconds)
         self._process.close()
         if value is None and error is None:
-            value = result(read_summary(self.job.directory))  # it may have died after its work was done
+            value = RunRecord(self.job.directory).merit  # it may have died after its work was done
         died = value is None and (error is None or self._stopped_at is not None)
         if died:
             how = f"the job's process {_manner_of_death(exit_code)}"

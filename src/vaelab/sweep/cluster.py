@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vaelab.errors import UserError, one_line, resuming
-from vaelab.run.records import record_death
+from vaelab.run.summary import record_failure
 from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.training.signals import Interrupted
 
@@ -106,5 +106,5 @@ def _outcome(reference: Any, job: Job) -> Outcome:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
         death = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
-        record_death(job.directory, job.overrides, death)
+        record_failure(job.directory, {"overrides": list(job.overrides)}, death)
         return Outcome(None, death, math.nan, died=True)

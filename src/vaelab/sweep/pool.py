@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from itertools import count
 from multiprocessing.connection import wait
 
-from vaelab.run.records import read_summary, record_death
+from vaelab.files import folder
+from vaelab.run.summary import SUMMARY, record_failure
 from vaelab.sweep import fork_server
 from vaelab.sweep.attempt import Attempt, Limits, stop_all
 from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View
@@ -73,6 +74,6 @@ class Pool:
                 running[place] = self._attempt(attempt.job, place, attempt.number + 1)
                 continue
             del running[place]
-            if outcome.error is not None and (outcome.died or not read_summary(attempt.job.directory)):
-                record_death(attempt.job.directory, attempt.job.overrides, outcome.error)
+            if outcome.error is not None and (outcome.died or not folder.exists(attempt.job.directory, SUMMARY)):
+                record_failure(attempt.job.directory, {"overrides": list(attempt.job.overrides)}, outcome.error)
             yield attempt.job, outcome

@@ -14,7 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from conftest import ROOT, clean_environment
 from helpers.sweeps import QUICK, results, wandb_runs
-from vaelab.run.records import read_metrics, read_summary, write_summary
+from vaelab.run.rows import read_rows
+from vaelab.run.summary import read_summary, write_summary
 
 TINY = (*QUICK, "logger=local", "latent.dim=4", "model.hidden=[16]")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=sweep")
@@ -173,7 +174,7 @@ def test_a_trial_tells_its_pruner_each_validation(inline, tmp_path):
 @pytest.mark.parametrize("mode", [("-m", "latent.dim=0"), (*SEARCH, "latent.dim=0,-1", "hydra.sweeper.n_trials=1")])
 def test_a_job_without_a_pruner_opens_no_study(mode, inline, monkeypatch):
     opened = []
-    monkeypatch.setattr("vaelab.cli.launch.pruning_callback", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr("vaelab.cli.job.pruning_callback", lambda *arguments: opened.append(arguments))
     _, out, err = inline(*mode, *TINY[:-2])
     assert "latent.dim must be an integer of at least 1" in out + err  # the run began
     assert not opened
@@ -192,7 +193,7 @@ def test_a_pruned_run_ends_well(run_py, tmp_path):
     for number, trial in enumerate(study_of(folder).trials):
         given_up = str(number) in pruned
         summary = read_summary(folder / str(number))
-        validated = [row for row in read_metrics(folder / str(number)) if "val/loss" in row]
+        validated = [row for row in read_rows(folder / str(number)) if "val/loss" in row]
         assert trial.state.name == ("PRUNED" if given_up else "COMPLETE")
         assert list(trial.intermediate_values.values()) == [row["val/elbo"] for row in validated]
         assert summary["metrics"]["val/loss"] == min(row["val/loss"] for row in validated)
@@ -208,7 +209,7 @@ def killed_in_trial_two(folder, *arguments):
     log = (folder / "log").open("w")
     process = subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=log, stderr=log)
     deadline = time.monotonic() + 120
-    while len(read_metrics(folder / "sweep/2")) < 20:
+    while len(read_rows(folder / "sweep/2")) < 20:
         assert process.poll() is None, (folder / "log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -246,7 +247,7 @@ def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tm
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, ROOT / "run.py", *SEARCH, *asked]
         process = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=log)
-    while len(read_metrics(tmp_path / "sweep/2")) < 5:
+    while len(read_rows(tmp_path / "sweep/2")) < 5:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

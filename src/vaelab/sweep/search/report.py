@@ -9,7 +9,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from vaelab.errors import command
-from vaelab.run.records import write_text
+from vaelab.files import folder
 from vaelab.sweep.search.search import Search
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def write_best(search: Search) -> None:
     if entries:
         content = {"pareto_front": entries} if len(search.problem.objectives) > 1 else entries[0]
         text = yaml.safe_dump({"objectives": search.problem.objectives, **content}, sort_keys=False, width=1000)
-        write_text(search.directory / "best.yaml", text)
+        folder.write(search.directory, "best.yaml", text.encode())
 
 
 def write_pictures(search: Search) -> None:

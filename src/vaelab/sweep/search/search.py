@@ -14,7 +14,8 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from vaelab.errors import UserError
-from vaelab.run.records import read_summary
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import PRUNED
 from vaelab.sweep.search.database import database_errors
 from vaelab.sweep.search.problem import Problem
 from vaelab.sweep.search.sampling import Sampling
@@ -67,14 +68,14 @@ class Search:
         Raises:
             UserError: if the study cannot be written.
         """
-        summary = read_summary(self.directory / str(number))
+        record = RunRecord(self.directory / str(number))
         values: list[float] | None = None
-        if ended_well and summary.get("status") == "pruned":
+        if ended_well and record.status == PRUNED:
             state, words = TrialState.PRUNED, "pruned"
-        elif reason := self._failure(ended_well, summary):
+        elif reason := self._failure(ended_well, record.summary):
             state, words = TrialState.FAIL, f"failed, {reason}"
         else:
-            measured = {name: summary["metrics"][name] for name in self.problem.objectives}
+            measured = {name: record.summary["metrics"][name] for name in self.problem.objectives}
             state, values = TrialState.COMPLETE, list(measured.values())
             words = ", ".join(f"{name} {value:.2f}" for name, value in measured.items())
         with database_errors(self.directory):

@@ -2,6 +2,7 @@
 
 import json
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,45 +10,48 @@ import yaml
 
 from helpers.fakes import summary_of
 from helpers.made_up_runs import made_up_run
-from vaelab.compare.comparison import MAX_POINTS, compare, differing, mean_and_error
-from vaelab.run.compared import ComparedRun
+from vaelab.compare.curves import MAX_POINTS, mean_and_error
+from vaelab.compare.differing import differing
+from vaelab.compare.page_data import page_data
+from vaelab.run.record import RunRecord
 
 
-def run_with(**settings):
-    plain = {key.replace("__", "."): value for key, value in settings.items()}
-    return ComparedRun("run", "run", [], plain, {}, {}, {}, 0, "finished", "")
+def run_with(settings):
+    run = RunRecord(Path("run"), {}, {}, [])
+    run.settings = settings
+    return run
 
 
 @pytest.mark.parametrize(
     ("runs", "keys"),
     [
         # a choice of one number is the number
-        ([{"latent": "d2", "latent__dim": 2}, {"latent": "d8", "latent__dim": 8}], ["latent.dim"]),
-        ([{"latent": "d2", "latent__dim": 2}, {"latent": "d2", "latent__dim": 37}], ["latent.dim"]),
+        ([{"latent": "d2", "latent.dim": 2}, {"latent": "d8", "latent.dim": 8}], ["latent.dim"]),
+        ([{"latent": "d2", "latent.dim": 2}, {"latent": "d2", "latent.dim": 37}], ["latent.dim"]),
         # another is its name, not what follows from it
         (
             [
-                {"model": "mlp", "model___target_": "a", "model__hidden": "[400]"},
-                {"model": "conv", "model___target_": "b", "model__features": 64},
+                {"model": "mlp", "model._target_": "a", "model.hidden": "[400]"},
+                {"model": "conv", "model._target_": "b", "model.features": 64},
             ],
             ["model"],
         ),
         # but what varies within it stays
         (
             [
-                {"optimizer": "adam", "optimizer__lr": 1e-3, "optimizer__eps": 1},
-                {"optimizer": "adam", "optimizer__lr": 1e-2, "optimizer__eps": 1},
-                {"optimizer": "sgd", "optimizer__lr": 1e-2},
+                {"optimizer": "adam", "optimizer.lr": 1e-3, "optimizer.eps": 1},
+                {"optimizer": "adam", "optimizer.lr": 1e-2, "optimizer.eps": 1},
+                {"optimizer": "sgd", "optimizer.lr": 1e-2},
             ],
             ["optimizer", "optimizer.lr"],
         ),
-        ([{"seed": 0, "trainer__epochs": 1}, {"seed": 1, "trainer__epochs": 2}], ["trainer.epochs", "seed"]),
+        ([{"seed": 0, "trainer.epochs": 1}, {"seed": 1, "trainer.epochs": 2}], ["trainer.epochs", "seed"]),
         ([{"seed": 0}, {"seed": 0}], []),
         ([{"seed": 0}, {}], []),  # a run without a config differs in nothing that is known
     ],
 )
 def test_the_settings_shown_are_those_that_tell_runs_apart(runs, keys):
-    assert differing([run_with(**run) for run in runs]) == keys
+    assert differing([run_with(run) for run in runs]) == keys
 
 
 def test_a_mean_and_its_standard_error_are_those_of_the_textbook():
@@ -70,7 +74,7 @@ def sweep(tmp_path):
 
 
 def test_runs_are_best_first_and_those_without_a_score_last(sweep):
-    runs = compare([sweep])["runs"]
+    runs = page_data([sweep])["runs"]
     scores = [run["metrics"]["val/elbo"] for run in runs[:-1]]
     assert len(scores) == 6
     assert scores == sorted(scores, reverse=True)
@@ -78,7 +82,7 @@ def test_runs_are_best_first_and_those_without_a_score_last(sweep):
 
 
 def test_runs_that_differ_by_seed_only_are_one_group_of_those_that_finished(sweep):
-    data = compare([sweep])
+    data = page_data([sweep])
     assert data["settings"] == ["latent.dim", "seed"]
     means = [group["metrics"]["val/elbo"] for group in data["groups"]]
     assert means == sorted(means, reverse=True)
@@ -100,7 +104,7 @@ def test_runs_that_differ_by_seed_only_are_one_group_of_those_that_finished(swee
 def test_the_same_seed_again_is_no_further_draw(tmp_path):
     for name in ("first", "again"):
         made_up_run(tmp_path / name, seed=5)
-    data = compare([tmp_path])
+    data = page_data([tmp_path])
     assert data["groups"] == []
     assert len({run["name"] for run in data["runs"]}) == 2  # and each can still be told by its name
 
@@ -108,7 +112,7 @@ def test_the_same_seed_again_is_no_further_draw(tmp_path):
 def test_runs_measured_on_something_else_are_said_to_be_so_and_not_mixed_in_the_ranking(tmp_path):
     for number, dataset in enumerate(("mnist", "fashion_mnist", "mnist", "fashion_mnist")):
         made_up_run(tmp_path / str(number), dataset=dataset, seed=number)
-    data = compare([tmp_path])
+    data = page_data([tmp_path])
     (note,) = data["notes"]
     assert "differ in dataset," in note
     assert data["setting"] == ""
@@ -118,7 +122,7 @@ def test_runs_measured_on_something_else_are_said_to_be_so_and_not_mixed_in_the_
 
 
 def test_runs_measured_alike_have_one_setting_and_no_note(sweep):
-    data = compare([sweep])
+    data = page_data([sweep])
     assert data["notes"] == []
     assert data["setting"].startswith("mnist, binarize dynamic, BernoulliLikelihood, mass, samples of z: 1")
 
@@ -127,7 +131,7 @@ def test_long_curves_are_thinned_to_their_ends_and_the_page_is_told(tmp_path):
     run_dir = made_up_run(tmp_path / "run", epochs=1)
     rows = [{"step": step, "epoch": step, "val/elbo": -step} for step in range(1, 1001)]
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = compare([tmp_path])
+    data = page_data([tmp_path])
     x = data["runs"][0]["curves"]["val/elbo"]["x"]
     assert (len(x), x[0], x[-1]) == (MAX_POINTS, 1, 1000)
     assert x == sorted(set(x))
@@ -136,7 +140,7 @@ def test_long_curves_are_thinned_to_their_ends_and_the_page_is_told(tmp_path):
 
 def test_a_run_without_a_config_is_a_row_with_its_own_name(sweep):
     (sweep / "0/config.yaml").unlink()
-    (run,) = [run for run in compare([sweep])["runs"] if run["error"].startswith("config.yaml")]
+    (run,) = [run for run in page_data([sweep])["runs"] if run["error"].startswith("config.yaml")]
     assert run["settings"] == {}
     assert "latent=d2" in run["name"]
 
@@ -146,7 +150,7 @@ def test_a_run_that_kept_no_validation_images_is_ranked_by_what_it_has(tmp_path)
     summary = summary_of(run_dir)
     summary["metrics"] = {name: value for name, value in summary["metrics"].items() if "val/" not in name}
     (run_dir / "summary.json").write_text(json.dumps(summary))
-    assert list(compare([tmp_path])["metrics"]) == ["test/elbo", "test/bits_per_dim", "train/elbo"]
+    assert list(page_data([tmp_path])["metrics"]) == ["test/elbo", "test/bits_per_dim", "train/elbo"]
 
 
 def test_metrics_of_a_part_of_ones_own_are_further_columns(tmp_path):
@@ -154,7 +158,7 @@ def test_metrics_of_a_part_of_ones_own_are_further_columns(tmp_path):
     summary = summary_of(run_dir)
     summary["metrics"] |= {"val/iwae": -90.5, "test/iwae": -91.5}
     (run_dir / "summary.json").write_text(json.dumps(summary))
-    data = compare([tmp_path])
+    data = page_data([tmp_path])
     assert list(data["metrics"])[-2:] == ["test/iwae", "val/iwae"]
     assert data["metrics"]["val/iwae"]["label"] == "val iwae"
     assert data["runs"][0]["metrics"]["val/iwae"] == -90.5
@@ -171,13 +175,13 @@ def test_runs_of_two_models_differ_in_the_model_and_not_in_its_target_too(tmp_pa
             summary["choices"]["model"] = name
             (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
             (run_dir / "summary.json").write_text(json.dumps(summary))
-    assert compare([tmp_path])["settings"] == ["model", "seed"]
+    assert page_data([tmp_path])["settings"] == ["model", "seed"]
 
 
 def test_the_names_of_runs_have_rounded_numbers_and_their_settings_all_digits(tmp_path):
     for seed, lr in enumerate((0.0013385298778232698, 0.01)):
         made_up_run(tmp_path / str(seed), lr=lr, latent=16)
-    data = compare([tmp_path])
+    data = page_data([tmp_path])
     assert sorted(run["name"] for run in data["runs"]) == ["optimizer.lr=0.00134", "optimizer.lr=0.01"]
     assert 0.0013385298778232698 in {run["settings"]["optimizer.lr"] for run in data["runs"]}
 
@@ -187,4 +191,20 @@ def test_a_long_value_is_cut(tmp_path):
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     (run_dir / "config.yaml").write_text(yaml.safe_dump({**config, "model": {"hidden": "x" * 10_000}}))
     made_up_run(tmp_path / "other")
-    assert len(json.dumps(compare([tmp_path]))) < 10_000
+    assert len(json.dumps(page_data([tmp_path]))) < 10_000
+
+
+def test_runs_without_an_elbo_are_shown_by_their_loss(tmp_path):
+    for number, name in enumerate(("a", "b")):
+        run_dir = made_up_run(tmp_path / name, epochs=2, seed=number)
+        summary = summary_of(run_dir)
+        summary["metrics"] = {key: value for key, value in summary["metrics"].items() if "elbo" not in key}
+        (run_dir / "summary.json").write_text(json.dumps(summary))
+        rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+        rows = [{key: value for key, value in row.items() if "elbo" not in key} for row in rows]
+        (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = page_data([tmp_path])
+    assert "loss" in data["charts"]
+    assert {"val/loss", "test/loss"} <= data["metrics"].keys()
+    assert all(run["curves"]["val/loss"]["y"] for run in data["runs"])
+    assert len(data["groups"]) == 1

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from vaelab.errors import UserError
-from vaelab.run import experiment
-from vaelab.run.experiment import run_experiment
-from vaelab.run.records import read_metrics, read_summary
+from vaelab.run import environment
+from vaelab.run import execute as execution
+from vaelab.run.execute import execute
+from vaelab.run.output import RunSpec
+from vaelab.run.rows import read_rows
+from vaelab.run.summary import read_summary
 from vaelab.training import checkpoint
 from vaelab.training.signals import Pruned
 
@@ -28,7 +31,7 @@ def run(compose, tmp_path):
 
         config = compose(*SMALL, "trainer.epochs=3", "trainer.batch_size=300", *overrides)
         config.pop("trust")
-        value = run_experiment(config, tmp_path, [], "name", None, None, resumed, after_validation)
+        value = execute(RunSpec(config, tmp_path, [], "name", resumed=resumed), after_validation)
         return value, asked
 
     return call
@@ -44,7 +47,7 @@ def test_a_run_that_is_given_up_has_the_metrics_of_its_best_validation_and_no_te
     assert (value, loss) == (summary["metrics"]["val/elbo"], summary["metrics"]["val/loss"])
     assert value == elbo
     assert {name.split("/")[0] for name in summary["metrics"]} == {"train", "val"}
-    assert all("step" in row and len(row) > 2 for row in read_metrics(tmp_path))
+    assert all("step" in row and len(row) > 2 for row in read_rows(tmp_path))
 
 
 def test_a_run_that_is_given_up_after_its_last_epoch_is_a_finished_one(run, tmp_path):
@@ -64,14 +67,10 @@ def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
 OWN = """
 from vaelab.objective.elbo import ELBO
 
-class Own:
-    def __init__(self, **settings):
-        self._elbo = ELBO(**settings)
-        self.samples = self._elbo.samples
-
-    def __call__(self, trace, step=None):
-        loss, terms = self._elbo(trace, step)
-        return loss, {**terms, "mmd": trace.kl.var()}
+class Own(ELBO):
+    def __call__(self, model, x, noise, step=None, y=None):
+        loss, trace, terms = super().__call__(model, x, noise, step, y)
+        return loss, trace, {**terms, "mmd": trace.kl.var()}
 """
 
 
@@ -92,7 +91,7 @@ def test_only_epochs_with_a_validation_are_asked_about(run):
 
 
 def test_the_summary_names_the_device_that_the_run_used(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "device_name", lambda device: f"name of {device}")
+    monkeypatch.setattr(environment, "device_name", lambda device: f"name of {device}")
     run(1, "trainer.device=cpu")
     assert read_summary(tmp_path)["versions"]["device"] == "name of cpu"
 
@@ -105,8 +104,8 @@ def test_a_run_sets_its_precision_whatever_the_one_before_it_set_and_records_it(
         switches.append(read_switches())
         return train(training)
 
-    switches, train = [], experiment._train
-    monkeypatch.setattr(experiment, "_train", watched)
+    switches, train = [], execution._fit
+    monkeypatch.setattr(execution, "_fit", watched)
     matmul, convolutions = read_switches()
     torch.set_float32_matmul_precision("high")  # as a job of a sweep in tf32 would
     torch.backends.cudnn.allow_tf32 = True
@@ -124,7 +123,7 @@ def test_a_model_that_does_not_fit_in_memory_is_named(run):
         run(1, "model.hidden=[10000000000000]")
 
 
-@pytest.mark.parametrize("odd", [[], {"epoch": "three"}, {"val": {"elbo": "x"}}, {"vae": {}}])
+@pytest.mark.parametrize("odd", [[], {"epoch": "three"}, {"val": {"elbo": "x"}}, {"model": {}}])
 def test_an_odd_best_checkpoint_of_a_run_at_its_end_is_one_sentence(odd, run, tmp_path):
     run(None)
     best = tmp_path / "checkpoints" / "best.pt"
@@ -139,7 +138,7 @@ def test_a_run_whose_rows_were_damaged_goes_on_to_its_end_and_says_so_once(damag
     (tmp_path / "metrics.jsonl").write_bytes(damage)
     run(None, "trainer.epochs=4", resumed=True)
     assert read_summary(tmp_path)["status"] == "finished"
-    assert read_metrics(tmp_path)[-1]["epoch"] == 4
+    assert read_rows(tmp_path)[-1]["epoch"] == 4
     assert (tmp_path / "metrics.damaged.jsonl").read_bytes() == damage
     said = [record.message for record in caplog.records if "metrics.jsonl" in record.message]
     assert len(said) == 1
