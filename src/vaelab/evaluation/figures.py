@@ -20,20 +20,15 @@ TITLE_SIZE = 16
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
-    """Tile images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
-    count, channels, height, width = images.shape
-    if channels not in (1, 3):
+    """Tiles images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
+    from torchvision.utils import make_grid  # takes a second to import
+
+    if images.shape[1] not in (1, 3):
         images = images.mean(1, keepdim=True)  # neither grey nor colour: its brightness
-    factor = -(-MIN_TILE // min(height, width)) if min(height, width) < MIN_TILE else 1
-    tiles = images.detach().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
-    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
-    rows = -(-count // columns)
-    step_y, step_x = height * factor + GAP, width * factor + GAP
-    canvas = np.full((rows * step_y + GAP, columns * step_x + GAP, 3), 255, np.uint8)
-    for index, tile in enumerate(tiles):
-        y, x = GAP + index // columns * step_y, GAP + index % columns * step_x
-        canvas[y : y + step_y - GAP, x : x + step_x - GAP] = tile
-    return canvas
+    factor = max(1, -(-MIN_TILE // min(images.shape[2:])))
+    tiles = images.detach().cpu().clamp(0, 1).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    picture = make_grid(tiles, nrow=columns, padding=GAP, pad_value=1.0)  # (3, height, width)
+    return picture.mul(255).round().byte().permute(1, 2, 0).numpy()
 
 
 def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> bytes:
