@@ -63,7 +63,11 @@ def inline(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(IGNORED)]:
         monkeypatch.delenv(name)
-    for name in ("HYDRA_FULL_ERROR", "PYTHONSAFEPATH"):  # which the command line sets for what it starts
+    for name in (
+        "HYDRA_FULL_ERROR",
+        "PYTHONSAFEPATH",
+        "VAELAB_RUN_PY",
+    ):  # which the command line sets for what it starts
         monkeypatch.setenv(name, "")
 
     def run(*arguments):

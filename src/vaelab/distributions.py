@@ -41,7 +41,7 @@ class Distribution(Protocol):
 class Normal:
     """The diagonal normal density N(z; mean, diag(exp(log_var))).
 
-    Example:
+    Examples:
         >>> q = Normal(torch.zeros(4, 2), torch.zeros(4, 2))
         >>> z, log_q = q.draw(torch.randn(8, 4, 2))  # (8, 4, 2), (8, 4)
     """

@@ -12,6 +12,7 @@ from string import ascii_letters, digits
 
 ABOVE_ALL_INTEGERS = 10**18
 LARGEST_NUMBER = 1e300
+SCRIPT = "VAELAB_RUN_PY"  # in the environment, which jobs in other processes inherit
 SAFE_IN_SHELL = f"{ascii_letters}{digits}_-./=+,:@%".encode()
 
 # C0, DEL and C1, which a terminal obeys; line separators; bidirectional overrides, which show text in another order;
@@ -97,9 +98,16 @@ def in_shell(text: str) -> str:
     return f"$'{''.join(escaped)}'"
 
 
+def command(*arguments: str, sweep: bool = False) -> str:
+    """The command line of a training, or a sweep: by the `run.py` that was started, else by the `vaelab` command."""
+    script, multirun = os.environ.get(SCRIPT), ["-m"] if sweep else []
+    words = ["python", script, *multirun] if script else ["vaelab", "sweep" if sweep else "train"]
+    return " ".join(map(in_shell, [*words, *arguments]))
+
+
 def resuming(run_dir: Path) -> str:
     """The command that goes on with a run."""
-    return f"python run.py {in_shell(f'resume={run_dir}')}"
+    return command(f"resume={run_dir}")
 
 
 def check_output(path: Path, suffix: str) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from vaelab.training.loss import Loss
+from vaelab.training.update import Update
 
 from conftest import ROOT, clean_environment
 from helpers.fakes import small_dataset, small_split, small_vae
@@ -23,9 +25,7 @@ from vaelab.objective.elbo import ELBO
 from vaelab.run.build import Builder
 from vaelab.run.logger import NoLogger
 from vaelab.training.loop import Training
-from vaelab.training.loss import Loss
 from vaelab.training.signals import Interrupted, StopRequest
-from vaelab.training.update import Update
 
 # 1,300 training images: three batches of 433, which two ranks cannot halve, and one of a single image
 STEPS = 200
@@ -289,7 +289,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_one_process_goes_on(run_py, sin
     process.send_signal(signal.SIGTERM)
     sentences, out = end_of(process, code=1)
     assert sentences == []
-    assert out.count(f"stopped by SIGTERM; go on with: python run.py resume={run_dir}") == 1
+    assert out.count(f"stopped by SIGTERM; go on with: python {ROOT / 'run.py'} resume={run_dir}") == 1
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "killed"
     assert rows(run_dir)[-1]["step"] < STEPS
     resumed = run_py(f"resume={run_dir}")

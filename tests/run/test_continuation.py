@@ -8,7 +8,9 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from conftest import ROOT
-from vaelab.cli.arguments import CommandLine, with_resumed_config, with_sweep_dir
+from vaelab.cli.arguments import CommandLine
+from vaelab.cli.config_files import ConfigFiles
+from vaelab.cli.resume import with_resumed_config, with_sweep_dir
 from vaelab.errors import UserError
 from vaelab.run.continuation import names_root, on_this_machine, resumed_config
 from vaelab.run.summary import write_summary
@@ -56,7 +58,7 @@ def test_a_resumed_run_reads_the_dataset_where_the_environment_says(run_dir, mon
     (run_dir / "config.yaml").write_text(yaml.safe_dump(rooted("/old")))
     monkeypatch.setenv("VAELAB_DATA", "/new")
     given = CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None)
-    line, config_name = with_resumed_config(given, ROOT / "conf")
+    line, config_name = with_resumed_config(given, ConfigFiles(ROOT / "conf"))
     assert (line.overrides, config_name) == ([], "resumed")
     assert ConfigStore.instance().load("resumed.yaml").node.dataset.root == "/new"
 
@@ -69,7 +71,9 @@ def test_a_run_that_cannot_be_written_is_one_sentence_before_anything_is_opened(
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != run_dir / name and allowed(path, mode))
     with pytest.raises(UserError, match=f"^{run_dir / name} must be writable to go on there, .* a copy of {run_dir}$"):
-        with_resumed_config(CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None), ROOT / "conf")
+        with_resumed_config(
+            CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None), ConfigFiles(ROOT / "conf")
+        )
 
 
 def test_a_sweep_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):

@@ -244,7 +244,7 @@ def test_wandb_that_raises_stops_nothing_and_warns(method, fake_run, logger_in, 
     assert read_rows(logger.run_dir) == [ROW] * 3
     warning, remedy = messages(caplog)
     assert warning == "W&B failed (OSError: the server is gone); the run goes on without it"
-    assert remedy.endswith(f"python run.py resume={logger.run_dir}")
+    assert remedy.endswith(f"vaelab train resume={logger.run_dir}")
 
 
 def test_a_picture_that_cannot_be_sent_stops_nothing(logger_in, caplog):

@@ -16,6 +16,7 @@ from conftest import ROOT
 from helpers.fakes import summary_of
 from helpers.made_up_runs import begun_sweep, made_up_run
 from vaelab.cli.commands import _beside_record, main
+from vaelab.cli.config_files import ConfigFiles
 from vaelab.cli.launch import _explain
 from vaelab.compare.curves import mean_and_error
 from vaelab.compare.page_data import page_data
@@ -26,7 +27,7 @@ from vaelab.run.record import RunRecord
 from vaelab.run.summary import read_summary
 from vaelab.run.terminal import VisibleFormatter, show, table
 from vaelab.sweep import report as sweep
-from vaelab.sweep.asked import asked_for, name_of_job, read_begun
+from vaelab.sweep.plan import name_of_job, planned_jobs, read_plan
 from vaelab.sweep.report import SweepReport, report
 
 ESCAPE = "\x1b]0;taken\x07\x9b31m\u202e\u2066\x7f"
@@ -194,10 +195,10 @@ def test_a_config_of_other_kinds_is_a_row(content, sweep_dir, no_pictures, capsy
 @pytest.mark.parametrize("content", [*MULTIRUNS.values(), *THINGS.values()], ids=[*MULTIRUNS, *THINGS])
 def test_a_damaged_multirun_leaves_the_report_and_is_named_below_the_table(content, sweep_dir, no_pictures, capsys):
     damage(sweep_dir / "multirun.yaml", content)
-    assert asked_for(sweep_dir) is None
+    assert planned_jobs(sweep_dir) is None
     assert name_of_job(sweep_dir, 3, ["seed=3"]) == "seed=3"
     with pytest.raises(UserError, match=r"multirun\.yaml"):
-        read_begun(sweep_dir)
+        read_plan(sweep_dir)
     report(sweep_dir)
     out = capsys.readouterr().out
     assert "2 of 2 jobs finished" in out
@@ -216,7 +217,7 @@ def test_a_damaged_multirun_leaves_the_report_and_is_named_below_the_table(conte
     ],
 )
 def test_a_sweep_of_any_size_is_counted_and_only_a_likely_one_listed(task, count, listed, tmp_path):
-    found = asked_for(begun_sweep(tmp_path / "sweep", *task))
+    found = planned_jobs(begun_sweep(tmp_path / "sweep", *task))
     assert (found.count, len(found.overrides)) == (count, listed)
 
 
@@ -413,7 +414,7 @@ def test_a_job_that_runs_out_of_memory_says_so(inline, tmp_path, monkeypatch):
 
 
 def test_a_stack_has_nothing_that_a_terminal_obeys(capsys):
-    assert _explain(ZeroDivisionError(ESCAPE), ROOT / "conf") == 1
+    assert _explain(ZeroDivisionError(ESCAPE), ConfigFiles(ROOT / "conf")) == 1
     err = capsys.readouterr().err
     assert "ZeroDivisionError: \\x1b]0;taken" in err
     assert obeyed(err) == set()

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from vaelab.errors import UserError
+from vaelab.run.summary import write_summary
 from vaelab.sweep import view as sweep_view
-from vaelab.sweep.pool import Job, Outcome
+from vaelab.sweep.jobs import Job, Outcome
 from vaelab.sweep.view import SweepView
 
 
@@ -25,6 +26,7 @@ def run_dir(tmp_path):
         '{"st',
     ]
     (tmp_path / "metrics.jsonl").write_text("x" * 10_000 + "\n" + "\n".join(rows))
+    write_summary(tmp_path, {"status": "finished", "metrics": {"val/elbo": -2.5}})
     return tmp_path
 
 
@@ -49,3 +51,13 @@ def test_elsewhere_a_line_is_logged_for_each_job_that_ended(run_dir, caplog):
         view.update({0: job(0, run_dir)})
         view.ended(job(0, run_dir), Outcome(-2.5, None, 4.0))
     assert caplog.messages == ["2 jobs", "job 0  ELBO -2.50  seed=0  4.0 s  (1 done, 0 failed, 1 to go)"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-2.5, "figure of merit -2.50"), (None, "done")])
+def test_a_run_without_an_elbo_is_told_by_its_figure_of_merit(value, shown, tmp_path, caplog):
+    write_summary(tmp_path, {"status": "finished", "metrics": {"val/loss": 2.5}})
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "train/loss": 2.5}\n')
+    with caplog.at_level(logging.INFO), SweepView(total=2) as view:
+        view.update({0: job(0, tmp_path)})
+        view.ended(job(0, tmp_path), Outcome(value, None, 4.0))
+    assert caplog.messages[1].startswith(f"job 0  {shown}  seed=0")

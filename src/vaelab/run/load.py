@@ -209,7 +209,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
         UserError: if the directory is no run, has no weights yet or is damaged, its config names code that is not
             trusted, or the device is not there.
 
-    Example:
+    Examples:
         >>> run = vaelab.load_run("outputs/mnist-mlp/20260101_120000-0a1b2c3d")
         >>> images = run.sample(10)  # (10, 1, 28, 28)
     """

@@ -21,7 +21,7 @@ from vaelab.run.ranking import describe, ranked, shown_merit, typical
 from vaelab.run.record import RunRecord
 from vaelab.run.summary import FINISHED, PRUNED
 from vaelab.run.wandb_files import UNREACHABLE
-from vaelab.sweep.asked import asked_for, names_of_jobs, read_begun
+from vaelab.sweep.plan import names_of_jobs, planned_jobs, read_plan
 from vaelab.sweep.results_csv import number_of, results_csv
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _write(directory: Path, files: Mapping[str, Callable[[], bytes | None]]) -> 
 
 def _problem(directory: Path) -> str:
     try:
-        read_begun(directory)
+        read_plan(directory)
     except (OSError, UserError) as error:
         return one_line(error, 300)
     return ""
@@ -106,11 +106,11 @@ def _problem(directory: Path) -> str:
 
 def _not_begun(directory: Path, jobs: Sequence[RunRecord]) -> tuple[list[RunRecord], int]:
     """The jobs that have not begun, as far as it is known which, and how many were asked for in all."""
-    asked = asked_for(directory)
-    if asked is None:
+    plan = planned_jobs(directory)
+    if plan is None:
         return [], len(jobs)
     begun = {job.directory.name for job in jobs}
-    numbered = {str(number): overrides for number, overrides in enumerate(asked.overrides)}
+    numbered = {str(number): overrides for number, overrides in enumerate(plan.overrides)}
     if not begun <= numbered.keys():  # hydra.sweep.subdir gives them other names, or a search draws them
         numbered = {}
     names = names_of_jobs(directory, numbered)
@@ -121,7 +121,7 @@ def _not_begun(directory: Path, jobs: Sequence[RunRecord]) -> tuple[list[RunReco
         for number, overrides in numbered.items()
         if number not in begun
     ]
-    return waiting, max(asked.count, len(jobs))
+    return waiting, max(plan.count, len(jobs))
 
 
 def _summary(jobs: Sequence[RunRecord], count: int) -> str:
@@ -142,7 +142,7 @@ def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
             panels[_in_picture(describe(group[0].measured_on))] = lines
     if not panels:
         return None
-    from vaelab.evaluation.figures import save_comparison  # imports torch, which `--help` must not wait for
+    from vaelab.sweep.figures import save_comparison  # imports torch, which `--help` must not wait for
 
     with TemporaryDirectory(prefix="vaelab-") as scratch:
         path = Path(scratch, "comparison.png")

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: on a terminal a line per running job, else a line per job that ended."""
+"""The progress of a sweep: on a terminal a line per running job, else a line per job that ended."""
 
 import logging
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vaelab.errors import one_line, visible
+from vaelab.run.record import RunRecord
 from vaelab.run.rows import last_training_row
-from vaelab.sweep.pool import Job, Outcome
+from vaelab.sweep.jobs import Job, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class SweepView:
         """Count a job that ended and say how, on a terminal above the running ones."""
         self._done += outcome.error is None
         self._failed += outcome.error is not None
-        how = f"ELBO {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
+        how = _measured(job, outcome) if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
         line = f"job {job.number}  {how}  {job.name}  {outcome.seconds:.1f} s"
         if self._visible:
             self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
@@ -85,3 +86,12 @@ class SweepView:
         if len(running) > MOST_LINES:
             table.add_row("", "", "", "", f"and {len(running) - MOST_LINES} more")
         return table
+
+
+def _measured(job: Job, outcome: Outcome) -> str:
+    """The figure of merit of a run that ended well, which is an ELBO only where the run measured one."""
+    if outcome.value is None:
+        return "done"
+    has_elbo = any(name.endswith("/elbo") for name in RunRecord(job.directory).metrics)
+    name = "ELBO" if has_elbo else "figure of merit"
+    return f"{name} {outcome.value:.2f}"

@@ -1,7 +1,7 @@
 """CMA-ES that is rebuilt from the trials at each draw.
 
-Optuna keeps the optimizer of its `CmaEsSampler` as a pickle in the database, and unpickling what a stranger has put
-there would run it. All that the optimizer has learned came from trials that ended, so that it can be told them again.
+Optuna keeps the optimizer of its `CmaEsSampler` as a pickle in the database, and unpickling what others have put there
+would run it. All that the optimizer has learned came from trials that ended, so that it can be told them again.
 """
 
 from typing import TYPE_CHECKING, Any

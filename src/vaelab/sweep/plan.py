@@ -1,4 +1,4 @@
-"""What a sweep was asked for, from the `multirun.yaml` that it begins with: its jobs, and what differs between them."""
+"""The plan of a sweep, from the `multirun.yaml` that it begins with: its jobs, and what differs between them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,8 @@ LONGEST_OVERRIDES = 20_000  # letters
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The jobs of a whole sweep.
-
-    Args:
-        count: how many there are.
-        overrides: of each, by its number; empty where a search draws them, or chance orders them.
-    """
-
-    count: int
-    overrides: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What `multirun.yaml` holds of a sweep's beginning.
+class SweepPlan:
+    """The contents of `multirun.yaml`.
 
     Args:
         sweeper: its config.
@@ -47,9 +34,27 @@ class Begun:
     task: list[str]
     latest: Mapping[str, Override]
 
+    @property
+    def varied(self) -> dict[str, Override]:
+        """The overrides that give more than one value, by key."""
+        return {key: override for key, override in self.latest.items() if override.is_sweep_override()}
 
-def read_begun(sweep_dir: Path) -> Begun | None:
-    """What a sweep began with; None without a `multirun.yaml`, which not every sweeper writes.
+
+@dataclass(frozen=True)
+class PlannedJobs:
+    """The jobs of a whole sweep, those that have not begun among them.
+
+    Args:
+        count: how many there are.
+        overrides: of each, by its number; empty where a search draws them, or chance orders them.
+    """
+
+    count: int
+    overrides: list[list[str]]
+
+
+def read_plan(sweep_dir: Path) -> SweepPlan | None:
+    """The plan of a sweep; None without a `multirun.yaml`, which not every sweeper writes.
 
     Raises:
         UserError: if it is damaged, as one that was cut off while it was written.
@@ -61,7 +66,7 @@ def read_begun(sweep_dir: Path) -> Begun | None:
         params = sweeper.get("params") or {}
         if not isinstance(sweeper["_target_"], str) or not all(isinstance(given, str) for given in task):
             raise TypeError("no texts")
-        return Begun(sweeper, task, _latest([*(f"{key}={value}" for key, value in params.items()), *task]))
+        return SweepPlan(sweeper, task, _latest([*(f"{key}={value}" for key, value in params.items()), *task]))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, HydraException) as error:
@@ -69,49 +74,50 @@ def read_begun(sweep_dir: Path) -> Begun | None:
         raise UserError(f"{sweep_dir / MULTIRUN} does not hold what a sweep began with{reason}") from error
 
 
-def asked_for(sweep_dir: Path) -> Asked | None:
-    """What a sweep was asked for; None where its sweeper does not say."""
-    begun = _begun(sweep_dir)
-    if begun is None:
+def planned_jobs(sweep_dir: Path) -> PlannedJobs | None:
+    """The jobs of a sweep; None where its plan does not say."""
+    plan = _plan(sweep_dir)
+    if plan is None:
         return None
-    varied = [override for override in begun.latest.values() if override.is_sweep_override()]
-    counts = [_count(override) for override in varied]
+    counts = [_count(override) for override in plan.varied.values()]
     known = math.prod(count for count in counts if count is not None)
-    trials = begun.sweeper.get("n_trials")
+    trials = plan.sweeper.get("n_trials")
     if isinstance(trials, int):
-        sampler = begun.sweeper.get("sampler")
-        target = sampler.get("_target_") if isinstance(sampler, dict) else None
-        return Asked(min(trials, known) if str(target).endswith(".GridSampler") else trials, [])
-    if not begun.sweeper["_target_"].endswith(".BasicSweeper") or None in counts:
+        return PlannedJobs(min(trials, known) if _is_grid(plan.sweeper) else trials, [])
+    if not plan.sweeper["_target_"].endswith(".BasicSweeper") or None in counts:
         return None
-    if known > MOST_JOBS or any(each.value().shuffle for each in varied):
-        return Asked(known, [])
-    jobs = [list(overrides) for overrides in product(*map(_values, begun.latest.values()))]
-    return Asked(len(jobs), jobs)
+    if known > MOST_JOBS or any(override.value().shuffle for override in plan.varied.values()):
+        return PlannedJobs(known, [])
+    jobs = [list(overrides) for overrides in product(*map(_values, plan.latest.values()))]
+    return PlannedJobs(len(jobs), jobs)
 
 
 def name_of_job(sweep_dir: Path, number: int | str, overrides: list[str]) -> str:
-    """What a job is called: its overrides that differ between the jobs of its sweep, with rounded numbers."""
+    """The name of a job: its overrides that differ between the jobs of its sweep, with rounded numbers."""
     return names_of_jobs(sweep_dir, {str(number): overrides})[str(number)]
 
 
 def names_of_jobs(sweep_dir: Path, jobs: Mapping[str, list[str]]) -> dict[str, str]:
-    """What the jobs of a sweep are called, by their numbers, from their overrides."""
-    begun = _begun(sweep_dir)
-    latest = {} if begun is None else begun.latest
-    varied = {key for key, override in latest.items() if override.is_sweep_override()}
+    """The names of the jobs of a sweep by their numbers, from their overrides."""
+    plan = _plan(sweep_dir)
+    varied = None if plan is None else plan.varied
     names = {}
     for number, overrides in jobs.items():
-        differing = [given for given in overrides if begun is None or given.split("=")[0] in varied]
+        differing = [given for given in overrides if varied is None or given.split("=")[0] in varied]
         names[number] = rounded(",".join(differing)) or f"job {number}"
     return names
 
 
-def _begun(sweep_dir: Path) -> Begun | None:
+def _plan(sweep_dir: Path) -> SweepPlan | None:
     try:
-        return read_begun(sweep_dir)
+        return read_plan(sweep_dir)
     except (OSError, UserError):
         return None
+
+
+def _is_grid(sweeper: Mapping[str, Any]) -> bool:
+    sampler = sweeper.get("sampler")
+    return isinstance(sampler, dict) and str(sampler.get("_target_")).endswith(".GridSampler")
 
 
 def _latest(overrides: Sequence[str]) -> dict[str, Override]:
@@ -122,7 +128,7 @@ def _latest(overrides: Sequence[str]) -> dict[str, Override]:
 
 
 def _count(override: Override) -> int | None:
-    """How many values an override gives; None for one whose values are drawn or looked up."""
+    """The number of values of an override; None for one whose values are drawn or looked up."""
     value = override.value()
     if not isinstance(value, RangeSweep):
         return len(value.list) if isinstance(value, ChoiceSweep) else None

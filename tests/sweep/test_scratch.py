@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from vaelab.sweep import composition
-from vaelab.sweep.composition import PREFIX, locked_folder, remove_abandoned
+from vaelab.sweep import scratch
+from vaelab.sweep.scratch import PREFIX, locked_folder, remove_abandoned
 
-HOLD = "from vaelab.sweep.composition import locked_folder\nprint(locked_folder()[0], flush=True)\ninput()\n"
+HOLD = "from vaelab.sweep.scratch import locked_folder\nprint(locked_folder()[0], flush=True)\ninput()\n"
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_links_files_fifos_and_folders_of_other_names_are_kept(temporary, tmp_pa
 
 def test_a_folder_of_another_user_is_kept(temporary, monkeypatch):
     (temporary / f"{PREFIX}theirs").mkdir()
-    monkeypatch.setattr(composition.os, "getuid", lambda: temporary.stat().st_uid + 1)
+    monkeypatch.setattr(scratch.os, "getuid", lambda: temporary.stat().st_uid + 1)
     remove_abandoned()
     assert names(temporary) == [f"{PREFIX}theirs"]
 
@@ -81,7 +81,7 @@ def test_a_folder_that_is_removed_before_it_was_locked_is_made_again(temporary, 
             remove_abandoned()
         return made[-1]
 
-    monkeypatch.setattr(composition, "mkdtemp", taken)
+    monkeypatch.setattr(scratch, "mkdtemp", taken)
     folder, lock = locked_folder()
     os.close(lock)
     assert len(made) == 2
@@ -96,7 +96,7 @@ def test_a_folder_that_is_removed_while_it_waits_for_its_lock_is_made_again(temp
             (temporary / names(temporary)[0]).rmdir()
         waited.append(lock)
 
-    monkeypatch.setattr(composition.fcntl, "flock", flock)
+    monkeypatch.setattr(scratch.fcntl, "flock", flock)
     folder, lock = locked_folder()
     os.close(lock)
     assert len(waited) == 2
