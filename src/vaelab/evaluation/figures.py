@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vaelab.evaluation.curves import training_curve, validation_curve
+from vaelab.evaluation.curves import CURVES, charts, training_curve, validation_curve
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
 
@@ -60,12 +60,13 @@ def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Te
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draw ELBO, reconstruction and KL of train and validation over the epochs from the rows of `metrics.jsonl`.
+    """Draw the ELBO and its terms, or the loss, of train and validation over epochs from the rows of `metrics.jsonl`.
 
     Training points are means over an epoch, as a validation point is one of an epoch.
     """
-    figure, axes = subplots(3, (12, 3.6))
-    for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
+    names = charts([{name for row in rows for name in row}]) or CURVES[:3]
+    figure, axes = subplots(len(names), (4 * len(names), 3.6))
+    for axis, name in zip(axes, names, strict=True):
         train, validation = training_curve(rows, f"train/{name}"), validation_curve(rows, f"val/{name}")
         for split, points in (("train", train), ("validation", validation)):
             if points:
