@@ -1,12 +1,10 @@
 """Small things that several test files share: a VAE, a dataset, a torchvision class."""
 
 import json
-import math
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from vaelab.dataset.images import Dataset, Split
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
@@ -16,31 +14,14 @@ from vaelab.prior.normal import NormalPrior
 from vaelab.vae import VAE
 
 
-class LearnedPrior(nn.Module):
-    """p(z) = N(mean, sigma²) with a parameter for each."""
-
-    is_standard_normal = False
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(latent_dim))
-        self.log_sigma = nn.Parameter(torch.zeros(latent_dim))
-
-    def log_prob(self, z):
-        standard = (z - self.mean) / self.log_sigma.exp()
-        return -(0.5 * standard.square() + self.log_sigma + 0.5 * math.log(2 * math.pi)).sum(-1)
-
-    def sample(self, eps):
-        return self.mean + self.log_sigma.exp() * eps
-
-
 def small_vae(latent_dim: int = 3, prior=None, likelihood=None) -> VAE:
     """An MLP for 1 x 8 x 8 images, with a normal prior and a Bernoulli likelihood; its weights are always the same."""
+    likelihood = likelihood or BernoulliLikelihood()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder, decoder = networks((1, 8, 8), latent_dim, params_per_channel=1, hidden=[8], activation="relu")
+        encoder, decoder = networks((1, 8, 8), latent_dim, likelihood.out_channels(1), hidden=[8], activation="relu")
         posterior = GaussianPosterior(encoder.out_features, latent_dim)
-        return VAE(encoder, decoder, posterior, prior or NormalPrior(), likelihood or BernoulliLikelihood(), latent_dim)
+        return VAE(encoder, decoder, posterior, prior or NormalPrior(), likelihood, latent_dim)
 
 
 def small_split(count: int, kinds: int = 256) -> Split:
