@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from helpers.combinations import IMAGE_SHAPES, LATENT_DIM, LIKELIHOODS, NETWORKS, levels, normals, vae_of
+from helpers.fakes import labelled_vae
 from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal, sigma_points
 from vaelab.distributions import Normal
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import generator, unit_interval
-from vaelab.vae import VAE
 
 networks = pytest.mark.parametrize("network", NETWORKS)
 likelihoods = pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -190,48 +190,15 @@ def test_noise_from_the_cpu_goes_where_the_model_is(likelihood):
 # Labels
 
 
-class LabelledEncoder(nn.Module):
-    """Each feature is the image's mean and its label."""
-
-    takes_labels, out_features = True, 2
-
-    def forward(self, x, y):
-        return torch.stack([x.mean((1, 2, 3)), y.float()], -1)
-
-
-class LabelledDecoder(nn.Module):
-    """The logit of every pixel is the label."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, z, y):
-        return (self.scale * y.float())[:, None, None, None].expand(-1, 1, 8, 8)
-
-
-class LabelledPrior(nn.Module):
-    """p(z|y) = N(y, 1)."""
-
-    def forward(self, infer, y):
-        return Normal(y.float()[:, None].expand(-1, 2), torch.zeros(len(y), 2))
-
-
-class FeaturesAsMean(nn.Module):
-    def forward(self, h):
-        return Normal(h, torch.zeros_like(h))
-
-
 def test_labels_go_to_encoder_prior_and_decoder_with_their_images():
-    likelihood = LIKELIHOODS["bernoulli"]()
-    vae = VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), likelihood, 2)
+    vae = labelled_vae()
     x, y, noise = pixels_for("bernoulli", 4, 1, 8, 8), torch.tensor([3, 0, 2, 1]), normals(3, 4, 2)
     trace = vae(x, noise, y)
     assert vae.takes_labels
     assert torch.equal(trace.latents[0].q.mean[:, 1], y.float())
     assert torch.equal(trace.latents[0].p.mean[:, 0], y.float())
     logits = y.float().view(1, 4, 1, 1, 1).expand(3, -1, 1, 8, 8)
-    torch.testing.assert_close(trace.log_px, likelihood.log_prob(logits, x))
+    torch.testing.assert_close(trace.log_px, vae.likelihood.log_prob(logits, x))
     assert torch.equal(vae.embed(x, y)[:, 1], y.float())
     expected = y.sigmoid()[:, None, None, None].expand(-1, 1, 8, 8)
     torch.testing.assert_close(vae.reconstruct(x, y), expected)

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from vaelab.dataset.images import Dataset, Split
+from vaelab.distributions import Normal
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.model.mlp import networks
 from vaelab.posterior.gaussian import GaussianPosterior
@@ -22,6 +24,45 @@ def small_vae(latent_dim: int = 3, prior=None, likelihood=None) -> VAE:
         encoder, decoder = networks((1, 8, 8), latent_dim, likelihood.out_channels(1), hidden=[8], activation="relu")
         posterior = GaussianPosterior(encoder.out_features, latent_dim)
         return VAE(encoder, decoder, posterior, prior or NormalPrior(), likelihood, latent_dim)
+
+
+class LabelledEncoder(nn.Module):
+    """Each feature is the image's mean and its label."""
+
+    takes_labels, out_features = True, 2
+
+    def forward(self, x, y):
+        return torch.stack([x.mean((1, 2, 3)), y.float()], -1)
+
+
+class LabelledDecoder(nn.Module):
+    """The logit of every pixel is the label."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z, y):
+        return (self.scale * y.float())[:, None, None, None].expand(-1, 1, 8, 8)
+
+
+class LabelledPrior(nn.Module):
+    """p(z|y) = N(y, 1)."""
+
+    def forward(self, infer, y):
+        return Normal(y.float()[:, None].expand(-1, 2), torch.zeros(len(y), 2))
+
+
+class FeaturesAsMean(nn.Module):
+    """q(z|x) = N(h, 1)."""
+
+    def forward(self, h):
+        return Normal(h, torch.zeros_like(h))
+
+
+def labelled_vae() -> VAE:
+    """A conditional model of 1 x 8 x 8 images, whose latents and images tell the label that it was given."""
+    return VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), BernoulliLikelihood(), 2)
 
 
 def small_split(count: int, kinds: int = 256) -> Split:
