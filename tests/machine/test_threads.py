@@ -8,11 +8,11 @@ import time
 import pytest
 import torch
 
-import vaelab.training.loop as train_module
 from vaelab.machine.threads import WINDOW_SECONDS, SpeedWatch, faster_number_of_threads, own_number_of_threads
 from vaelab.run.build import Builder
 from vaelab.run.logger import NoLogger
-from vaelab.training.loop import Training
+from vaelab.training import loop
+from vaelab.training.loop import Trainer
 from vaelab.training.signals import StopRequest
 
 SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[32]")
@@ -77,7 +77,7 @@ def test_a_resumed_run_keeps_the_number_of_its_beginning_where_it_has_so_many(
     inline, tmp_path, monkeypatch, three_threads
 ):
     def run(measured, *arguments):
-        monkeypatch.setattr(train_module, "faster_number_of_threads", lambda step, steps: measured)
+        monkeypatch.setattr(loop, "faster_number_of_threads", lambda step, steps: measured)
         code, _, err = inline(*arguments)
         assert code == 0, err
         return json.loads((tmp_path / "run/summary.json").read_text())["threads"]
@@ -97,38 +97,38 @@ def test_a_number_of_threads_that_is_none_is_refused(inline, threads):
 
 
 @pytest.fixture
-def training(compose, tmp_path):
-    """A training that has not begun."""
-    return Training(Builder(compose(*SMALL), None).experiment(), NoLogger(), tmp_path, StopRequest())
+def trainer(compose, tmp_path):
+    """A trainer that has made no step."""
+    return Trainer(Builder(compose(*SMALL), None).setup(), NoLogger(), tmp_path, StopRequest())
 
 
-def test_the_steps_that_are_measured_change_nothing_of_the_run(training):
-    training.step(next(training.loader.epoch(0, 0)))  # Adam has moments
-    weights, moments = copy.deepcopy((training.vae.state_dict(), training.optimizer.state_dict()["state"]))
-    progress, generator = copy.deepcopy(training.progress), torch.get_rng_state()
-    step = training._step_of_a_copy()
-    (first, _), (second, _) = step(), step()
+def test_the_steps_that_are_measured_change_nothing_of_the_run(trainer):
+    trainer.step(*next(trainer.batches.epoch(0, 0)))  # Adam has moments
+    weights, moments = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]))
+    progress, generator = copy.deepcopy(trainer.progress), torch.get_rng_state()
+    step = trainer._step_of_a_copy()
+    first, second = step(), step()
     assert first["loss"] == second["loss"]
-    assert (training.progress, torch.equal(torch.get_rng_state(), generator)) == (progress, True)
-    for name, value in training.vae.state_dict().items():
+    assert (trainer.progress, torch.equal(torch.get_rng_state(), generator)) == (progress, True)
+    for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, weights[name])
-    for number, state in training.optimizer.state_dict()["state"].items():
+    for number, state in trainer.optimizer.state_dict()["state"].items():
         assert all(torch.equal(value, moments[number][name]) for name, value in state.items())
-    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in training.vae.parameters())
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in trainer.model.parameters())
 
 
 def test_the_steps_that_are_measured_do_not_diverge(compose, tmp_path):
     config = compose(*SMALL, "optimizer=sgd", "optimizer.lr=1000")
-    training = Training(Builder(config, None).experiment(), NoLogger(), tmp_path, StopRequest())
-    step = training._step_of_a_copy()
-    assert len({step()[0]["loss"].item() for _ in range(20)}) == 1
+    trainer = Trainer(Builder(config, None).setup(), NoLogger(), tmp_path, StopRequest())
+    step = trainer._step_of_a_copy()
+    assert len({step()["loss"].item() for _ in range(20)}) == 1
 
 
-def test_a_model_that_cannot_be_copied_trains_with_all_threads(training, three_threads, caplog):
+def test_a_model_that_cannot_be_copied_trains_with_all_threads(trainer, three_threads, caplog):
     caplog.set_level(logging.INFO)
-    training.vae.kept = (number for number in range(3))  # a generator can be copied as little as a lock
-    training._set_threads()
-    assert training.progress.threads == 3
+    trainer.model.kept = (number for number in range(3))  # a generator can be copied as little as a lock
+    trainer._set_threads()
+    assert trainer.progress.threads == 3
     assert "no step could be measured (cannot pickle 'generator' object)" in caplog.text
 
 
