@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev setup-bench demo test lint bench
+.PHONY: setup setup-dev setup-bench setup-docs demo test lint bench docs
 
 setup: $(VENV)/installed
 setup-dev: $(VENV)/installed-dev
 setup-bench: $(VENV)/installed-bench
+setup-docs: $(VENV)/installed-docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +25,10 @@ $(VENV)/installed-bench: $(VENV)/bin/python pyproject.toml
 	-$(BIN)/pip install --quiet -e '.[bench]'
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet -e '.[docs]'
+	touch $@ $(VENV)/installed
+
 demo: setup
 	$(BIN)/python run.py experiment=demo
 
@@ -36,3 +41,6 @@ lint: setup-dev
 
 bench: setup-bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The sweeps of the README: ./multirun.sh NAME [overrides ...]
+# The sweeps of docs/sweeps.md: ./multirun.sh NAME [overrides ...]
 #   latent   six latent sizes
 #   beta     five weights of the KL term
 #   lr       four learning rates with two seeds

@@ -63,7 +63,11 @@ def inline(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(IGNORED)]:
         monkeypatch.delenv(name)
-    for name in ("HYDRA_FULL_ERROR", "PYTHONSAFEPATH"):  # which the command line sets for what it starts
+    for name in (
+        "HYDRA_FULL_ERROR",
+        "PYTHONSAFEPATH",
+        "VAELAB_RUN_PY",
+    ):  # which the command line sets for what it starts
         monkeypatch.setenv(name, "")
 
     def run(*arguments):
@@ -94,6 +98,17 @@ def compose():
             return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
 
     return run
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    """torch would use three threads, whatever the machine, and nobody has said otherwise."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    from vaelab.machine.threads import own_number_of_threads
+
+    with own_number_of_threads():
+        torch.set_num_threads(3)
+        yield
 
 
 IGNORED = ("WANDB_", "HYDRA_", "VAELAB_DATA")  # what would change a run

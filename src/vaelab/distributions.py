@@ -15,7 +15,11 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Distribution(Protocol):
-    """A density p(z) as a small frozen object of tensors."""
+    """A density p(z) as a small frozen object of tensors.
+
+    One that brings losses of its own, as a codebook does, has them in `losses`: by name, means over the images, ().
+    One that factorises also has `factors(z)`, log p by dimension, (..., D) -> (..., D).
+    """
 
     def draw(self, eps: Tensor) -> tuple[Tensor, Tensor | None]:
         """Samples and log p of them in one pass, which a flow must: standard normal eps (..., D) -> (..., D), (...).
@@ -37,7 +41,7 @@ class Distribution(Protocol):
 class Normal:
     """The diagonal normal density N(z; mean, diag(exp(log_var))).
 
-    Example:
+    Examples:
         >>> q = Normal(torch.zeros(4, 2), torch.zeros(4, 2))
         >>> z, log_q = q.draw(torch.randn(8, 4, 2))  # (8, 4, 2), (8, 4)
     """

@@ -1,6 +1,5 @@
 """Errors for people: one sentence with what was expected, what came, what to do."""
 
-import math
 import os
 import shlex
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from string import ascii_letters, digits
 
 ABOVE_ALL_INTEGERS = 10**18
+LARGEST_NUMBER = 1e300
+SCRIPT = "VAELAB_RUN_PY"  # in the environment, which jobs in other processes inherit
 SAFE_IN_SHELL = f"{ascii_letters}{digits}_-./=+,:@%".encode()
 
 # C0, DEL and C1, which a terminal obeys; line separators; bidirectional overrides, which show text in another order;
@@ -97,9 +98,16 @@ def in_shell(text: str) -> str:
     return f"$'{''.join(escaped)}'"
 
 
+def command(*arguments: str, sweep: bool = False) -> str:
+    """The command line of a training, or a sweep: by the `run.py` that was started, else by the `vaelab` command."""
+    script, multirun = os.environ.get(SCRIPT), ["-m"] if sweep else []
+    words = ["python", script, *multirun] if script else ["vaelab", "sweep" if sweep else "train"]
+    return " ".join(map(in_shell, [*words, *arguments]))
+
+
 def resuming(run_dir: Path) -> str:
     """The command that goes on with a run."""
-    return f"python run.py {in_shell(f'resume={run_dir}')}"
+    return command(f"resume={run_dir}")
 
 
 def check_output(path: Path, suffix: str) -> None:
@@ -159,11 +167,8 @@ def check_number(name: str, value: object, minimum: float, *, above: bool = Fals
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite real number that a float can hold, and no truth value."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer of more than 308 digits
-        return False
+    """Whether it is a finite real number, and no truth value; a float can hold it, and a difference of two such."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

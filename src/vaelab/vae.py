@@ -53,7 +53,7 @@ class VAE(nn.Module):
         z, log_q = q.draw(noise)  # (K, B, D), (K, B)
         params = self.decode(z.flatten(0, 1), None if y is None else y.repeat(samples))  # (K * B, M, H, W)
         log_px = self.likelihood.log_prob(params.unflatten(0, (samples, images)), x)  # (K, B)
-        return Trace(log_px, (Latent(z, log_q, q, p),))
+        return Trace(log_px, (Latent(z, log_q, q, p),), getattr(q, "losses", {}))
 
     def infer(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """q(z|x) of images x (B, C, H, W)."""

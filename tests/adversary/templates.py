@@ -59,7 +59,7 @@ def trained(run_dir: Path) -> tuple:
     """All that must be equal between a run that was never interrupted and one that was."""
     summary = json.loads((run_dir / "summary.json").read_text())
     state = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
-    return rows(run_dir), summary["status"], summary["metrics"], _plain([state["vae"], state["optimizer"]["state"]])
+    return rows(run_dir), summary["status"], summary["metrics"], _plain([state["model"], state["optimizer"]["state"]])
 
 
 def _plain(value: Any) -> Any:

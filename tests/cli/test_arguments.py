@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, clean_environment
-from vaelab.cli.arguments import CommandLine, command_line, with_resumed_config, with_sweep_dir
-from vaelab.errors import UserError, in_shell, resuming
+from vaelab.cli.arguments import CommandLine, command_line
+from vaelab.cli.config_files import ConfigFiles
+from vaelab.cli.resume import with_resumed_config, with_sweep_dir
+from vaelab.errors import SCRIPT, UserError, in_shell, resuming
 
 CONF = ROOT / "conf"
+FILES = ConfigFiles(CONF)
 QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=1", "trainer.pictures_every=0")
 ODD = [
     "Zoë",
@@ -49,7 +52,7 @@ ODD = [
 
 
 def line(*overrides, multirun=False):
-    return CommandLine(["-m"] if multirun else [], list(overrides), multirun, None)
+    return CommandLine(["-m"] if multirun else [], list(overrides), multirun)
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +102,17 @@ def compose_sweep_dir():
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_printed_command_gives_a_shell_the_very_path(name, tmp_path):
+def test_a_printed_command_gives_a_shell_the_very_path(name, tmp_path, monkeypatch):
+    monkeypatch.setenv(SCRIPT, f"{name}/run.py")
     printed = resuming(tmp_path / name)
     assert printed.isprintable()
     assert " ".join(printed.split()) == printed  # as a sentence, on one line, shows it
     words = subprocess.run(["bash", "-c", f"printf '%s\\0' {printed}"], capture_output=True, check=True).stdout
-    assert words.split(b"\0")[:-1] == [b"python", b"run.py", b"resume=" + os.fsencode(tmp_path / name)]
+    assert words.split(b"\0")[:-1] == [
+        b"python",
+        os.fsencode(f"{name}/run.py"),
+        b"resume=" + os.fsencode(tmp_path / name),
+    ]
 
 
 @pytest.mark.parametrize(("text", "word"), [("seed=0,1", "seed=0,1"), ("a b", "'a b'"), ("a\n", "$'a\\012'")])
@@ -147,34 +155,34 @@ def test_a_home_that_the_shell_has_left_is_found(finished, tmp_path, monkeypatch
     monkeypatch.setenv("HOME", str(finished.parent))
     if "nobody" in override:
         with pytest.raises(UserError, match="got ~nobody_of_that_name"):
-            with_resumed_config(line(override), CONF)
+            with_resumed_config(line(override), FILES)
         return
-    assert with_resumed_config(line("seed=1", override), CONF) == (line("seed=1"), "resumed")
+    assert with_resumed_config(line("seed=1", override), FILES) == (line("seed=1"), "resumed")
     (tmp_path / "~").mkdir()
     (tmp_path / "~/run").mkdir()
     with pytest.raises(UserError, match="got ~/run"):  # as it is written comes first
-        with_resumed_config(line(override), CONF)
+        with_resumed_config(line(override), FILES)
 
 
 @pytest.mark.parametrize("nothing", ["", "null"])
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
 def test_the_last_resume_holds_and_may_be_none(nothing, prefix, finished):
     none = f"{prefix}resume={nothing}"
-    assert with_resumed_config(line("resume=nowhere", none), CONF) == (line(), "config")
-    assert with_resumed_config(line(none, f"resume={finished}"), CONF) == (line(), "resumed")
+    assert with_resumed_config(line("resume=nowhere", none), FILES) == (line(), "config")
+    assert with_resumed_config(line(none, f"resume={finished}"), FILES) == (line(), "resumed")
 
 
 def test_resume_is_refused_with_a_sweep_or_another_config(finished):
-    with pytest.raises(UserError, match="without -m"):
-        with_resumed_config(line(f"resume={finished}", multirun=True), CONF)
+    with pytest.raises(UserError, match="begin with vaelab train resume=RUN_DIR"):
+        with_resumed_config(line(f"resume={finished}", multirun=True), FILES)
     with pytest.raises(UserError, match="--config-name other"):
-        with_resumed_config(CommandLine(["-cn", "other"], [f"resume={finished}"], False, "other"), CONF)
+        with_resumed_config(CommandLine(["-cn", "other"], [f"resume={finished}"], False, "other"), FILES)
 
 
 def test_a_directory_with_an_interpolation_in_its_name_is_refused(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "${x}")
     with pytest.raises(UserError, match="resume must name a directory without"):
-        with_resumed_config(line(f"resume={tmp_path}/${{x}}"), CONF)
+        with_resumed_config(line(f"resume={tmp_path}/${{x}}"), FILES)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +199,7 @@ def test_a_directory_with_an_interpolation_in_its_name_is_refused(finished, tmp_
     ],
 )
 def test_flags_are_told_from_overrides_wherever_they_stand(arguments, flags, overrides):
-    found = command_line(arguments.split(), CONF)
+    found = command_line(arguments.split(), FILES)
     assert (found.flags, found.overrides) == (flags.split(), overrides.split())
     assert found.multirun == ("-m" in arguments.split())
 
@@ -208,7 +216,7 @@ def test_flags_are_told_from_overrides_wherever_they_stand(arguments, flags, ove
 )
 def test_what_is_no_flag_is_refused_in_a_sentence(arguments, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
-        command_line(arguments.split(), CONF)
+        command_line(arguments.split(), FILES)
     assert refused.value.exit_code == 2
 
 

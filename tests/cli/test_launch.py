@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 import weakref
 from pathlib import Path
 
@@ -58,7 +59,6 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("hydra=x",), 2, ["hydra is no group; change single keys, hydra.KEY=VALUE"]),
         (("hydra/sweeper/pruner=median",), 2, ["hydra/sweeper/pruner is no part of this config"]),
         (("hydra/launcher=${.}",), 2, ["this command line cannot be made a config (extraneous input"]),
-        (("hydra.job_logging.root.level=NOPE",), 2, ["Unable to configure root logger (Unknown level: 'NOPE')"]),
         (("--resolve",), 2, ["The --resolve flag can only be used"]),
         (("--cfg", "jbo"), 2, ["invalid choice: 'jbo'"]),
         (("hydra.run.dir=Zoë",), 2, ["of the form", """; write 'hydra.run.dir="Zoë"'"""]),
@@ -73,7 +73,7 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("optimizer.fused=relu",), 1, ["optimizer.fused must be true or false, got 'relu'"]),
         (("optimizer=sgd", "+optimizer.dampening=x"), 1, ["optimizer.dampening must be a finite number, got 'x'"]),
         (("+optimizer.differentiable=true", "optimizer.fused=null"), 1, ["optimizer must make a step with these"]),
-        (("model=mlp,conv",), 2, ["model=mlp,conv has commas; for a sweep begin with -m\n"]),
+        (("model=mlp,conv",), 2, ["model=mlp,conv has commas; for a sweep begin with python run.py -m\n"]),
         (("trainer.device=gpu",), 1, ["trainer.device must be one of auto, cuda", "got 'gpu'; did you mean 'cuda'?"]),
         (("+model.hiden=[3]",), 1, ["model has no key 'hiden'", "did you mean 'hidden'"]),
         (("latent.dim=-3",), 1, ["latent.dim must be an integer of at least 1, got -3"]),
@@ -120,6 +120,16 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, par
     for part in parts:
         assert part in err
     assert "Traceback" not in out
+
+
+def test_a_misspelt_log_level_is_one_sentence(inline):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the log is open by then, and stays so until the process ends
+        code, _, err = inline(*QUICK, "hydra.job_logging.root.level=NOPE")
+        gc.collect()
+    assert code == 2
+    assert "Unable to configure root logger (Unknown level: 'NOPE')" in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
@@ -227,10 +237,10 @@ def test_failed_jobs_of_a_sweep_keep_no_model_in_memory(inline, tmp_path, monkey
     monkeypatch.setattr(VAE, "__init__", lambda self, *args: (build(self, *args), alive.add(self))[0])
     at_the_end = []
 
-    def explain(error, conf):
+    def explain(error, files):
         gc.collect()
         at_the_end.append((len(alive), "".join(traceback.format_exception(error))))
-        return explained(error, conf)
+        return explained(error, files)
 
     explained = launch._explain
     monkeypatch.setattr(launch, "_explain", explain)
@@ -288,7 +298,7 @@ def test_a_run_directory_holds_what_the_readme_says(inline, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["os.system", "vaelab.cli.launch.os.system", "builtins.exec"])
-def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, target):
+def test_an_untrusted_run_directory_runs_no_code_when_resumed(inline, tmp_path, target):
     inline(*QUICK, "hydra.run.dir=run")
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     config["prior"] = {"_target_": target, "command": "touch owned"}
@@ -299,7 +309,7 @@ def test_a_strangers_run_directory_runs_no_code_when_resumed(inline, tmp_path, t
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_strangers_hydra_settings_are_refused(inline, tmp_path):
+def test_hydra_settings_of_an_untrusted_run_are_refused(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     callback = {"_target_": "os.system", "command": "touch owned"}
     config = (tmp_path / "run/config.yaml").read_text()
@@ -330,7 +340,7 @@ def test_a_sweep_of_resumed_runs_is_refused(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     code, _, err = inline("-m", "resume=run", "trainer.max_steps=3,4")
     assert code == 1
-    assert "without -m" in err
+    assert "begin with python run.py resume=RUN_DIR" in err
 
 
 def test_an_override_of_a_whole_part_on_resume_is_explained(inline):
@@ -363,7 +373,7 @@ def test_an_odd_key_of_a_resumed_run_is_one_sentence(inline, override, code, sen
     assert "Traceback" not in out
 
 
-def test_a_strangers_interpolation_reads_nothing(inline, tmp_path):
+def test_an_interpolation_of_an_untrusted_run_reads_nothing(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     config = (tmp_path / "run/config.yaml").read_text()
     put_config(tmp_path / "run", config.replace("project: vaelab", 'project: "\\x24{oc.env:HOME}"'))
@@ -403,7 +413,7 @@ def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline
     assert code == 0, err
     code, _, err = inline(*QUICK, "sweep=a sweep's")
     assert code == 2
-    assert "needs -m" in err
+    assert "needs python run.py -m and its overrides" in err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == begun
     assert [path.name for path in tmp_path.iterdir()] == ["a sweep's"]
 

@@ -1,4 +1,4 @@
-"""Every name that a run's or a sweep's directory holds may be a stranger's link, FIFO or linked folder.
+"""Every name that a run's or a sweep's directory holds may be an untrusted link, FIFO or linked folder.
 
 What such a name leads to stays as it was, nothing waits for the other end of a FIFO, and the answer is one sentence or
 a right result.
@@ -72,7 +72,7 @@ def at_most(seconds):
 
 
 class Outside:
-    """Files of the person, to which a stranger's links lead."""
+    """Files of the person, to which untrusted links lead."""
 
     def __init__(self, path):
         self.path = path
@@ -155,7 +155,7 @@ def test_each_file_is_safe_by_itself(name, run_dir, outside, inline, monkeypatch
 
 @KINDS
 @pytest.mark.parametrize("name", [".lock", "run.log", "checkpoints", "images", "samples.png", "config.yaml.sha256"])
-def test_a_new_run_in_a_strangers_directory_is_safe(name, kind, outside, inline, tmp_path):
+def test_a_new_run_in_an_untrusted_directory_is_safe(name, kind, outside, inline, tmp_path):
     (tmp_path / "run").mkdir()
     outside.put(kind, tmp_path / "run" / name)
     with at_most(60):

@@ -3,9 +3,10 @@
 import pytest
 
 from conftest import ROOT
+from vaelab.cli.config_files import ConfigFiles
 from vaelab.cli.suggestions import did_you_mean, meant, options_with, paths
 
-CONF = ROOT / "conf"
+FILES = ConfigFiles(ROOT / "conf")
 
 
 @pytest.mark.parametrize(
@@ -36,11 +37,11 @@ CONF = ROOT / "conf"
     ],
 )
 def test_what_was_meant(key, found):
-    assert meant(key, paths(CONF)) == found
+    assert meant(key, paths(FILES)) == found
 
 
 def test_every_key_of_every_option_is_known(compose):
-    known = set(paths(CONF))
+    known = set(paths(FILES))
 
     def keys(node, *above):
         for name, value in node.items():
@@ -54,20 +55,20 @@ def test_every_key_of_every_option_is_known(compose):
 
 
 def test_every_key_leads_to_itself():
-    known = paths(CONF)
+    known = paths(FILES)
     for path in known:
         assert path in meant(path, known) or len([one for one in known if one.endswith(path.rpartition(".")[2])]) > 2
 
 
 def test_a_value_comes_with_the_suggestion_and_can_be_pasted():
-    assert did_you_mean("epochs", "5", CONF) == "; did you mean trainer.epochs=5?"
-    assert did_you_mean("hidden", "[512, 256]", CONF) == "; did you mean 'model.hidden=[512, 256]'?"
-    assert did_you_mean("epochs", None, CONF) == "; did you mean trainer.epochs?"
-    assert did_you_mean("foo", "1", CONF) == "; python run.py --cfg job lists all keys"
-    assert did_you_mean("hydra.foo", "1", CONF) == "; python run.py --cfg hydra lists all keys"
+    assert did_you_mean("epochs", "5", FILES) == "; did you mean trainer.epochs=5?"
+    assert did_you_mean("hidden", "[512, 256]", FILES) == "; did you mean 'model.hidden=[512, 256]'?"
+    assert did_you_mean("epochs", None, FILES) == "; did you mean trainer.epochs?"
+    assert did_you_mean("foo", "1", FILES) == "; vaelab train --cfg job lists all keys"
+    assert did_you_mean("hydra.foo", "1", FILES) == "; vaelab train --cfg hydra lists all keys"
 
 
 def test_options_that_have_a_key_are_named():
-    assert options_with("optimizer.momentum", CONF) == ["optimizer=rmsprop", "optimizer=sgd"]
-    assert options_with("hydra.launcher.n_jobs", CONF) == ["hydra/launcher=pool"]
-    assert options_with("trainer.foo", CONF) == []
+    assert options_with("optimizer.momentum", FILES) == ["optimizer=rmsprop", "optimizer=sgd"]
+    assert options_with("hydra.launcher.n_jobs", FILES) == ["hydra/launcher=pool"]
+    assert options_with("trainer.foo", FILES) == []

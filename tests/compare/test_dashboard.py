@@ -49,6 +49,7 @@ def test_curves_show_train_and_validation_over_epochs(sections):
         ["train/elbo", "val/elbo"],
         ["train/reconstruction", "val/reconstruction"],
         ["train/kl", "val/kl"],
+        ["train/loss", "val/loss"],
     ]
     assert {config["xAxis"] for config in configs} == {"epoch"}
     assert {config["yAxisTitle"] for config in configs} == {"nats per image"}
@@ -60,9 +61,9 @@ def test_reconstruction_is_shown_against_kl(sections):
 
 
 def test_pictures_are_those_that_a_run_draws(sections, tmp_path):
-    drawn = draw_pictures(small_vae(latent_dim=2), small_dataset(kinds=10), tmp_path, epoch=1, between=lambda: None)
+    drawn = draw_pictures(small_vae(latent_dim=2), small_dataset(kinds=10), tmp_path, epoch=1, may_stop=lambda: None)
     keys = [config["mediaKeys"] for config in of_type(sections()["Pictures"], "Media Browser")]
-    assert keys == [[f"pictures/{name}"] for name in drawn]
+    assert keys == [[f"pictures/{Path(name).stem}"] for name in drawn]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The comparison page: one file, safe with a stranger's runs, and in a browser all it promises."""
 
+import errno
 import json
 import os
 import shutil
@@ -362,11 +363,10 @@ def test_a_page_that_cannot_be_written_leaves_the_one_before(runs, tmp_path, mon
     output = tmp_path / "page.html"
     output.write_text("before")
 
-    def full(path, text):
-        path.with_name(path.name + ".tmp").write_text(text[:10])
-        raise OSError("No space left on device")
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("vaelab.compare.page.write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_page([runs], output)
     assert output.read_text() == "before"

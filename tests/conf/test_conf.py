@@ -1,24 +1,17 @@
-"""Every YAML composes and builds; every combination that makes sense trains, every other is refused."""
-
-from itertools import product
+"""Every YAML in `conf/` composes and builds."""
 
 import pytest
-import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 
 from conftest import ROOT
 from vaelab.cli.launch import register
-from vaelab.errors import UserError
 from vaelab.evaluation.metrics import MERIT, UP, metric
 from vaelab.run.build import Builder
-from vaelab.training.loop import Training
-from vaelab.training.signals import StopRequest
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("[!h]*/*.yaml"))
-TINY = {"mlp": ("model.hidden=[8]",), "conv": ("model.channels=[4,4]", "model.features=8")}
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +29,10 @@ def test_every_option_composes_and_builds(option, compose, roots, monkeypatch, t
     group, name = option.parts
     override = f"{group}={name}"
     suits = ("dataset.binarize=none",) if override in ("likelihood=logistic", "likelihood=gaussian") else ()
-    builder = Builder(compose(override, *suits), trusted=None)
-    builder.experiment()
+    # reading a large dataset takes a while, and only the datasets and the presets are of one
+    small = () if group in ("dataset", "experiment") else ("dataset=digits", "likelihood=bernoulli")
+    builder = Builder(compose(*small, override, *suits), trusted=None)
+    builder.setup()
     builder.logger(tmp_path).finish("finished", {})
 
 
@@ -65,43 +60,3 @@ def test_a_dataset_chooses_its_likelihood_and_the_command_line_wins(compose):
     assert "bernoulli" in compose("dataset=mnist")["likelihood"]["_target_"]
     assert "gaussian" in compose("dataset=cifar10", "likelihood=gaussian")["likelihood"]["_target_"]
     assert "bernoulli" in compose("experiment=cifar10_tutorial")["likelihood"]["_target_"]
-
-
-DATASETS = ("mnist", "cifar10", "digits", "fashion_mnist")
-LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
-COMBINATIONS = [
-    *product(TINY, DATASETS, LIKELIHOODS, ("none", "dynamic")),
-    *product(TINY, ("digits",), LIKELIHOODS, ("static",)),  # drawing a large dataset once takes seconds
-]
-
-
-@pytest.mark.parametrize(("model", "dataset", "likelihood", "binarize"), COMBINATIONS)
-def test_every_combination_trains_two_steps_or_is_refused(
-    model, dataset, likelihood, binarize, compose, roots, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("VAELAB_DATA", str(roots))
-    config = compose(
-        f"model={model}",
-        f"dataset={dataset}",
-        f"likelihood={likelihood}",
-        f"dataset.binarize={binarize}",
-        "latent.dim=3",
-        "logger=local",
-        *TINY[model],
-    )
-    builder = Builder(config, trusted=None)
-    if likelihood != "bernoulli" and binarize != "none":
-        with pytest.raises(UserError, match=r"binary pixels.*dataset\.binarize=none"):
-            builder.experiment()
-        return
-    experiment = builder.experiment()
-    logger = builder.logger(tmp_path)
-    training = Training(experiment, logger, tmp_path, StopRequest())
-    before = [parameter.clone() for parameter in experiment.vae.parameters()]
-    batches = training.loader.epoch(0, 0)
-    training.step(next(batches))
-    training.step(next(batches))
-    assert training.progress.step == 2
-    changed = [not torch.equal(a, b) for a, b in zip(before, experiment.vae.parameters(), strict=True)]
-    assert all(changed)
-    logger.finish("finished", {})

@@ -6,18 +6,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from helpers.fakes import pixels, small_split
+from helpers.figures import lines, saved_figures
 from vaelab.evaluation.figures import (
     GAP,
     MIN_TILE,
     grid,
-    save_comparison,
     save_curves,
     save_grid,
     save_posterior_means,
-    save_search_history,
     side_by_side,
 )
 from vaelab.ops import unit_interval
@@ -109,19 +107,7 @@ def test_every_original_stands_above_its_reconstruction(count):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved."""
-    figures, savefig = [], Figure.savefig
-
-    def remember(figure, *args, **options):
-        figures.append(figure)
-        savefig(figure, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return figures
-
-
-def lines(axis):
-    return {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in axis.lines}
+    return saved_figures(monkeypatch)
 
 
 def row(step, epoch, split, value):
@@ -162,32 +148,6 @@ def test_without_rows_empty_axes_are_drawn(drawn, tmp_path):
     assert [lines(axis) for axis in drawn[0].axes] == [{}] * 3
 
 
-@pytest.mark.parametrize(("count", "shown"), [(1, 1), (20, 20), (25, 20)])
-def test_a_comparison_shows_the_first_runs_each_in_a_style_of_its_own(count, shown, drawn, tmp_path):
-    curves = {f"latent={number}": [(1.0, -300.0), (2.0, number - 200.0), (3.0, -250.0)] for number in range(count)}
-    save_comparison(tmp_path / "comparison.png", {"": [(*curve, True) for curve in curves.items()]}, "a sweep")
-    assert pixels(tmp_path / "comparison.png").std() > 0
-    (figure,) = drawn
-    (axis,) = figure.axes
-    first = list(curves)[:shown]
-    assert lines(axis) == {name: curves[name] for name in first}
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == first
-    assert len({(line.get_color(), line.get_linestyle()) for line in axis.lines}) == shown
-    assert axis.get_title() == ("the best 20 of 25" if count > shown else "")
-
-
-def test_runs_that_do_not_compare_have_a_panel_each_and_one_that_diverged_stretches_no_axis(drawn, tmp_path):
-    good, bad = [(1.0, -40.0), (2.0, -30.0)], [(1.0, -900.0), (9.0, -1e6)]
-    panels = {"mnist": [("a", good, True), ("b", bad, False)], "digits": [("c", bad, True)]}
-    save_comparison(tmp_path / "comparison.png", panels, "a sweep")
-    first, second = drawn[0].axes
-    assert (first.get_title(), second.get_title()) == ("mnist", "digits")
-    assert lines(first) == {"a": good, "b": bad}
-    assert -45 < first.get_ylim()[0] < -40
-    assert first.get_xlim()[1] < 2.5
-    assert second.get_ylim()[0] < -1e6
-
-
 def test_posterior_means_are_drawn_where_they_are_in_the_colour_of_their_label(drawn, tmp_path):
     means = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     labels = small_split(40).labels % 4
@@ -221,34 +181,6 @@ def test_images_of_two_channels_are_drawn_by_their_brightness():
     assert [int(tile(grid(images, 2), (1, 8, 8), 0, column).max()) for column in (0, 1)] == [0, 128]
 
 
-def limits_of(monkeypatch, tmp_path, values, pruned=(), direction="minimize"):
-    """The vertical axis and the legend of a search's history."""
-    drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, format: drawn.append(figure))
-    save_search_history(tmp_path / "history.png", {"val/loss": values}, {"val/loss": direction}, pruned, "title")
-    (axis,) = drawn[0].axes
-    return axis.get_ylim(), [text.get_text() for text in axis.get_legend().get_texts()]
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_trial_that_hardly_trained_does_not_flatten_the_history_and_is_counted(sign, monkeypatch, tmp_path):
-    values = [(number, sign * value) for number, value in enumerate((24.0, 23.0, 500.0, 25.0, 24.5))]
-    (low, high), legend = limits_of(monkeypatch, tmp_path, values, direction="minimize" if sign > 0 else "maximize")
-    near, far = sorted((abs(low), abs(high)))
-    assert 22 < near < 23
-    assert 25 < far < 30
-    assert legend == ["finished (1 beyond the axis)", "best so far"]
-
-
-def test_the_history_of_one_trial_and_of_given_up_ones_is_drawn(monkeypatch, tmp_path):
-    (low, high), legend = limits_of(monkeypatch, tmp_path, [(0, 3.0)])
-    assert low < 3 < high
-    assert legend == ["finished", "best so far"]
-    (low, high), legend = limits_of(monkeypatch, tmp_path, [], [(0, 3.0), (1, 4.0)])
-    assert low < 3 < 4 < high
-    assert legend == ["pruned, last value"]
-
-
 def test_a_picture_replaces_a_link(tmp_path):
     (tmp_path / "mine").write_text("mine")
     for name in ("grid.png", "curves.png"):
@@ -263,7 +195,7 @@ def test_a_picture_replaces_a_link(tmp_path):
 def test_matplotlib_reads_no_settings_of_the_folder_that_one_is_in(tmp_path):
     (tmp_path / "matplotlibrc").write_text("savefig.dpi: 3000\n")
     code = (
-        "from vaelab.evaluation.figures import _subplots; _subplots(1, (1, 1)); import matplotlib; "
+        "from vaelab.evaluation.figures import subplots; subplots(1, (1, 1)); import matplotlib; "
         "print(matplotlib.rcParams['savefig.dpi'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -2,61 +2,14 @@
 
 import errno
 import os
-import socket
-import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from helpers.odd_files import SECRET, a_folder, dangling_link, fifo, link, odd
 from vaelab.errors import UserError
 from vaelab.files import folder
-
-SECRET = b"somebody else's\n"
-
-
-@pytest.fixture
-def outside(tmp_path):
-    """A folder beside the run's directory, with a file in it."""
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside/file").write_bytes(SECRET)
-    return tmp_path / "outside"
-
-
-@pytest.fixture
-def run_dir(tmp_path):
-    (tmp_path / "run/inner").mkdir(parents=True)
-    return tmp_path / "run"
-
-
-@pytest.fixture(autouse=True)
-def untouched(outside):
-    yield
-    assert [path.name for path in outside.iterdir()] == ["file"]
-    assert (outside / "file").read_bytes() == SECRET
-
-
-def link(path, outside):
-    path.symlink_to(outside / "file")
-
-
-def dangling_link(path, outside):
-    path.symlink_to(outside / "none")
-
-
-def fifo(path, outside):
-    os.mkfifo(path)
-
-
-def a_folder(path, outside):
-    path.mkdir()
-
-
-def a_socket(path, outside):
-    with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(path.parent)  # its address must be short
-        server.bind(path.name)
-
 
 READERS = {
     "read": lambda run_dir, name: folder.read(run_dir, name, 100),
@@ -76,13 +29,6 @@ EVERY = {**READERS, **APPENDER, **WRITER, **OTHERS}
 
 def named(calls):
     return pytest.mark.parametrize("call", calls.values(), ids=calls.keys())
-
-
-odd = pytest.mark.parametrize(
-    ("put", "came"),
-    [(link, "a link"), (dangling_link, "a link"), (fifo, "a FIFO"), (a_folder, "a folder"), (a_socket, "a socket")],
-    ids=["link", "dangling_link", "fifo", "folder", "socket"],
-)
 
 
 @named({**READERS, **APPENDER})
@@ -288,78 +234,6 @@ def test_temporaries_behind_a_linked_folder_stay(run_dir, tmp_path):
     with pytest.raises(UserError, match="must be a folder, got a link"):
         folder.remove_temporaries(run_dir, "images")
     assert list(elsewhere.iterdir())
-
-
-@odd
-@pytest.mark.parametrize("name", ["study.db", "inner/deeper/study.db", "wandb/run_id", "wandb/run/latest-run"])
-def test_a_plain_directory_has_no_links_and_no_special_files(put, came, name, run_dir, outside):
-    (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
-    (run_dir / "fine").touch()
-    folder.check_plain(run_dir)
-    put(run_dir / name, outside)
-    if came == "a folder":
-        folder.check_plain(run_dir)
-        return
-    with pytest.raises(UserError) as raised:
-        folder.check_plain(run_dir)
-    assert str(raised.value) == f"{run_dir / name} must be a regular file, got {came}; move it away"
-
-
-def test_a_linked_folder_is_not_plain_and_is_not_entered(run_dir, tmp_path):
-    (tmp_path / "loop").symlink_to(tmp_path)
-    (run_dir / "images").symlink_to(tmp_path)
-    with pytest.raises(UserError, match="images must be a regular file, got a link"):
-        folder.check_plain(run_dir)
-
-
-@pytest.mark.parametrize("name", ["latest-run", "debug.log", "debug-internal.log", "debug-core.log"])
-@pytest.mark.parametrize("put", [link, dangling_link])
-def test_links_of_wandb_pass(put, name, run_dir, outside):
-    for place in ("wandb", "wandb/run-1/logs", "3/wandb"):  # of a run, of its W&B run, and of a job of a sweep
-        (run_dir / place).mkdir(parents=True)
-        put(run_dir / place / name, outside)
-    folder.check_plain(run_dir)
-
-
-def test_a_fifo_with_the_name_of_a_link_of_wandb_is_refused(run_dir):
-    (run_dir / "wandb").mkdir()
-    os.mkfifo(run_dir / "wandb/debug.log")
-    with pytest.raises(UserError, match="got a FIFO"):
-        folder.check_plain(run_dir)
-
-
-def test_a_directory_that_is_too_large_or_too_deep_is_not_walked_to_its_end(run_dir, monkeypatch):
-    (run_dir / "/".join(["deep"] * (folder.DEEPEST + 1))).mkdir(parents=True)
-    folder.check_plain(run_dir)
-    (run_dir / "/".join(["deep"] * (folder.DEEPEST + 1)) / "file").touch()
-    with pytest.raises(UserError, match="nested at most 50 deep"):
-        folder.check_plain(run_dir)
-    monkeypatch.setattr(folder, "MOST_FILES", 10)
-    for number in range(9):
-        (run_dir / f"inner/{number}").touch()
-    with pytest.raises(UserError, match="may hold 10 files at most"):
-        folder.check_plain(run_dir)
-
-
-def test_a_directory_that_is_not_there_has_nothing_to_refuse(tmp_path):
-    folder.check_plain(tmp_path / "none")
-
-
-def test_a_directory_whose_files_come_and_go_is_walked(run_dir):
-    stop = threading.Event()
-
-    def write_on():
-        while not stop.is_set():
-            folder.write(run_dir, "file", b"x")
-
-    writer = threading.Thread(target=write_on)
-    writer.start()
-    try:
-        for _ in range(200):
-            folder.check_plain(run_dir)
-    finally:
-        stop.set()
-        writer.join()
 
 
 def test_descriptors_are_closed(run_dir, outside):

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from vaelab.run.records import write_summary
+from vaelab.run.summary import write_summary
 
 BATCHES = 17  # rows of training an epoch
 SIDE = 8  # images along each side of a grid

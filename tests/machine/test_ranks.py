@@ -274,7 +274,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_one_process_goes_on(run_py, sin
     process.send_signal(signal.SIGTERM)
     sentences, out = end_of(process, code=1)
     assert sentences == []
-    assert out.count(f"stopped by SIGTERM; go on with: python run.py resume={run_dir}") == 1
+    assert out.count(f"stopped by SIGTERM; go on with: python {ROOT / 'run.py'} resume={run_dir}") == 1
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "killed"
     assert rows(run_dir)[-1]["step"] < STEPS
     resumed = run_py(f"resume={run_dir}")

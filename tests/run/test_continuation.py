@@ -8,10 +8,12 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from conftest import ROOT
-from vaelab.cli.arguments import CommandLine, with_resumed_config, with_sweep_dir
+from vaelab.cli.arguments import CommandLine
+from vaelab.cli.config_files import ConfigFiles
+from vaelab.cli.resume import with_resumed_config, with_sweep_dir
 from vaelab.errors import UserError
-from vaelab.run.continuation import begun, names_root, on_this_machine, result
-from vaelab.run.records import write_summary
+from vaelab.run.continuation import names_root, on_this_machine, resumed_config
+from vaelab.run.summary import write_summary
 
 CONFIG = {"seed": 1, "resume": None, "trust": ["mine"], "optimizer": {"lr": 1e-05}}
 
@@ -24,12 +26,12 @@ def run_dir(tmp_path):
 
 
 def test_the_same_config_is_the_persons_own(run_dir):
-    assert begun(run_dir, CONFIG, ["seed=1"]) == (CONFIG, None)
+    assert resumed_config(run_dir, CONFIG, ["seed=1"]) == (CONFIG, None)
 
 
 def test_after_a_change_of_the_files_the_saved_config_is_kept_and_names_trusted_code_only(run_dir):
     changed = {**CONFIG, "optimizer": {"lr": 0.5}}
-    assert begun(run_dir, changed, ["seed=1"]) == (CONFIG, ["mine"])
+    assert resumed_config(run_dir, changed, ["seed=1"]) == (CONFIG, ["mine"])
 
 
 def rooted(root):
@@ -38,9 +40,9 @@ def rooted(root):
 
 def test_a_dataset_that_was_moved_makes_no_other_run(run_dir):
     (run_dir / "config.yaml").write_text(yaml.safe_dump(rooted("/old")))
-    assert begun(run_dir, rooted("/new"), ["seed=1"]) == (rooted("/new"), None)
+    assert resumed_config(run_dir, rooted("/new"), ["seed=1"]) == (rooted("/new"), None)
     changed = {**rooted("/new"), "optimizer": {"lr": 0.5}}
-    assert begun(run_dir, changed, ["seed=1"]) == (rooted("/new"), ["mine"])
+    assert resumed_config(run_dir, changed, ["seed=1"]) == (rooted("/new"), ["mine"])
 
 
 @pytest.mark.parametrize(("variable", "root"), [(None, "/old"), ("", "/old"), ("/new", "/new")])
@@ -56,7 +58,7 @@ def test_a_resumed_run_reads_the_dataset_where_the_environment_says(run_dir, mon
     (run_dir / "config.yaml").write_text(yaml.safe_dump(rooted("/old")))
     monkeypatch.setenv("VAELAB_DATA", "/new")
     given = CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None)
-    line, config_name = with_resumed_config(given, ROOT / "conf")
+    line, config_name = with_resumed_config(given, ConfigFiles(ROOT / "conf"))
     assert (line.overrides, config_name) == ([], "resumed")
     assert ConfigStore.instance().load("resumed.yaml").node.dataset.root == "/new"
 
@@ -69,7 +71,9 @@ def test_a_run_that_cannot_be_written_is_one_sentence_before_anything_is_opened(
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != run_dir / name and allowed(path, mode))
     with pytest.raises(UserError, match=f"^{run_dir / name} must be writable to go on there, .* a copy of {run_dir}$"):
-        with_resumed_config(CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None), ROOT / "conf")
+        with_resumed_config(
+            CommandLine([], [f"resume={run_dir}"], multirun=False, config_name=None), ConfigFiles(ROOT / "conf")
+        )
 
 
 def test_a_sweep_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
@@ -113,19 +117,4 @@ def test_another_run_is_refused(run_dir, damage):
     if damage:
         (run_dir / "summary.json").write_text("{")
     with pytest.raises(UserError, match="holds a run with other settings"):
-        begun(run_dir, {**CONFIG, "seed": 2}, ["seed=2"])
-
-
-@pytest.mark.parametrize(
-    ("summary", "value"),
-    [
-        ({"status": "finished", "metrics": {"val/elbo": -2.5, "val/loss": 1.5, "train/elbo": -1.0}}, -2.5),
-        ({"status": "finished", "metrics": {"train/elbo": -1.0, "train/loss": 0.5}}, -1.0),
-        ({"status": "pruned", "metrics": {"val/elbo": -3.0}}, -3.0),
-        ({"status": "killed"}, None),
-        ({"status": "running"}, None),
-        ({}, None),
-    ],
-)
-def test_only_a_run_that_ended_well_has_a_result(summary, value):
-    assert result(summary) == value
+        resumed_config(run_dir, {**CONFIG, "seed": 2}, ["seed=2"])

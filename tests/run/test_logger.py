@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vaelab.run.logger import Logger
-from vaelab.run.records import read_metrics
+from vaelab.run.rows import read_rows
 
 ROW = {"step": 1, "epoch": 0.5, "train/elbo": -3.25}
 PROJECT = {"project": "some-project", "entity": None, "tags": ["tag"], "finish_timeout": 20}
@@ -66,9 +66,9 @@ def test_every_row_is_a_line_of_valid_json(value, logger_in):
 def test_rows_can_be_read_at_once_and_after_the_end(logger_in):
     logger = logger_in()
     logger.log(ROW)
-    assert read_metrics(logger.run_dir) == [ROW]
+    assert read_rows(logger.run_dir) == [ROW]
     logger.finish("finished", {})
-    assert read_metrics(logger.run_dir) == [ROW]
+    assert read_rows(logger.run_dir) == [ROW]
 
 
 def test_a_second_logger_goes_on_after_the_rows_of_the_first(logger_in):
@@ -76,7 +76,7 @@ def test_a_second_logger_goes_on_after_the_rows_of_the_first(logger_in):
         logger = logger_in()
         logger.log({**ROW, "step": step})
         logger.finish("killed", {})
-    assert [row["step"] for row in read_metrics(logger.run_dir)] == [1, 2]
+    assert [row["step"] for row in read_rows(logger.run_dir)] == [1, 2]
 
 
 def test_rewind_drops_the_rows_after_a_position(logger_in):
@@ -90,7 +90,7 @@ def test_rewind_drops_the_rows_after_a_position(logger_in):
     resumed.rewind(position)
     assert resumed.position == position
     resumed.log({"step": 4})
-    assert [row["step"] for row in read_metrics(logger.run_dir)] == [1, 4]
+    assert [row["step"] for row in read_rows(logger.run_dir)] == [1, 4]
 
 
 @pytest.mark.parametrize("kept", [[], [ROW]])
@@ -98,18 +98,18 @@ def test_rewind_to_the_ends_drops_all_or_nothing(kept, logger_in):
     logger = logger_in()
     logger.log(ROW)
     logger.rewind(logger.position if kept else None)
-    assert read_metrics(logger.run_dir) == kept
+    assert read_rows(logger.run_dir) == kept
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_a_torn_last_line_is_not_read(cut, tmp_path):
     lines = [json.dumps({"step": step}) + "\n" for step in (1, 2)]
     (tmp_path / "metrics.jsonl").write_text("".join(lines)[:-cut])
-    assert read_metrics(tmp_path) == [{"step": 1}]
+    assert read_rows(tmp_path) == [{"step": 1}]
 
 
 def test_where_there_is_no_file_there_are_no_rows(tmp_path):
-    assert read_metrics(tmp_path) == []
+    assert read_rows(tmp_path) == []
 
 
 def test_an_unknown_mode_is_refused_with_the_nearest_name(tmp_path):
@@ -130,7 +130,7 @@ def test_mode_disabled_never_imports_wandb(tmp_path):
         assert not [name for name in sys.modules if name.startswith("wandb")]
     """
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "WANDB_MODE": "offline"})
-    assert read_metrics(tmp_path) == [ROW]
+    assert read_rows(tmp_path) == [ROW]
 
 
 # W&B offline, read back from its own files
@@ -165,7 +165,7 @@ def test_an_offline_run_holds_what_was_logged(status, exit_code, logger_in, capl
     assert run["summary"].items() >= expected.items()
     assert run["exit_code"] == exit_code
     assert b"some-group" in offline_files(logger)[0].read_bytes()
-    assert len(read_metrics(logger.run_dir)) == 2
+    assert len(read_rows(logger.run_dir)) == 2
     assert messages(caplog) == []
 
 
@@ -252,10 +252,10 @@ def test_wandb_that_raises_stops_nothing_and_warns(method, fake_run, logger_in, 
     for _ in range(3):
         logger.log(ROW)
     logger.finish("finished", {})
-    assert read_metrics(logger.run_dir) == [ROW] * 3
+    assert read_rows(logger.run_dir) == [ROW] * 3
     warning, remedy = messages(caplog)
     assert warning == "W&B failed (OSError: the server is gone); the run goes on without it"
-    assert remedy.endswith(f"python run.py resume={logger.run_dir}")
+    assert remedy.endswith(f"vaelab train resume={logger.run_dir}")
 
 
 def test_a_picture_that_cannot_be_sent_stops_nothing(logger_in, caplog):

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from vaelab.run.compared import ComparedRun
-from vaelab.run.ranking import ranked, typical
+from vaelab.run.ranking import ranked, shown_merit, typical
+from vaelab.run.record import RunRecord
 
 MNIST = {"dataset": "mnist", "binarize": "dynamic", "likelihood": "BernoulliLikelihood", "val_size": 5000}
 
 
 def run(name, elbo=None, setting=MNIST, begins=-200.0):
     metrics = {} if elbo is None else {"val/elbo": elbo, "val/loss": -2 * elbo}
-    curves = {"val/elbo": [(1.0, begins), (2.0, elbo if elbo is not None else begins)]}
-    status = "failed" if elbo is None else "finished"
-    return ComparedRun(Path(name), name, [], {}, dict(setting), metrics, curves, 2, status, "")
+    summary = {"name": name, "status": "failed" if elbo is None else "finished", "metrics": metrics, "setting": setting}
+    values = (begins, begins if elbo is None else elbo)
+    rows = [{"step": epoch, "epoch": epoch, "val/elbo": value} for epoch, value in enumerate(values, 1)]
+    return RunRecord(Path(name), summary, {}, rows)
 
 
 def names(groups):
@@ -35,10 +36,15 @@ def test_a_run_without_final_metrics_is_last_among_those_that_it_may_belong_to()
 
 def test_a_run_that_kept_no_validation_images_is_ranked_by_its_training_elbo_among_its_like():
     bare = {**MNIST, "val_size": 0}
-    without = [run(name, setting=bare) for name in ("a", "b")]
-    for found, elbo in zip(without, (-90.0, -80.0), strict=True):
-        found.metrics["train/elbo"] = elbo
-    assert names(ranked([run("c", -100.0), *without])) == [["b", "a"], ["c"]]
+    without = [
+        RunRecord(
+            Path(name), {"name": name, "status": "finished", "setting": bare, "metrics": {"train/elbo": elbo}}, {}, []
+        )
+        for name, elbo in (("a", -90.0), ("b", -80.0))
+    ]
+    groups = ranked([run("c", -100.0), *without])
+    assert names(groups) == [["b", "a"], ["c"]]
+    assert [shown_merit(group) for group in groups] == ["train/elbo", "val/elbo"]
 
 
 def test_axes_are_made_for_what_finished_and_did_not_diverge():

@@ -41,7 +41,7 @@ def assert_equal(first, second) -> None:
 
 def assert_same_run(first: Path, second: Path) -> None:
     one, other = weights(first), weights(second)
-    for part in ("vae", "average", "optimizer"):
+    for part in ("model", "average", "optimizer"):
         assert_equal(one[part], other[part])
     assert_equal(metrics(first), metrics(second))
     summaries = [json.loads((run_dir / "summary.json").read_text()) for run_dir in (first, second)]

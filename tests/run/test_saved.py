@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from helpers.fakes import Killed, put_config
-from vaelab.cli.arguments import Root
+from vaelab.cli.keys import Root
 from vaelab.errors import UserError
 from vaelab.files import folder
 from vaelab.run import saved

@@ -16,15 +16,18 @@ from conftest import ROOT
 from helpers.fakes import summary_of
 from helpers.made_up_runs import begun_sweep, made_up_run
 from vaelab.cli.commands import _beside_record, main
+from vaelab.cli.config_files import ConfigFiles
 from vaelab.cli.launch import _explain
-from vaelab.compare.comparison import compare, mean_and_error
+from vaelab.compare.curves import mean_and_error
+from vaelab.compare.page_data import page_data
 from vaelab.errors import UserError, one_line
-from vaelab.run import compared, records
-from vaelab.run.compared import find_run_directories, read_run
-from vaelab.run.records import epoch_means, read_metrics, read_summary
+from vaelab.run import find, rows
+from vaelab.run.find import find_runs
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import read_summary
 from vaelab.run.terminal import VisibleFormatter, show, table
 from vaelab.sweep import report as sweep
-from vaelab.sweep.asked import asked_for, name_of_job, read_begun
+from vaelab.sweep.plan import name_of_job, planned_jobs, read_plan
 from vaelab.sweep.report import SweepReport, report
 
 ESCAPE = "\x1b]0;taken\x07\x9b31m\u202e\u2066\x7f"
@@ -67,7 +70,7 @@ LINES = {
     "NaN": b'{"step": 1, "epoch": NaN, "val/elbo": -1}\n',
     "deep": b"[" * DEEP + b"\n",
     "an integer too long to read": b'{"step": 1' + b"0" * 5000 + b"}\n",
-    "too long a line": b'{"step": 1, "epoch": 1, "x": [' + b"0," * records.LARGEST_ROW + b"0]}\n",
+    "too long a line": b'{"step": 1, "epoch": 1, "x": [' + b"0," * rows.LARGEST_ROW + b"0]}\n",
     "empty": b"\n",
 }
 CONFIGS = {
@@ -170,7 +173,7 @@ def test_a_damaged_file_of_one_job_is_one_row_that_says_so(file, content, sweep_
     (line,) = [line for line in lines if "sweep/1" in line]
     assert " damaged" in line
     assert (file in line) == (file != "summary.json")
-    json.dumps(compare([sweep_dir]), allow_nan=False)
+    json.dumps(page_data([sweep_dir]), allow_nan=False)
     report(sweep_dir)
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert sorted(cells[0] for cells in table if cells[:1] != [] and cells[0] in "012" and cells[1] != "of") == [*"012"]
@@ -185,17 +188,17 @@ def test_a_config_of_other_kinds_is_a_row(content, sweep_dir, no_pictures, capsy
     damage(sweep_dir / "1/config.yaml", content)
     main(["runs", "sweep"])
     report(sweep_dir)
-    assert len(json.dumps(compare([sweep_dir]), allow_nan=False)) < 100_000
+    assert len(json.dumps(page_data([sweep_dir]), allow_nan=False)) < 100_000
     assert "sweep/1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [*MULTIRUNS.values(), *THINGS.values()], ids=[*MULTIRUNS, *THINGS])
 def test_a_damaged_multirun_leaves_the_report_and_is_named_below_the_table(content, sweep_dir, no_pictures, capsys):
     damage(sweep_dir / "multirun.yaml", content)
-    assert asked_for(sweep_dir) is None
+    assert planned_jobs(sweep_dir) is None
     assert name_of_job(sweep_dir, 3, ["seed=3"]) == "seed=3"
     with pytest.raises(UserError, match=r"multirun\.yaml"):
-        read_begun(sweep_dir)
+        read_plan(sweep_dir)
     report(sweep_dir)
     out = capsys.readouterr().out
     assert "2 of 2 jobs finished" in out
@@ -214,7 +217,7 @@ def test_a_damaged_multirun_leaves_the_report_and_is_named_below_the_table(conte
     ],
 )
 def test_a_sweep_of_any_size_is_counted_and_only_a_likely_one_listed(task, count, listed, tmp_path):
-    found = asked_for(begun_sweep(tmp_path / "sweep", *task))
+    found = planned_jobs(begun_sweep(tmp_path / "sweep", *task))
     assert (found.count, len(found.overrides)) == (count, listed)
 
 
@@ -232,20 +235,10 @@ def test_numbers_whose_squares_no_float_holds_have_a_mean_and_an_error(sweep_dir
         (sweep_dir / seed / "summary.json").write_text(json.dumps(summary))
         rows = [{"step": 10, "epoch": 1, "train/elbo": value, "val/elbo": value}]
         (sweep_dir / seed / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (group,) = compare([sweep_dir])["groups"]
+    (group,) = page_data([sweep_dir])["groups"]
     assert group["metrics"]["val/elbo"] == pytest.approx(-1e200)
     assert group["errors"]["val/elbo"] == pytest.approx(3e200)
     assert mean_and_error([2.0, 2.0]) == (2.0, 0.0)
-
-
-def test_a_training_mean_is_a_number_whatever_steps_a_row_names():
-    rows = [
-        {"step": 1e299, "epoch": 1, "x": 2e299},
-        {"step": 5, "epoch": 1, "x": 7.0},
-        {"step": 2.5e299, "epoch": 1, "x": 4e299},
-    ]
-    assert epoch_means(rows, "x") == [(1, pytest.approx(2e299 + 2e299 * (2.5 / 3.5)))]
-    assert epoch_means([{"step": 1, "epoch": 1, "x": 1.0}, {"step": 4, "epoch": 1, "x": 5.0}], "x") == [(1, 4.0)]
 
 
 def test_numbers_beyond_all_reason_take_few_columns(sweep_dir, no_pictures, capsys):
@@ -319,7 +312,7 @@ def test_long_texts_and_many_keys_are_cut(sweep_dir, no_pictures, capsys):
     assert (sweep_dir / "results.csv").stat().st_size < 100_000
     assert len(capsys.readouterr().out) < 100_000
     (sweep_dir / "0/summary.json").write_text(json.dumps({**summary, "error": "x" * 5_000_000}))
-    assert read_run(sweep_dir / "0").status == "damaged"
+    assert RunRecord(sweep_dir / "0").status == "damaged"
 
 
 def hostile_run(folder):
@@ -421,14 +414,15 @@ def test_a_job_that_runs_out_of_memory_says_so(inline, tmp_path, monkeypatch):
 
 
 def test_a_stack_has_nothing_that_a_terminal_obeys(capsys):
-    assert _explain(ZeroDivisionError(ESCAPE), ROOT / "conf") == 1
+    assert _explain(ZeroDivisionError(ESCAPE), ConfigFiles(ROOT / "conf")) == 1
     err = capsys.readouterr().err
     assert "ZeroDivisionError: \\x1b]0;taken" in err
     assert obeyed(err) == set()
 
 
 def test_the_device_that_a_summary_names_is_one_line():
-    run = SimpleNamespace(recorded=lambda split: {"elbo": 1.0}, summary={"versions": {"device": ESCAPE + "x" * 1000}})
+    record = RunRecord(Path("run"), {"versions": {"device": ESCAPE + "x" * 1000}})
+    run = SimpleNamespace(recorded=lambda split: {"elbo": 1.0}, record=record, summary=record.summary)
     said = _beside_record(run, "test", {"elbo": 2.0})
     assert obeyed(said) == set()
     assert len(said) < 500
@@ -451,7 +445,7 @@ def test_links_lead_to_no_run(tmp_path):
     made_up_run(folder / "0")
     (folder / "1").symlink_to(outside)
     (folder / "loop").symlink_to(folder)
-    assert [path.name for path in find_run_directories([folder])] == ["0"]
+    assert [path.name for path in find_runs([folder])] == ["0"]
     report(folder)
     assert [row["job"] for row in rows_of(folder) if row["status"] != "not begun"] == ["0"]
 
@@ -459,7 +453,7 @@ def test_links_lead_to_no_run(tmp_path):
 def test_a_folder_that_a_person_names_by_a_link_is_looked_through(tmp_path):
     made_up_run(tmp_path / "runs/0")
     (tmp_path / "linked").symlink_to(tmp_path / "runs")
-    assert len(find_run_directories([tmp_path / "linked"])) == 1
+    assert len(find_runs([tmp_path / "linked"])) == 1
 
 
 def test_a_folder_that_cannot_be_read_is_a_line(tmp_path, monkeypatch, capsys):
@@ -485,10 +479,10 @@ def test_a_folder_that_cannot_be_read_is_a_line(tmp_path, monkeypatch, capsys):
 def test_a_tree_without_end_is_looked_through_so_far(tmp_path, monkeypatch, caplog):
     made_up_run(tmp_path / "a/0")
     made_up_run(tmp_path / ("z/" * 40) / "1")
-    assert [path.name for path in find_run_directories([tmp_path])] == ["0"]
-    monkeypatch.setattr(compared, "MOST_FOLDERS", 1)
+    assert [path.name for path in find_runs([tmp_path])] == ["0"]
+    monkeypatch.setattr(find, "MOST_FOLDERS", 1)
     with pytest.raises(UserError, match="holds no run"):
-        find_run_directories([tmp_path])
+        find_runs([tmp_path])
     assert "holds more than 1 folders" in caplog.text
 
 
@@ -505,30 +499,15 @@ def test_a_sweep_whose_directory_has_gone_has_no_report(tmp_path):
     assert SweepReport.finish() is None
 
 
-def test_a_damaged_metrics_file_is_one_sentence_for_who_needs_all_rows(tmp_path):
-    run_dir = made_up_run(tmp_path / "run", epochs=1)
-    with (run_dir / "metrics.jsonl").open("a") as file:
-        file.write("[]\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl must hold a JSON object in each line, line 19 is damaged"):
-        read_metrics(run_dir)
-
-
-def test_metrics_have_a_bounded_number_of_rows(tmp_path, monkeypatch):
-    run_dir = made_up_run(tmp_path / "run", epochs=1)
-    monkeypatch.setattr(records, "MOST_ROWS", 10)
-    assert read_run(run_dir).error == "metrics.jsonl may hold 10 rows at most; move it away"
-    with pytest.raises(UserError, match="10 rows"):
-        read_metrics(run_dir)
-
-
 @pytest.mark.parametrize("content", SUMMARIES.values(), ids=SUMMARIES)
-def test_a_damaged_summary_is_its_status_alone_for_who_goes_on_with_the_run(content, tmp_path):
+def test_a_damaged_summary_is_one_sentence_for_who_needs_it(content, tmp_path):
     (tmp_path / "summary.json").write_bytes(content)
-    assert read_summary(tmp_path) == {"status": "damaged"}
+    with pytest.raises(UserError, match=r"summary\.json must hold .*; it is damaged"):
+        read_summary(tmp_path)
 
 
 def test_a_run_of_today_is_not_damaged(tmp_path):
     written = {"status": "finished", "name": None, "group": None, "images_per_second": None, "git_commit": None}
     (tmp_path / "summary.json").write_text(json.dumps(written))
     assert read_summary(tmp_path) == written
-    assert "summary.json" not in read_run(tmp_path).damaged
+    assert "summary.json" not in RunRecord(tmp_path).damaged

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.wandb_server import MODES, wandb_server
 from vaelab.run.logger import Logger
-from vaelab.run.wandb_run import first_line_to_bring
+from vaelab.run.wandb_files import first_line_to_bring
 
 SETTINGS = {"project": "some-project", "entity": None, "tags": ["tag"]}
 
@@ -57,7 +57,7 @@ def wait_until(condition, seconds=30):
 
 
 def has_begun(logger):
-    wait_until(lambda: "begun" in logger._wandb._heard)
+    wait_until(lambda: "started" in logger._wandb._heard)
 
 
 def descendants(logger):
@@ -175,7 +175,7 @@ def die_in(run_dir, mode, code, signum=signal.SIGKILL, **environment):
             for step in steps:
                 logger.log({{"step": step, "epoch": step / 10, "train/elbo": -float(step)}})
         def begun():
-            while "begun" not in logger._wandb._heard:
+            while "started" not in logger._wandb._heard:
                 time.sleep(0.05)
         {code}
         os.kill(os.getpid(), {int(signum)})

@@ -1,6 +1,5 @@
 """Sweeps whose jobs are processes of their own: what is killed, interrupted or requeued goes on where it was."""
 
-import csv
 import json
 import os
 import shutil
@@ -13,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, clean_environment
-from vaelab.run.records import read_metrics, read_summary
+from helpers.sweeps import results
+from vaelab.run.rows import read_rows
+from vaelab.run.summary import read_summary
 
 LONG = ("dataset=digits", "trainer.epochs=60", "trainer.pictures_every=0", "trainer.batch_size=50", "logger=local")
 POOL = ("hydra/launcher=pool", "hydra.launcher.n_jobs=2")
@@ -42,17 +43,12 @@ def begin(tmp_path):
         process.communicate()
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=120):
     for _ in range(20 * seconds):
         if condition():
             return
         time.sleep(0.05)
     raise AssertionError(f"not within {seconds} s")
-
-
-def results(sweep_dir):
-    with (sweep_dir / "results.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def metrics(sweep_dir):
@@ -83,18 +79,18 @@ def workers(sweep):
 def test_a_sweep_that_ends_early_goes_on_with_what_is_unfinished(signum, begin, tmp_path):
     sweep = ("seed=0,1,2", *LONG, *POOL)
     whole = begin(*sweep, "hydra.sweep.dir=whole")
-    assert whole.wait(120) == 0
+    assert whole.wait(300) == 0
     early, folder = begin(*sweep, "hydra.sweep.dir=early"), tmp_path / "early"
     until(lambda: has_finished(folder / "0") and is_under_way(folder / "2"))
     processes = workers(early)
     early.send_signal(signum)
-    assert early.wait(60) == (-signum if signum == signal.SIGKILL else 128 + signum)
+    assert early.wait(120) == (-signum if signum == signal.SIGKILL else 128 + signum)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), 30)
     assert not has_finished(folder / "2")
     untouched = (folder / "0/summary.json").stat().st_mtime_ns
 
     again = begin(*sweep, "sweep=early")
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert metrics(folder) == metrics(tmp_path / "whole")
     assert (folder / "0/summary.json").stat().st_mtime_ns == untouched
@@ -106,7 +102,7 @@ def test_a_worker_that_is_killed_is_one_failed_row(begin, tmp_path):
     sweep, folder = begin("seed=0,1,2", *LONG, *POOL, "hydra.sweep.dir=sweep"), tmp_path / "sweep"
     until(lambda: is_under_way(folder / "0") and is_under_way(folder / "1"))
     os.kill(workers(sweep)[0], signal.SIGKILL)
-    output, _ = sweep.communicate(timeout=120)
+    output, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 1
     rows = results(folder)
     assert sorted(row["status"] for row in rows) == ["failed", "finished", "finished"]
@@ -124,14 +120,15 @@ def test_config_files_are_read_once(begin, tmp_path):
     shutil.copy(ROOT / "run.py", project)
     sweep = begin(
         "seed=0,1",
-        *(*LONG, "hydra/launcher=pool", "hydra.launcher.n_jobs=1", f"hydra.sweep.dir={tmp_path}/sweep"),
+        *(*LONG, "trainer.epochs=30", "hydra/launcher=pool", "hydra.launcher.n_jobs=1"),
+        f"hydra.sweep.dir={tmp_path}/sweep",
         run_py=project / "run.py",
     )
     until(lambda: is_under_way(tmp_path / "sweep/0"))
     adam = project / "conf/optimizer/adam.yaml"
     adam.write_text(adam.read_text().replace("lr: 0.001", "lr: 0.5").replace("lr: 1e-3", "lr: 0.5"))
     assert "lr: 0.5" in adam.read_text()
-    assert sweep.wait(120) == 0
+    assert sweep.wait(300) == 0
     for job in "01":
         assert "lr: 0.001" in (tmp_path / "sweep" / job / "config.yaml").read_text()
 
@@ -204,7 +201,7 @@ def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(launcher, begin,
     until(lambda: is_under_way(run_dir))
     wandb_id = (run_dir / "wandb/run_id").read_text()
     jobs = submitted_jobs(tmp_path)
-    for job in jobs:  # W&B's process, a copy of the job's, is asked too
+    for job in jobs:  # and W&B's process, a copy of the job's
         os.kill(job, signal.SIGUSR2)
     assert jobs
     output, _ = sweep.communicate(timeout=240)
@@ -214,13 +211,13 @@ def test_a_job_that_its_scheduler_stops_is_requeued_and_goes_on(launcher, begin,
     assert "going on from step" in log
     assert (run_dir / "wandb/run_id").read_text() == wandb_id
     assert has_finished(run_dir)
-    steps = [row["step"] for row in read_metrics(run_dir) if "train/loss" in row]
+    steps = [row["step"] for row in read_rows(run_dir) if "train/loss" in row]
     assert steps == sorted(set(steps))
     assert json.loads((run_dir / "summary.json").read_text())["epochs"] == 200
     if launcher == "slurm":
-        asked = (slurm / "script").read_text()
+        script = (slurm / "script").read_text()
         for option in ("--signal=USR2@120", "--time=5", "--requeue", "--cpus-per-task=8", "--gpus-per-node=1"):
-            assert option in asked, asked
+            assert option in script, script
 
 
 @pytest.mark.slow

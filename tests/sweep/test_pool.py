@@ -1,5 +1,6 @@
 """A pool: every job a process of its own; one that dies, exits or hangs is one failed outcome."""
 
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from helpers.fakes import summary_of
 from vaelab.errors import UserError
-from vaelab.run.records import write_summary
-from vaelab.sweep import pool
-from vaelab.sweep.pool import Job, Pool
+from vaelab.run.summary import read_summary, write_summary
+from vaelab.sweep import fork_server, places
+from vaelab.sweep.attempt import Limits
+from vaelab.sweep.jobs import Job
+from vaelab.sweep.places import Places
+from vaelab.sweep.pool import Pool
 
 
 class Silent:
@@ -54,7 +57,7 @@ def hangs():
     time.sleep(60)
 
 
-def stops_when_asked(path):
+def stops_at_a_signal(path):
     try:
         time.sleep(60)
     finally:
@@ -89,11 +92,21 @@ def waits_for_the_end(path):
         Path(path).unlink()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_fork_server():
+    """Makes the fork server import less than that of a sweep, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fork_server, "PRELOADED", ["pytest", "torch", "vaelab.sweep.pool"])
+        yield
+    multiprocessing.forkserver._forkserver._stop()  # the next is to import all again
+
+
 @pytest.fixture
 def run(tmp_path):
     def run_jobs(*calls, view=None, n_jobs=2, jobs_per_gpu=1, timeout_min=None, retries=0, grace_seconds=1.0):
         jobs = [Job(number, "", tmp_path / str(number), ["seed=0"], call) for number, call in enumerate(calls)]
-        return Pool(n_jobs, jobs_per_gpu, timeout_min, retries, grace_seconds).run(jobs, view or Silent())
+        limits = Limits(timeout_min, retries, grace_seconds)
+        return Pool(Places(n_jobs, jobs_per_gpu), limits).run(jobs, view or Silent())
 
     return run_jobs
 
@@ -120,7 +133,7 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     assert errors[4] == "Unportable: one and two"
     assert errors[5].startswith("UserError: long long")
     assert "exit code 7" in errors[6]
-    assert summary_of(tmp_path / "1") == {
+    assert read_summary(tmp_path / "1") == {
         "overrides": ["seed=0"],
         "status": "failed",
         "error": errors[1],
@@ -129,12 +142,14 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     assert view.most <= 2
 
 
-def test_a_job_that_runs_too_long_is_asked_to_stop_then_killed(run, tmp_path):
+def test_a_job_that_runs_too_long_is_stopped_then_killed(run, tmp_path):
     saved = tmp_path / "saved"
     started = time.monotonic()
-    asked, hung, quick = run(partial(stops_when_asked, saved), hangs, partial(abs, -1.0), timeout_min=2 / 60)
+    stopped, hung, quick = run(
+        partial(stops_at_a_signal, saved), hangs, partial(abs, -1.0), timeout_min=1 / 60, grace_seconds=0.5
+    )
     assert time.monotonic() - started < 30
-    assert "longer than hydra.launcher.timeout_min=0.0333" in str(asked.error)
+    assert "longer than hydra.launcher.timeout_min=0.01" in str(stopped.error)
     assert "longer than" in str(hung.error)
     assert quick.value == 1.0
     assert saved.read_text() == "saved"
@@ -149,10 +164,66 @@ def test_a_job_whose_process_dies_is_started_again(run, tmp_path):
 def test_a_job_that_dies_when_its_work_is_done_has_finished(run, tmp_path):
     (outcome,) = run(partial(raises_after_its_summary, tmp_path / "0"))
     assert outcome.value == 2.5
-    assert summary_of(tmp_path / "0")["status"] == "finished"
+    assert read_summary(tmp_path / "0")["status"] == "finished"
 
 
-def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_path):
+def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(places, "gpus_are_possible", lambda: True)
+    monkeypatch.setattr(places, "visible_gpus", lambda context: counted.append(1) or ["5", "7"])
+    monkeypatch.setenv("MARK", "now")  # the fork server may be older than this
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    files = [tmp_path / f"told{number}" for number in range(4)]
+    outcomes = run(*(partial(tells, file) for file in files), n_jobs=None)
+    assert [str(outcome.error) for outcome in outcomes] == ["None"] * 4
+    told = [file.read_text().split() for file in files]
+    assert len({pid for pid, *_ in told}) == 4
+    assert {gpu for _, gpu, *_ in told} == {"5", "7"}
+    assert {(threads, mark) for *_, threads, mark in told} == {("1", "now")}
+    assert "said by the job" in (tmp_path / "0/output.log").read_text()
+    assert counted == [1]
+
+
+def starts_no_cuda(path):
+    import torch
+
+    told = (torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork())
+    Path(path).write_text(" ".join(map(str, told)))
+    return 0.0
+
+
+def test_asking_for_gpus_starts_cuda_neither_here_nor_in_the_fork_server(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "gpus_are_possible", lambda: True)
+    run(partial(starts_no_cuda, tmp_path / "told"), n_jobs=1)
+    assert (tmp_path / "told").read_text() == "False False"
+    import torch
+
+    assert not torch.cuda.is_initialized()
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO"])
+def test_an_untrusted_output_log_is_one_sentence_of_its_job(kind, run, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "0").mkdir()
+    log = tmp_path / "0/output.log"
+    log.symlink_to(tmp_path / "mine") if kind == "link" else os.mkfifo(log)
+    odd, good = run(partial(tells, tmp_path / "told"), partial(abs, -1.0))
+    assert str(odd.error) == f"{log} must be a regular file, got a {kind}; move it away"
+    assert good.value == 1.0
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "told").exists()
+
+
+def test_a_job_directory_that_is_a_link_is_not_used(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "0").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="0 must be a folder, got a link; move it away"):
+        run(partial(tells, tmp_path / "told"))
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(fork_server, "PRELOADED", [])
     beginning = tmp_path / "pid"
 
     class KillsTheServer(Silent):
@@ -171,111 +242,3 @@ def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_p
     assert view.most == 1
     assert "the job's process" in str(lost.error)
     assert other.value == 1.0
-
-
-@pytest.fixture
-def gpus(monkeypatch):
-    """Makes the pool find GPUs; returns how often it was asked."""
-    asked = []
-
-    def found(*names):
-        monkeypatch.setattr(pool, "gpus_are_possible", lambda: True)
-        monkeypatch.setattr(pool, "visible_gpus", lambda context: asked.append(1) or list(names))
-        return asked
-
-    return found
-
-
-def test_each_job_has_its_process_its_gpu_its_threads_and_its_output(run, tmp_path, monkeypatch, gpus):
-    asked = gpus("5", "7")
-    monkeypatch.setenv("MARK", "now")  # the fork server may be older than this
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    files = [tmp_path / f"told{number}" for number in range(4)]
-    outcomes = run(*(partial(tells, file) for file in files), n_jobs=None)
-    assert [str(outcome.error) for outcome in outcomes] == ["None"] * 4
-    told = [file.read_text().split() for file in files]
-    assert len({pid for pid, *_ in told}) == 4
-    assert {gpu for _, gpu, *_ in told} == {"5", "7"}
-    assert {(threads, mark) for *_, threads, mark in told} == {("1", "now")}
-    assert "said by the job" in (tmp_path / "0/output.log").read_text()
-    assert asked == [1]
-
-
-def test_a_torch_without_gpus_beside_a_driver_gives_all_cores_to_jobs(monkeypatch, tmp_path):
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho 0\n")
-    driver.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(pool, "gpus_are_possible", lambda: False)
-    assert Pool(None, 1, None, 0, 1).places == [""] * len(os.sched_getaffinity(0))
-
-
-def starts_no_cuda(path):
-    import torch
-
-    told = (torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork())
-    Path(path).write_text(" ".join(map(str, told)))
-    return 0.0
-
-
-def test_asking_for_gpus_starts_cuda_neither_here_nor_in_the_fork_server(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "gpus_are_possible", lambda: True)
-    run(partial(starts_no_cuda, tmp_path / "told"), n_jobs=1)
-    assert (tmp_path / "told").read_text() == "False False"
-    import torch
-
-    assert not torch.cuda.is_initialized()
-
-
-def test_the_number_of_jobs_follows_gpus_or_cores(gpus):
-    asked = gpus("0", "1")
-    assert Pool(None, 3, None, 0, 1).n_jobs == 6
-    assert Pool(None, 2, None, 0, 1).places == ["0", "1", "0", "1"]
-    assert Pool(3, 2, None, 0, 1).places == ["0", "1", "0"]
-    with pytest.raises(UserError, match="n_jobs must be at most 6"):
-        assert Pool(7, 3, None, 0, 1).n_jobs
-    asked.clear()
-    cores = len(os.sched_getaffinity(0))
-    assert Pool(None, 0, None, 0, 1).n_jobs == cores
-    assert Pool(1, 0, None, 0, 1).threads == cores
-    assert Pool(4 * cores, 0, None, 0, 1).threads == 1
-    assert asked == []
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"n_jobs": 0},
-        {"jobs_per_gpu": -1},
-        {"timeout_min": 0},
-        {"retries": 0.5},
-        {"grace_seconds": -1},
-        {"n_jobs": True},
-    ],
-)
-def test_a_setting_out_of_range_is_refused_by_its_name(setting):
-    good = {"n_jobs": 1, "jobs_per_gpu": 0, "timeout_min": None, "retries": 0, "grace_seconds": 1}
-    with pytest.raises(ValueError, match=f"^{next(iter(setting))} must"):
-        Pool(**{**good, **setting})
-
-
-@pytest.mark.parametrize("kind", ["link", "FIFO"])
-def test_a_strangers_output_log_is_one_sentence_of_its_job(kind, run, tmp_path):
-    (tmp_path / "mine").write_text("mine")
-    (tmp_path / "0").mkdir()
-    log = tmp_path / "0/output.log"
-    log.symlink_to(tmp_path / "mine") if kind == "link" else os.mkfifo(log)
-    odd, good = run(partial(tells, tmp_path / "told"), partial(abs, -1.0))
-    assert str(odd.error) == f"{log} must be a regular file, got a {kind}; move it away"
-    assert good.value == 1.0
-    assert (tmp_path / "mine").read_text() == "mine"
-    assert not (tmp_path / "told").exists()
-
-
-def test_a_job_directory_that_is_a_link_is_not_used(run, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "0").symlink_to(tmp_path / "mine")
-    with pytest.raises(UserError, match="0 must be a folder, got a link; move it away"):
-        run(partial(tells, tmp_path / "told"))
-    assert not list((tmp_path / "mine").iterdir())

@@ -13,7 +13,7 @@ from PIL import Image
 from conftest import ROOT, clean_environment
 from helpers.made_up_runs import begun_sweep, made_up_run
 from vaelab.cli.commands import main
-from vaelab.compare.comparison import compare
+from vaelab.compare.page_data import page_data
 from vaelab.sweep.report import report
 
 QUICK = ("dataset=digits", "trainer.epochs=1", "trainer.pictures_every=0", "trainer.batch_size=300")
@@ -132,7 +132,7 @@ def test_a_sweep_of_beta_ends_with_zero_and_is_ranked_by_the_elbo_not_by_the_los
     main(["runs"])
     listed = [line for line in capfd.readouterr().out.splitlines() if "outputs/sweep/" in line]
     assert [line.split()[-1].rpartition("/")[2] for line in listed] == [row[0] for row in rows]
-    in_page = [Path(run["directory"]).name for run in compare([tmp_path / "outputs"])["runs"]]
+    in_page = [Path(run["directory"]).name for run in page_data([tmp_path / "outputs"])["runs"]]
     assert in_page == [row[0] for row in rows]
 
 

@@ -2,16 +2,16 @@
 
 import io
 import logging
-import os
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from vaelab.errors import UserError
+from vaelab.run.summary import write_summary
 from vaelab.sweep import view as sweep_view
-from vaelab.sweep.pool import Job, Outcome
-from vaelab.sweep.view import SweepView, last_row
+from vaelab.sweep.jobs import Job, Outcome
+from vaelab.sweep.view import SweepView
 
 
 def job(number: int, directory: Path) -> Job:
@@ -26,45 +26,8 @@ def run_dir(tmp_path):
         '{"st',
     ]
     (tmp_path / "metrics.jsonl").write_text("x" * 10_000 + "\n" + "\n".join(rows))
+    write_summary(tmp_path, {"status": "finished", "metrics": {"val/elbo": -2.5}})
     return tmp_path
-
-
-def test_the_last_whole_row_about_training_is_found(run_dir, tmp_path):
-    assert last_row(run_dir)["train/elbo"] == -99.5
-    assert last_row(tmp_path / "none") == {}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"epoch": "one", "train/elbo": null, "images_per_second": [1]}',
-        '["train/elbo"]',
-        '{"train/elbo": NaN, "epoch": 1e400}',
-        "[" * 1000 + '"train/elbo"',
-    ],
-)
-def test_of_an_odd_row_only_numbers_are_shown(line, tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(line + "\n")
-    assert last_row(tmp_path) == {}
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("rows")])
-def test_what_is_no_file_of_rows_has_none_and_is_not_waited_for(make, tmp_path):
-    (tmp_path / "rows").write_text('{"train/elbo": 1}\n')
-    make(tmp_path / "metrics.jsonl")
-    assert last_row(tmp_path) == {}
-
-
-@pytest.mark.parametrize("kind", ["link", "FIFO", "sparse"])
-def test_a_strangers_rows_are_neither_followed_nor_waited_for(kind, run_dir, tmp_path):
-    path = tmp_path / "odd/metrics.jsonl"
-    path.parent.mkdir()
-    if kind == "sparse":
-        path.touch()
-        os.truncate(path, 200 * 10**9)
-    else:
-        path.symlink_to(run_dir / "metrics.jsonl") if kind == "link" else os.mkfifo(path)
-    assert last_row(path.parent) == {}
 
 
 def test_on_a_terminal_a_line_is_shown_for_each_running_job_and_counts(run_dir, monkeypatch):
@@ -88,3 +51,13 @@ def test_elsewhere_a_line_is_logged_for_each_job_that_ended(run_dir, caplog):
         view.update({0: job(0, run_dir)})
         view.ended(job(0, run_dir), Outcome(-2.5, None, 4.0))
     assert caplog.messages == ["2 jobs", "job 0  ELBO -2.50  seed=0  4.0 s  (1 done, 0 failed, 1 to go)"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-2.5, "figure of merit -2.50"), (None, "done")])
+def test_a_run_without_an_elbo_is_told_by_its_figure_of_merit(value, shown, tmp_path, caplog):
+    write_summary(tmp_path, {"status": "finished", "metrics": {"val/loss": 2.5}})
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "train/loss": 2.5}\n')
+    with caplog.at_level(logging.INFO), SweepView(total=2) as view:
+        view.update({0: job(0, tmp_path)})
+        view.ended(job(0, tmp_path), Outcome(value, None, 4.0))
+    assert caplog.messages[1].startswith(f"job 0  {shown}  seed=0")

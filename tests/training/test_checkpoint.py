@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from helpers.fakes import Killed
 from vaelab.errors import UserError
-from vaelab.run.records import write_text
+from vaelab.files import folder
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import export_weights, load, save
 
@@ -248,12 +248,12 @@ def test_a_full_disk_keeps_the_old_state_and_leaves_no_temporary_file(write, pat
 @pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
 def test_a_small_file_is_there_whole_or_not_at_all(error, tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
-    write_text(path, "old")
+    folder.write(tmp_path, path.name, b"old")
     with monkeypatch.context() as patch, pytest.raises(type(error)):
         fail_at(patch, 1, error, everywhere=False)
-        write_text(path, "new and longer")
+        folder.write(tmp_path, path.name, b"new and longer")
     assert path.read_text() == "old"
-    write_text(path, "new and longer")
+    folder.write(tmp_path, path.name, b"new and longer")
     assert path.read_text() == "new and longer"
 
 

@@ -7,14 +7,17 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.fakes import small_dataset, small_vae
+from helpers.small_training import Recorder
 from helpers.states import assert_equal_states, constant, set_in, without
 from vaelab.errors import UserError
+from vaelab.machine.ranks import ALONE
 from vaelab.run.build import Builder
-from vaelab.run.logger import NoLogger
+from vaelab.run.row_position import START, checked
 from vaelab.training import checkpoint, restored
 from vaelab.training.average import MovingAverage
 from vaelab.training.checkpoints import Checkpoints
 from vaelab.training.loop import Trainer
+from vaelab.training.meter import Meter
 from vaelab.training.signals import StopRequest
 from vaelab.training.state import Progress
 
@@ -35,7 +38,6 @@ def saved(tmp_path_factory):
         composed = compose("config", [*SMALL, "trainer.ema=0.9", "trainer.epochs=3", "trainer.log_every=5"])
     config = OmegaConf.to_container(composed, resolve=True)
     trainer = in_folder(tmp_path_factory.mktemp("saved"), config)
-    trainer.recorder = Builder(config, None).logger(trainer.run_dir)
     trainer.total_steps = 60  # of 41 an epoch
     trainer.fit()
     trainer.progress.threads = 1
@@ -43,12 +45,20 @@ def saved(tmp_path_factory):
     for _ in range(3):
         trainer.step(*next(batches))
     trainer.save()
-    trainer.recorder.finish("killed", {})
     return checkpoint.load(trainer.run_dir / "checkpoints" / "last.pt"), config
 
 
+class Positions(Recorder):
+    """Takes back, as a logger does, nothing but a position among rows."""
+
+    position = START
+
+    def rewind(self, position):
+        checked(position)
+
+
 def in_folder(folder, config):
-    return Trainer(Builder(config, None).setup(), NoLogger(), folder, StopRequest())
+    return Trainer(Builder(config, None).setup(), Positions(), folder, StopRequest())
 
 
 def restore(trainer, state, path=(), odd=None):
@@ -159,22 +169,27 @@ def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tool
 
 def test_an_average_that_is_switched_on_later_begins_with_the_weights(kept):
     model, average, checkpoints = kept
-    checkpoints.save_last({}, Progress(), None)
-    state = checkpoint.load(checkpoints.last)
-    assert state["average"] is None
+    checkpoints.save_last(Meter().state(), Progress(), None)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.nn.init.zeros_(model.posterior.heads.weight)
-    checkpoints.restore_tensors(state)
+    checkpoints.load(ALONE, Meter(), 100)
+    assert average.state() is None
     for name, value in average.model.state_dict().items():
-        assert torch.equal(value, state["model"][name])
+        assert torch.equal(value, before[name])
+
+
+def test_without_a_checkpoint_there_is_nothing_to_load(kept):
+    assert kept[2].load(ALONE, Meter(), 100) is None
 
 
 def test_weights_stay_as_they_were_where_another_part_does_not_fit(kept):
     model, _, checkpoints = kept
-    checkpoints.save_last({}, Progress(), None)
+    checkpoints.save_last(Meter().state(), Progress(), None)
     state = checkpoint.load(checkpoints.last)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state["model"]["posterior.heads.bias"] += 1
     state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
+    checkpoint.save(checkpoints.last, state)
     with pytest.raises(UserError, match="does not fit the model or the optimizer"):
-        checkpoints.restore_tensors(state)
+        checkpoints.load(ALONE, Meter(), 100)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -7,22 +7,22 @@ import pytest
 import torch
 
 from helpers.fakes import labelled_vae, small_dataset, small_split
+from helpers.small_training import Recorder
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.objective.elbo import ELBO
 from vaelab.run.build import Builder
 from vaelab.scheduler.constant import Constant
 from vaelab.training import clock, loop
-from vaelab.training.loop import Setup, Trainer
+from vaelab.training.loop import Trainer
+from vaelab.training.setup import Setup
 from vaelab.training.signals import StopRequest
 
 SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[32]")
 
 
-class KeptRows:
-    """A recorder that keeps the rows, and draws nothing."""
-
-    position = None
+class KeptRows(Recorder):
+    """Keeps the rows and the names of the pictures."""
 
     def __init__(self):
         self.rows, self.pictures, self.curves = [], [], 0
@@ -35,9 +35,6 @@ class KeptRows:
 
     def draw_curves(self, title):
         self.curves += 1
-
-    def rewind(self, position):
-        assert position is None
 
 
 @pytest.fixture

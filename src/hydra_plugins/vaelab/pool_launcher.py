@@ -1,43 +1,36 @@
 """`hydra/launcher=pool`: the jobs of a sweep side by side on one machine."""
 
-from collections.abc import Sequence
-
-from hydra.core.utils import JobReturn, configure_log
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.vaelab.job_launcher import JobLauncher
 from vaelab.errors import UserError
-from vaelab.sweep.composition import Composer, job_return
+from vaelab.sweep import fork_server
+from vaelab.sweep.attempt import Limits
+from vaelab.sweep.places import Places
 from vaelab.sweep.pool import Pool
 
 
-class PoolLauncher(Launcher):
+class PoolLauncher(JobLauncher):
     """Runs every job in a process of its own, so many at a time; `conf/hydra/launcher/pool.yaml` says what each means.
 
     Raises:
-        UserError: if a setting is out of range.
+        UserError: if a keyword is out of range.
     """
 
     def __init__(
         self, n_jobs: int | None, jobs_per_gpu: int, timeout_min: float | None, retries: int, grace_seconds: float
     ) -> None:
         try:
-            self._pool = Pool(n_jobs, jobs_per_gpu, timeout_min, retries, grace_seconds)
+            self._pool = Pool(Places(n_jobs, jobs_per_gpu), Limits(timeout_min, retries, grace_seconds))
         except ValueError as error:
             raise UserError(f"hydra.launcher.{error}") from error
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives, and read the config files."""
-        self._config = config
-        self._composer = Composer(hydra_context, task_function, config)
-        self._pool.start()
+        """Take what Hydra gives, read the config files, and begin to import what the jobs need."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        fork_server.start()
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; their numbers begin at `initial_job_idx`."""
-        from vaelab.sweep.view import SweepView  # imports rich, which `--help` must not wait for
-
-        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        with SweepView(len(job_overrides), self._pool.n_jobs) as view:
-            outcomes = self._pool.run(self._composer.jobs(job_overrides, initial_job_idx), view)
-        return [job_return(*ended) for ended in zip(job_overrides, outcomes, strict=True)]
+    def runner(self) -> Pool:
+        """The pool."""
+        return self._pool

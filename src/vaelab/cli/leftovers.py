@@ -14,7 +14,7 @@ from vaelab.machine import ranks
 
 
 class Leftovers(Callback):
-    """Removes what this launch alone has made for a run that never began, that is for one without a `config.yaml`.
+    """Removes what this launch alone has written for a run that never began, that is for one without a `config.yaml`.
 
     A job of a sweep keeps its directory, which the sweep's report needs.
     """
@@ -23,7 +23,7 @@ class Leftovers(Callback):
     absent: ClassVar[list[Path]] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember what is not there yet, of all that is made before a run begins."""
+        """Remember what is not there yet, of all that Hydra writes before a run begins."""
         before = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(config)  # `hydra.run.dir` may ask for it
         try:
@@ -32,9 +32,9 @@ class Leftovers(Callback):
             raise PastHydraError(error) from error
         finally:
             HydraConfig.instance().cfg = before
-        made = [run_dir / f"{config.hydra.job.name}.log", run_dir / ".lock", run_dir, *run_dir.parents]
+        candidates = [run_dir / f"{config.hydra.job.name}.log", run_dir / ".lock", run_dir, *run_dir.parents]
         # told by the first rank, so that no other makes the directory before it has looked
-        Leftovers.absent = ranks.current().from_first(lambda: [path for path in made if not path.exists()])
+        Leftovers.absent = ranks.current().from_first(lambda: [path for path in candidates if not path.exists()])
 
     @classmethod
     def remove(cls) -> None:

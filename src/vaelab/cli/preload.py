@@ -5,11 +5,11 @@ import torch._dynamo  # torch.optim asks for it when the first optimizer is made
 import torchvision
 import wandb
 
-import vaelab.cli.launch
-import vaelab.run.experiment
+import vaelab.cli.job
+import vaelab.run.execute
 from vaelab.files.folder import elsewhere
 
-with elsewhere():  # where there is no matplotlibrc of a stranger's
+with elsewhere():  # where no matplotlibrc of somebody else is
     import matplotlib.pyplot
 
 __all__ = ["matplotlib", "sklearn", "torch", "torchvision", "vaelab", "wandb"]

@@ -3,10 +3,12 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import yaml
+
+from vaelab.cli.config_files import ConfigFile, ConfigFiles
+from vaelab.errors import command
 
 # What papers and other frameworks call a key, where the name itself is not near ours.
 ALSO_CALLED = {
@@ -20,37 +22,30 @@ GROUPS_OF_HYDRA = ("launcher", "sweeper")  # the keys of its help and its logs w
 PACKAGE = "# @package"  # a file that begins so has its keys elsewhere, where another file has them too
 
 
-def did_you_mean(key: str, value: str | None, conf: Path) -> str:
+def did_you_mean(key: str, value: str | None, files: ConfigFiles) -> str:
     """`; did you mean trainer.epochs=5?`, or where all keys are listed if none is near.
 
     Args:
         key: what no config has, such as `epochs` or `trainer.epohcs`.
         value: of the override, as it was written; None where none was.
-        conf: the config folder, all options of which are searched.
+        files: all options of which are searched.
     """
-    found = [path for path in meant(key, paths(conf)) if path != key]
+    found = [path for path in meant(key, paths(files)) if path != key]
     near = [path if value is None else shlex.quote(f"{path}={value}") for path in found]
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    return f"; python run.py --cfg {'hydra' if key.startswith('hydra.') else 'job'} lists all keys"
+    return f"; {command('--cfg', 'hydra' if key.startswith('hydra.') else 'job')} lists all keys"
 
 
-def options_with(key: str, conf: Path) -> list[str]:
+def options_with(key: str, files: ConfigFiles) -> list[str]:
     """The options that have the key, such as `optimizer=sgd` for `optimizer.momentum`."""
-    options = []
-    for file in sorted(conf.rglob("*.yaml")):
-        group = file.relative_to(conf).parent
-        if key in _paths_of(file, group):
-            options.append(f"{group.as_posix()}={file.stem}")
-    return options
+    return [f"{file.group.as_posix()}={file.path.stem}" for file in files if key in _paths_of(file)]
 
 
-def paths(conf: Path) -> list[str]:
+def paths(files: ConfigFiles) -> list[str]:
     """Every key that a config can have, dotted, and the names of the groups."""
-    groups = {path.name for path in conf.iterdir() if path.is_dir()}
-    top = yaml.safe_load((conf / "config.yaml").read_text()).keys() - {"defaults"}
-    inner = (_paths_of(file, file.relative_to(conf).parent) for file in conf.rglob("*.yaml"))
-    return sorted(groups.union(top, *inner) - {"hydra"})
+    top = yaml.safe_load((files.folders[0] / "config.yaml").read_text()).keys() - {"defaults"}
+    return sorted(files.groups.union(top, *map(_paths_of, files)) - {"hydra"})
 
 
 def meant(key: str, known: Iterable[str]) -> list[str]:
@@ -76,13 +71,13 @@ def _near(leaf: str, paths_by_leaf: Mapping[str, list[str]]) -> list[str]:
     return [path for near in get_close_matches(leaf, paths_by_leaf, n=2) for path in paths_by_leaf[near]]
 
 
-def _paths_of(file: Path, group: Path) -> set[str]:
+def _paths_of(file: ConfigFile) -> set[str]:
     """The dotted keys of one option of a group."""
-    text = file.read_text()
-    foreign = group.parts[:1] == ("hydra",) and group.parts[1] not in GROUPS_OF_HYDRA
-    if not group.parts or foreign or text.startswith(PACKAGE):
+    group, text = file.group.parts, file.path.read_text()
+    foreign = group[:1] == ("hydra",) and group[1] not in GROUPS_OF_HYDRA
+    if not group or foreign or text.startswith(PACKAGE):
         return set()
-    return {".".join((*group.parts, *path)) for path in _leaves(yaml.safe_load(text))}
+    return {".".join((*group, *path)) for path in _leaves(yaml.safe_load(text))}
 
 
 def _leaves(node: Any) -> Iterator[tuple[str, ...]]:

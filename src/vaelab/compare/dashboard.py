@@ -7,11 +7,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaelab.compare.comparison import differing
+from vaelab.compare.differing import differing
 from vaelab.errors import UserError, check_output, one_line
 from vaelab.evaluation.metrics import MERIT, label, metric
-from vaelab.run.compared import CURVES, find_run_directories, names_target, read_run
-from vaelab.run.records import write_text
+from vaelab.files import folder
+from vaelab.run.find import find_runs
+from vaelab.run.record import CURVES, RunRecord
+from vaelab.run.settings import names_target
 from vaelab.run.wandb_run import folder_of_settings, has_key
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ USUAL_KEYS = ("latent.dim", "objective.beta", "optimizer.lr")
 MAX_RUNS = 50  # lines in a panel, the newest runs; W&B's own default of 10 hides most of a sweep
 
 
-def workspace(entity: str, project: str, sweep_keys: Sequence[str] = ()) -> Any:
+def project_workspace(entity: str, project: str, sweep_keys: Sequence[str] = ()) -> Any:
     """The workspace of a project, a `wandb_workspaces.workspaces.Workspace` that has not been sent.
 
     Args:
@@ -56,12 +58,12 @@ def workspace(entity: str, project: str, sweep_keys: Sequence[str] = ()) -> Any:
 
 
 def keys_of_sweep(directory: Path) -> list[str]:
-    """The keys of W&B's config that differ between the runs of a sweep's directory, without the seed.
+    """The keys of W&B's config that differ among the runs of a sweep's directory, without the seed.
 
     Raises:
         UserError: if there are no runs, or nothing differs.
     """
-    runs = [read_run(found) for found in find_run_directories([directory])]
+    runs = [*map(RunRecord, find_runs([directory]))]
     targets = {key for run in runs for key in run.settings if names_target(run.overrides, key)}
     named = [_logged_as(key, targets) for key in differing(runs) if key != "seed"]
     if not named:
@@ -76,18 +78,18 @@ def _logged_as(key: str, targets: Collection[str]) -> str:
     return f"{key}._target_" if key in targets else f"choices.{key}"
 
 
-def specification(made: Any) -> dict[str, Any]:
+def specification(workspace: Any) -> dict[str, Any]:
     """What would be sent to W&B, as JSON can hold it."""
     # the package sends this and has no public way to look at it first
-    view = made._to_model()
+    view = workspace._to_model()
     spec = view.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {"entity": view.entity, "project": view.project, "displayName": view.display_name, "spec": spec}
 
 
-def write(made: Any, output: Path) -> None:
+def write(workspace: Any, output: Path) -> None:
     """Write what would be sent to W&B as JSON; UserError if the output is no such file."""
     check_output(output, ".json")
-    write_text(output, json.dumps(specification(made), indent=2) + "\n")
+    folder.write(output.parent, output.name, (json.dumps(specification(workspace), indent=2) + "\n").encode())
 
 
 def can_send() -> bool:
@@ -107,19 +109,19 @@ def can_send() -> bool:
         return False
 
 
-def send(made: Any) -> str:
+def send(workspace: Any) -> str:
     """Create the workspace in W&B, a new one at each call, and return its address.
 
     Raises:
         UserError: if W&B cannot be reached or does not let this key do it.
     """
     try:
-        return made.save().url
+        return workspace.save().url
     except Exception as error:  # which of a dozen classes it is depends on the versions of two packages
         reason = one_line(f"{type(error).__name__}: {error}", 200)
         raise UserError(
-            f"W&B did not take the workspace of {made.entity}/{made.project} ({reason}); check both names, your rights "
-            "and the network, or write it with --output FILE"
+            f"W&B did not take the workspace of {workspace.entity}/{workspace.project} ({reason}); check both names, "
+            "your rights and the network, or write it with --output FILE"
         ) from error
 
 

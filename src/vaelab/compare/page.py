@@ -11,10 +11,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from vaelab.compare.comparison import compare
+from vaelab.compare.page_data import page_data
 from vaelab.errors import check_output
 from vaelab.files import folder
-from vaelab.run.records import write_text
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
 PICTURES = ("samples", "reconstructions")
@@ -33,29 +32,29 @@ def write_page(paths: Iterable[Path], output: Path) -> int:
         OSError: if the page cannot be written.
     """
     check_output(output, ".html")
-    data = compare(paths)
+    data = page_data(paths)
     data["pictures"] = _add_pictures(data["runs"])
-    write_text(output, page(data))
+    folder.write(output.parent, output.name, page(data).encode())
     return len(data["runs"])
 
 
 def page(data: dict[str, Any]) -> str:
-    """The HTML of what `compare` returns, with plotly inlined.
+    """The HTML of what `page_data` returns, with plotly inlined.
 
     The policy lets only the two scripts by their hashes run, and lets nothing be fetched, whatever the data holds.
     """
     from plotly.offline import get_plotlyjs
 
-    folder = files("vaelab.compare") / "comparison_page"
-    plotly, script = get_plotlyjs(), "".join((folder / name).read_text() for name in SCRIPTS)
+    own = files("vaelab.compare") / "comparison_page"
+    plotly, script = get_plotlyjs(), "".join((own / name).read_text() for name in SCRIPTS)
     policy = (
         # plotly's parallel coordinates compile their drawing at run time, which is an eval
         f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)} 'unsafe-eval'; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    return Template((folder / "page.html").read_text()).substitute(
+    return Template((own / "page.html").read_text()).substitute(
         policy=policy,
-        style=(folder / "style.css").read_text(),
+        style=(own / "style.css").read_text(),
         # a `<` could end the element that holds the data
         data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         plotly=plotly,

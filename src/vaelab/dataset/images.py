@@ -43,7 +43,7 @@ class Dataset:
         ValueError: if `val_size` leaves no training image, or `binarize` is not one of the three.
         UserError: at the reading of a split that does not hold what `Split` says.
 
-    Example:
+    Examples:
         >>> images = torch.randint(256, (100, 1, 8, 8), dtype=torch.uint8)
         >>> splits = {"train": Split(images[:80]), "test": Split(images[80:])}
         >>> Dataset("noise", splits.__getitem__, val_size=10, binarize="none").image_shape

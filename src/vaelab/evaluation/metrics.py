@@ -61,8 +61,16 @@ def label(name: str) -> str:
 
 
 def merit(metrics: Mapping[str, float]) -> float | None:
-    """A run's figure of merit, higher is better: the ELBO of its validation images, or of its training without any."""
-    return metrics.get(MERIT, metrics.get(MERIT_WITHOUT_VALIDATION))
+    """A run's figure of merit, higher is better: the ELBO of its validation images, or of its training without any.
+
+    Of a model without a density, which has no ELBO, it is the negative loss.
+    """
+    for split in ("val", "train"):
+        if f"{split}/elbo" in metrics:
+            return metrics[f"{split}/elbo"]
+        if f"{split}/loss" in metrics:
+            return -metrics[f"{split}/loss"]
+    return None
 
 
 def own_metrics(names: Iterable[str]) -> list[str]:

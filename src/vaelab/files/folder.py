@@ -1,37 +1,24 @@
-"""The files of a run's or a sweep's directory, which may be a stranger's.
+"""The files of a run's or a sweep's directory, which may be untrusted.
 
 All that vaelab opens below such a directory it opens here, relative to a descriptor of the directory: no link is
 followed, nothing but a regular file is opened, and no more is read than a file of that name may hold. The directory
 itself may be named by a link, for a person named it.
 """
 
-import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from vaelab.errors import UserError
+from vaelab.files.descriptors import open_regular, parent_of, refusal
 
-KINDS = {
-    stat.S_IFLNK: "a link",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFREG: "a file",
-}
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # a name that nobody can have put there before
-# in the folder wandb, and in the logs of an earlier launch, which nobody opens
-LINKS_OF_WANDB = re.compile(r"latest-run|debug(-.*)?\.log")
-MOST_FILES = 1_000_000  # of a directory, which takes seconds to walk
-DEEPEST = 50
 LARGEST_SHARED = 10**9  # bytes of a file that is copied because it has another name too
 
 
@@ -48,17 +35,24 @@ def read(folder: Path, name: str, limit: int) -> bytes:
         UserError: if it is no regular file, lies behind a link, or is larger.
         OSError: if it cannot be read.
     """
-    with _opened(folder, name) as file:
+    with opened(folder, name) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise UserError(f"{folder / name} may hold {limit:,} bytes at most, got {size:,}; move it away")
         return file.read(size)  # asked for `limit`, Python would take memory for all of it first
 
 
+@contextmanager
+def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
+    """A file to read; raises as `read` does."""
+    with parent_of(folder, name) as (parent, last), os.fdopen(open_regular(folder, name, parent, last), "rb") as file:
+        yield file
+
+
 def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
     """What a growing file holds from a position on, at most `limit` bytes; nothing where there is no such file."""
     try:
-        with _opened(folder, name) as file:
+        with opened(folder, name) as file:
             left = os.fstat(file.fileno()).st_size - position
             file.seek(position)
             return file.read(max(0, min(left, limit)))
@@ -69,18 +63,18 @@ def read_on(folder: Path, name: str, position: int, limit: int) -> bytes:
 def size(folder: Path, name: str) -> int:
     """Bytes of a file, 0 where there is none; UserError if it is no regular file or lies behind a link."""
     try:
-        with _parent(folder, name) as (parent, last):
+        with parent_of(folder, name) as (parent, last):
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return 0
     if not stat.S_ISREG(found.st_mode):
-        raise _not(folder / name, "regular file", found)
+        raise refusal(folder / name, "regular file", found)
     return found.st_size
 
 
 def checksum(folder: Path, name: str) -> str:
     """SHA-256 of a file, in hexadecimal digits; raises as `read` does."""
-    with _opened(folder, name) as file:
+    with opened(folder, name) as file:
         found = hashlib.sha256()
         while piece := file.read(1 << 20):
             found.update(piece)
@@ -101,7 +95,7 @@ def write(folder: Path, name: str, content: bytes | memoryview) -> None:
 @contextmanager
 def prepared(folder: Path, name: str, content: bytes | memoryview) -> Iterator[Callable[[], None]]:
     """Write to a temporary, until the disk has it; calling what is given then makes it the file, as `write` does."""
-    with _parent(folder, name) as (parent, last):
+    with parent_of(folder, name) as (parent, last):
         temporary = f".{secrets.token_hex(8)}.tmp"
 
         def put() -> None:
@@ -109,7 +103,7 @@ def prepared(folder: Path, name: str, content: bytes | memoryview) -> Iterator[C
                 os.replace(temporary, last, src_dir_fd=parent, dst_dir_fd=parent)
             except IsADirectoryError as error:
                 found = os.stat(last, dir_fd=parent, follow_symlinks=False)
-                raise _not(folder / name, "regular file", found) from error
+                raise refusal(folder / name, "regular file", found) from error
 
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -124,20 +118,20 @@ def prepared(folder: Path, name: str, content: bytes | memoryview) -> Iterator[C
 
 
 def append(folder: Path, name: str) -> BinaryIO:
-    """A file to append to, which is made where it is missing.
+    """A file to append to, which is created where it is missing.
 
     Raises:
         UserError: if it is no regular file or lies behind a link.
         OSError: if it cannot be written.
     """
     unshare(folder, name)
-    with _parent(folder, name) as (parent, last):
-        return os.fdopen(_regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab")
+    with parent_of(folder, name) as (parent, last):
+        return os.fdopen(open_regular(folder, name, parent, last, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab")
 
 
 def unshare(folder: Path, name: str) -> None:
     """Make a file that has a second name, outside perhaps, one of its own, for what is written to one is in both."""
-    with suppress(FileNotFoundError), _parent(folder, name) as (parent, last):
+    with suppress(FileNotFoundError), parent_of(folder, name) as (parent, last):
         found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
             write(folder, name, read(folder, name, LARGEST_SHARED))
@@ -145,7 +139,7 @@ def unshare(folder: Path, name: str) -> None:
 
 def rename(folder: Path, name: str, new_name: str) -> None:
     """Give a file of the directory another name in the same folder; what had that name is replaced."""
-    with _parent(folder, name) as (parent, last):
+    with parent_of(folder, name) as (parent, last):
         os.replace(last, PurePosixPath(new_name).name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
@@ -155,7 +149,7 @@ def link(folder: Path, name: str, new_name: str) -> None:
     Whoever changes either writes a new file, so that the other stays.
     """
     remove(folder, new_name)
-    with _parent(folder, name) as (parent, last), _parent(folder, new_name) as (new_parent, new_last):
+    with parent_of(folder, name) as (parent, last), parent_of(folder, new_name) as (new_parent, new_last):
         try:
             os.link(last, new_last, src_dir_fd=parent, dst_dir_fd=new_parent, follow_symlinks=False)
         except OSError:
@@ -164,13 +158,13 @@ def link(folder: Path, name: str, new_name: str) -> None:
 
 def remove(folder: Path, name: str) -> None:
     """Remove a file, or a link itself; nothing where there is none."""
-    with suppress(FileNotFoundError), _parent(folder, name) as (parent, last):
+    with suppress(FileNotFoundError), parent_of(folder, name) as (parent, last):
         os.unlink(last, dir_fd=parent)
 
 
 def remove_temporaries(folder: Path, inner: str = "") -> None:
     """Remove what writers that were killed have left in a directory, or in a folder of it, not below."""
-    with suppress(FileNotFoundError), _parent(folder, str(PurePosixPath(inner) / "any")) as (parent, _):
+    with suppress(FileNotFoundError), parent_of(folder, str(PurePosixPath(inner) / "any")) as (parent, _):
         with os.scandir(parent) as entries:
             left = [entry.name for entry in entries if TEMPORARY.fullmatch(entry.name)]
         for name in left:
@@ -181,7 +175,7 @@ def remove_temporaries(folder: Path, inner: str = "") -> None:
 def exists(folder: Path, name: str) -> bool:
     """Whether there is a regular file of that name; a link is none."""
     try:
-        with _parent(folder, name) as (parent, last):
+        with parent_of(folder, name) as (parent, last):
             return stat.S_ISREG(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode)
     except (OSError, UserError):
         return False
@@ -193,27 +187,17 @@ def make(folder: Path, name: str) -> None:
     Raises:
         UserError: if something else has its name.
     """
-    with _parent(folder, name) as (parent, last):
+    with parent_of(folder, name) as (parent, last):
         with suppress(FileExistsError):
             os.mkdir(last, dir_fd=parent)
         found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
-            raise _not(folder / name, "folder", found)
-
-
-def require_writable(folder: Path, names: Iterable[str]) -> None:
-    """Raise UserError unless the directory, and what there is in it of these names, can be written."""
-    for path in (folder, *(folder / name for name in names)):
-        if os.path.lexists(path) and not os.access(path, os.W_OK):
-            raise UserError(
-                f"{path} must be writable to go on there, got one that is read-only or another user's; go on with a "
-                f"copy of {folder}"
-            )
+            raise refusal(folder / name, "folder", found)
 
 
 @contextmanager
 def elsewhere() -> Iterator[None]:
-    """Be in the root folder: some libraries read settings of the folder that one is in, which may be a stranger's."""
+    """Be in the root folder: some libraries read settings of the folder that one is in, which may be untrusted."""
     before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir("/")
@@ -230,82 +214,3 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def check_plain(folder: Path) -> None:
-    """Raise UserError unless all in a directory, and below it, are regular files and folders.
-
-    For what other libraries open there, such as a database, which follow links. Links that W&B makes pass.
-    """
-    waiting, count = [(folder, 0)], 0
-    while waiting:
-        inner, depth = waiting.pop()
-        with suppress(FileNotFoundError), os.scandir(inner) as entries:  # of a run that goes on, some come and go
-            for entry in entries:
-                count += 1
-                if count > MOST_FILES or depth > DEEPEST:
-                    raise UserError(
-                        f"{folder} may hold {MOST_FILES:,} files at most, in folders nested at most {DEEPEST} deep; "
-                        f"move away what is no part of the run"
-                    )
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((inner / entry.name, depth + 1))
-                elif not entry.is_file(follow_symlinks=False) and not _is_link_of_wandb(inner, entry):
-                    raise _not(inner / entry.name, "regular file", entry.stat(follow_symlinks=False))
-
-
-def _is_link_of_wandb(inner: Path, entry: os.DirEntry[str]) -> bool:
-    is_theirs = inner.name == "wandb" or (inner.name == "logs" and inner.parent.parent.name == "wandb")
-    return is_theirs and entry.is_symlink() and LINKS_OF_WANDB.fullmatch(entry.name) is not None
-
-
-@contextmanager
-def _opened(folder: Path, name: str) -> Iterator[BinaryIO]:
-    """A file to read."""
-    with _parent(folder, name) as (parent, last), os.fdopen(_regular(folder, name, parent, last), "rb") as file:
-        yield file
-
-
-@contextmanager
-def _parent(folder: Path, name: str) -> Iterator[tuple[int, str]]:
-    """A descriptor of the folder in which the file lies, and the file's name there."""
-    *inner, last = PurePosixPath(name).parts
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in inner:
-            try:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                below = os.open(part, flags, dir_fd=descriptor)
-            except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-                    raise
-                path = folder.joinpath(*inner[: inner.index(part) + 1])
-                raise _not(path, "folder", os.stat(part, dir_fd=descriptor, follow_symlinks=False)) from error
-            os.close(descriptor)
-            descriptor = below
-        yield descriptor, last
-    except OSError as error:
-        error.filename = str(folder / name)  # not that of a temporary, or relative to the descriptor
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _regular(folder: Path, name: str, parent: int, last: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular file; a FIFO, which would wait for its other end, is not waited for."""
-    try:
-        descriptor = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=parent)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise
-        raise _not(folder / name, "regular file", os.stat(last, dir_fd=parent, follow_symlinks=False)) from error
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        raise _not(folder / name, "regular file", found)
-    return descriptor
-
-
-def _not(path: Path, wanted: str, found: os.stat_result) -> UserError:
-    came = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-    return UserError(f"{path} must be a {wanted}, got {came}; move it away")

@@ -1,4 +1,4 @@
-"""YAML that may be a stranger's, as plain values: bounded in size, depth and time."""
+"""YAML that may be untrusted, as plain values: bounded in size, depth and time."""
 
 import re
 from typing import Any

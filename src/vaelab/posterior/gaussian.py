@@ -14,7 +14,7 @@ class GaussianPosterior(nn.Module):
         in_features: F of the encoder.
         latent_dim: D.
 
-    Example:
+    Examples:
         >>> q = GaussianPosterior(in_features=16, latent_dim=2)(torch.zeros(4, 16))
         >>> z, log_q = q.draw(torch.randn(8, 4, 2))  # (8, 4, 2), (8, 4)
     """

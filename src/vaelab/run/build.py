@@ -20,7 +20,7 @@ from vaelab.run.contracts import check_members, check_model, check_networks, che
 from vaelab.run.logger import Logger
 from vaelab.run.node import Config, NodeBuilder, UnknownKeyError, naming
 from vaelab.training.config import TrainerConfig
-from vaelab.training.loop import Setup
+from vaelab.training.setup import Setup
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What is taken from a run that was begun: its config, on whatever machine, and what a job of a sweep does with it."""
+"""Config of a run that is resumed, on whatever machine, by itself or as a job of a sweep."""
 
 import logging
 import os
@@ -7,22 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import UserError
-from vaelab.evaluation.metrics import merit
-from vaelab.run.records import read_summary
+from vaelab.run.record import RunRecord
 from vaelab.run.saved import read_config
 
 log = logging.getLogger(__name__)
 
-ENDED = ("finished", "pruned")
 
-
-def result(summary: Mapping[str, Any]) -> float | None:
-    """The figure of merit of a run that ended well, or None."""
-    return merit(summary["metrics"]) if summary.get("status") in ENDED else None
-
-
-def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tuple[Mapping[str, Any], list[str] | None]:
-    """The config to go on with of a run in the directory of a job, and whose code it may name, as `Builder` takes it.
+def resumed_config(
+    run_dir: Path, config: Mapping[str, Any], overrides: list[str]
+) -> tuple[Mapping[str, Any], list[str] | None]:
+    """The config with which the run in the directory of a job is resumed, and packages whose code it may name.
 
     Args:
         run_dir: of the job.
@@ -39,8 +33,7 @@ def begun(run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> tup
     own = {"resume": None, "trust": None}
     if {**saved, **own} == {**config, **own}:
         return config, None
-    begun_with = read_summary(run_dir).get("overrides", ())
-    if without_trust(begun_with) == without_trust(overrides):
+    if without_trust(RunRecord(run_dir).summary.get("overrides", ())) == without_trust(overrides):
         log.warning("the config files have changed since this run began; it goes on with those of its beginning")
         return saved, list(config["trust"])
     raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")
@@ -67,5 +60,5 @@ def names_root(overrides: Iterable[str]) -> bool:
 
 
 def without_trust(overrides: Iterable[str]) -> list[str]:
-    """The overrides but for `trust`, which may be given later, for what is gone on with."""
+    """The overrides but for `trust`, which may be given later, for what is resumed."""
     return [override for override in overrides if not override.startswith("trust=")]

@@ -21,7 +21,8 @@ from vaelab.ops import generator, unit_interval
 from vaelab.parts import CROSS_ENTROPY, Facts, Model
 from vaelab.run.build import Builder
 from vaelab.run.continuation import on_this_machine
-from vaelab.run.records import read_metrics, read_summary
+from vaelab.run.record import RunRecord
+from vaelab.run.rows import read_rows
 from vaelab.run.saved import read_config
 from vaelab.training import checkpoint, restored
 from vaelab.vae import VAE
@@ -61,12 +62,17 @@ class Run:
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`."""
-        return read_metrics(self.path)
+        return read_rows(self.path)
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """The contents of `summary.json`."""
-        return read_summary(self.path)
+    def record(self) -> RunRecord:
+        """What the small files of the directory tell: how the run ended, its settings, curves, what is damaged."""
+        return RunRecord(self.path)
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """The contents of `summary.json`; nothing where it is damaged."""
+        return self.record.summary
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -203,7 +209,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
         UserError: if the directory is no run, has no weights yet or is damaged, its config names code that is not
             trusted, or the device is not there.
 
-    Example:
+    Examples:
         >>> run = vaelab.load_run("outputs/mnist-mlp/20260101_120000-0a1b2c3d")
         >>> images = run.sample(10)  # (10, 1, 28, 28)
     """

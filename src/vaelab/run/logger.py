@@ -11,10 +11,11 @@ from typing import Any
 from vaelab.errors import UserError, check_choice, check_number, one_line
 from vaelab.evaluation.figures import save_curves
 from vaelab.files import folder
-from vaelab.run.records import UNREACHABLE, read_metrics
-from vaelab.run.rows import Rows, checked
+from vaelab.run.row_writer import RowWriter
+from vaelab.run.rows import read_rows
+from vaelab.run.wandb_files import PICTURES, UNREACHABLE, run_id_of
 from vaelab.run.wandb_process import WandbProcess
-from vaelab.run.wandb_run import PICTURES, WandbSettings, run_id_of
+from vaelab.run.wandb_run import WandbSettings
 
 log = logging.getLogger(__name__)
 
@@ -60,17 +61,17 @@ class Logger:
         self._finish_timeout = finish_timeout
         self._sweep_dir: Path | None = None
         self._wandb: WandbProcess | None = None
-        self._rows = Rows(run_dir)
+        self._rows = RowWriter(run_dir)
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
-        """Begin, or go on with, the W&B run of this directory."""
+        """Start, or resume, the W&B run of this directory."""
         if self.mode == "disabled":
             return
         self._sweep_dir = None if group is None else self.run_dir.parent
         reachable = self._sweep_dir is None or not folder.exists(self._sweep_dir, UNREACHABLE)
         try:
-            for made in ("wandb", PICTURES):
-                folder.make(self.run_dir, made)
+            for name in ("wandb", PICTURES):
+                folder.make(self.run_dir, name)
             run_id, resumed = run_id_of(self.run_dir)
             about = {"name": name, "group": group, "config": dict(config), "run_id": run_id, "resumed": resumed}
             settings = WandbSettings(**self._options, **about, reachable=reachable)
@@ -100,12 +101,12 @@ class Logger:
         return {"count": len(self._rows), "sha256": self._rows.state["sha256"]}
 
     def rewind(self, position: Mapping[str, Any] | None) -> None:
-        """Drop the rows that were written after a checkpoint, or all, when the run goes on from there."""
-        self._rows.rewind(None if position is None else checked(position))
+        """Drop the rows that were written after a checkpoint, None for all; ValueError if it can be no position."""
+        self._rows.rewind(position)
 
     def draw_curves(self, title: str) -> None:
         """Draw `curves.png`."""
-        save_curves(self.run_dir / "curves.png", read_metrics(self.run_dir), title)
+        save_curves(self.run_dir / "curves.png", read_rows(self.run_dir), title)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
@@ -129,6 +130,12 @@ class NoLogger:
         """Nothing."""
 
     def log(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def log_pictures(self, names: Iterable[str]) -> None:
+        """Nothing."""
+
+    def draw_curves(self, title: str) -> None:
         """Nothing."""
 
     def rewind(self, position: Mapping[str, Any] | None) -> None:

@@ -5,39 +5,47 @@ from math import inf
 from statistics import median
 from typing import Any
 
-from vaelab.evaluation.metrics import MERIT
-from vaelab.run.compared import SETTING, ComparedRun
+from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION
+from vaelab.run.record import RunRecord
+from vaelab.run.settings import CONDITIONS
 
+MERITS = (MERIT, "val/loss", MERIT_WITHOUT_VALIDATION, "train/loss")  # the first that a run has is its merit
 FAR = 5  # times as far below the best run as runs usually begin: what has diverged, not what trained badly
 
 
-def ranked(runs: Iterable[ComparedRun]) -> list[list[ComparedRun]]:
+def ranked(runs: Iterable[RunRecord]) -> list[list[RunRecord]]:
     """The runs in groups that were measured on the same, each best first and those without a figure of merit last.
 
     What a run does not tell of what it was measured on, as a failed one, keeps it out of no group.
     """
-    groups: list[list[ComparedRun]] = []
+    groups: list[list[RunRecord]] = []
     for run in sorted(runs, key=lambda run: inf if run.merit is None else -run.merit):
         home = next((group for group in groups if not apart([group[0], run])), None)
         if home is None:
             groups.append([run])
         else:
             home.append(run)
-    return sorted(groups, key=lambda group: (group[0].merit is None, describe(group[0].setting)))
+    return sorted(groups, key=lambda group: (group[0].merit is None, describe(group[0].measured_on)))
 
 
-def apart(runs: Sequence[ComparedRun]) -> list[str]:
-    """The keys of the setting in which runs differ; one that a run does not tell is no difference."""
-    return [key for key in SETTING if len({run.setting[key] for run in runs if key in run.setting}) > 1]
+def apart(runs: Sequence[RunRecord]) -> list[str]:
+    """The conditions in which runs differ; one that a run does not tell is no difference."""
+    return [key for key in CONDITIONS if len({run.measured_on[key] for run in runs if key in run.measured_on}) > 1]
 
 
-def describe(setting: Mapping[str, Any]) -> str:
+def describe(measured_on: Mapping[str, Any]) -> str:
     """What a number was measured on, in words: `digits, binarize dynamic, BernoulliLikelihood, ...`."""
     words = {"binarize": "binarize {}", "samples_of_z": "samples of z: {}", "val_size": "validation images: {}"}
-    return ", ".join(words.get(key, "{}").format(setting[key]) for key in SETTING if key in setting)
+    return ", ".join(words.get(key, "{}").format(measured_on[key]) for key in CONDITIONS if key in measured_on)
 
 
-def typical(group: Sequence[ComparedRun]) -> list[ComparedRun]:
+def shown_merit(group: Sequence[RunRecord]) -> str:
+    """The name of the metric by which the runs of a group are ranked."""
+    found = {name for run in group if run.merit is not None for name in run.metrics}
+    return next((name for name in MERITS if name in found), MERITS[0])
+
+
+def typical(group: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs of a group that a picture's axes are made for: with final metrics, and not diverged.
 
     How far a run may fall behind is measured by how far below the best one runs begin.
@@ -46,6 +54,6 @@ def typical(group: Sequence[ComparedRun]) -> list[ComparedRun]:
     if not scored:
         return []
     best = max(score for score, _ in scored)
-    lowest = [min((value for _, value in run.curves.get(MERIT, ())), default=score) for score, run in scored]
+    lowest = [min((value for _, value in run.merit_curve), default=score) for score, run in scored]
     floor = best - FAR * median(best - value for value in lowest)
     return [run for score, run in scored if score >= floor]

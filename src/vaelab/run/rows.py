@@ -1,227 +1,60 @@
-"""`metrics.jsonl`, a JSON object a line: each row is there to the last byte, or it is said how many are not.
+"""Rows of `metrics.jsonl`, as they are read: each a JSON object with a step and an epoch."""
 
-A checkpoint keeps how many bytes and rows there were and their checksum. A run that goes on from it cuts off the rows
-that came later. Where the rows before are not those of the checkpoint, the file is kept as `metrics.damaged.jsonl`, the
-rows in it that can still be read are kept in `metrics.jsonl`, and one warning says how many could not. A row that is
-lost leaves `{}`, so that the others keep the numbers of their lines, which are their steps in W&B.
-"""
-
-import hashlib
-import json
-import logging
-import os
-import sys
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from vaelab.errors import UserError
-from vaelab.files import folder
-from vaelab.run.records import METRICS, MOST_ROWS
-from vaelab.training.restored import count, entries
+from vaelab.errors import UserError, is_number
+from vaelab.files import folder, plain_json
 
-log = logging.getLogger(__name__)
-
-NONE: Mapping[str, Any] = {"bytes": 0, "rows": 0, "sha256": hashlib.sha256().hexdigest(), "last": ""}
-CHUNK = 1 << 20  # bytes; no line is longer
-LOST = b"{}\n"
-LARGEST = 1 << 30  # bytes of a damaged file that are looked through for rows
+METRICS = "metrics.jsonl"
+LARGEST_METRICS = 256_000_000  # bytes; a row of a run has 300
+LARGEST_ROW = 100_000  # bytes
+MOST_ROWS = 2_000_000
+TAIL_BYTES = 4096  # holds the last rows
 
 
-def checked(saved: object) -> dict[str, Any]:
-    """What `Rows.state` gave, as a checkpoint has kept it; ValueError where it can be none."""
-    state = entries(f"the place in {METRICS}", saved, NONE)
-    for name in ("bytes", "rows"):
-        state[name] = count(f"{name} of {METRICS}", state[name])
-    if state["rows"] > MOST_ROWS or state["bytes"] < len(LOST) * state["rows"]:
-        raise ValueError(f"rows of {METRICS} must be {MOST_ROWS:,} at most, in as many bytes, got {state['rows']:,}")
-    for name in ("sha256", "last"):
-        if not isinstance(state[name], str) or not state[name].isascii():
-            raise ValueError(f"{name} of {METRICS} must be ASCII text, got a {type(state[name]).__name__}")
-    return state
+def read_rows(run_dir: Path) -> list[dict[str, Any]]:
+    """All rows of a run directory, up to the last whole line; none where there is no such file.
 
-
-class Rows:
-    """The rows of a run directory; the file is made with the first one, so that a run that never begins leaves none.
-
-    Args:
-        run_dir: the run's directory.
+    Raises:
+        UserError: if it is damaged.
+        OSError: if it cannot be read.
     """
-
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
-        self._path = run_dir / METRICS
-        self._file: BinaryIO | None = None
-        self._identity: tuple[int, int] | None = None
-        self._level = logging.WARNING  # at which it is said that the file was changed meanwhile
-        self._forget()
-
-    def append(self, row: Mapping[str, Any]) -> int:
-        """Write a row; returns the number of its line, from 1.
-
-        A file that was deleted, replaced or cut short meanwhile is first made whole again, as far as its rows are left;
-        of what lay there in its place nothing is lost, and the first time a warning says so.
-
-        Raises:
-            UserError: at the first row, if something else than a file has its name.
-            OSError: if it cannot be written.
-        """
-        if self._file is None:
-            self._open()
-            self._take_in(os.fstat(self._file.fileno()).st_size)
-            self._file.truncate(self._bytes)  # a torn last line
-        elif not self._is_intact():
-            self._make_whole()
-        line = json.dumps(row).encode() + b"\n"
-        self._file.write(line)
-        self._file.flush()
-        self._count(line)
-        return self._rows
-
-    def __len__(self) -> int:
-        """Lines that were written, or were there when it was gone on."""
-        return self._rows
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, of rows that are safely on the disk then."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-        last = self._last.decode()
-        return {"bytes": self._bytes, "rows": self._rows, "sha256": self._sum.hexdigest(), "last": last}
-
-    def rewind(self, state: Mapping[str, Any] | None) -> None:
-        """Go back to where a checkpoint was written, None for the beginning; what came later is cut off.
-
-        Raises:
-            UserError: if something else than a file has its name.
-            OSError: if it cannot be written.
-        """
-        state = state or NONE
-        self._forget()
-        if not os.path.lexists(self._path):
-            if state["rows"]:
-                log.warning("%s is gone: its %d rows are lost, and the run goes on", self._path, state["rows"])
-                self._write_anew([LOST] * state["rows"])
-            return
-        self._open()
-        if self._holds(state):
-            self._file.truncate(self._bytes)
-            return
-        kept_as, lost = self._salvage(state)
-        log.warning(
-            "%s is not what it was when the checkpoint was written and is kept as %s; of the %d rows before %s",
-            *(self._path, kept_as, state["rows"], lost),
-        )
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            file.close()
-
-    def _open(self) -> None:
-        self.close()
-        self._file = folder.append(self._run_dir, METRICS)
-        found = os.fstat(self._file.fileno())
-        self._identity = found.st_dev, found.st_ino
-
-    def _forget(self) -> None:
-        self._bytes, self._rows, self._last, self._sum = 0, 0, b"", hashlib.sha256()
-
-    def _count(self, line: bytes) -> None:
-        self._bytes += len(line)
-        self._rows += 1
-        self._last = line
-        self._sum.update(line)
-
-    def _take_in(self, size: int) -> None:
-        """Count the whole lines among the first bytes of the open file."""
-        self._forget()
-        rest = b""
-        for start in range(0, size, CHUNK):
-            content = os.pread(self._file.fileno(), min(CHUNK, size - start), start)
-            *lines, rest = (rest + content).split(b"\n")
-            for line in lines:
-                self._count(line + b"\n")
-            if not content or len(rest) > CHUNK:
-                break
-
-    def _holds(self, state: Mapping[str, Any]) -> bool:
-        """Whether the open file begins with the rows of that state, which are counted."""
-        self._take_in(state["bytes"])
-        return (self._bytes, self._sum.hexdigest()) == (state["bytes"], state["sha256"])
-
-    def _is_intact(self) -> bool:
-        try:
-            found = self._path.lstat()
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == self._identity and found.st_size == self._bytes
-
-    def _make_whole(self) -> None:
-        """Bring all rows back where the process still holds them, as it does of a file that was deleted or replaced."""
-        state = self.state
-        if self._holds(state):
-            content = os.pread(self._file.fileno(), state["bytes"], 0)
-            kept_as, _ = self._put_aside()
-            folder.write(self._run_dir, METRICS, content)
-            self._open()
-            lost = "none is lost"
-        else:
-            kept_as, lost = self._salvage(state)
-        log.log(
-            self._level,
-            "%s was changed while the run wrote to it; what lay there is kept as %s; of the %d rows before %s",
-            *(self._path, kept_as, state["rows"], lost),
-        )
-        self._level = logging.DEBUG
-
-    def _salvage(self, state: Mapping[str, Any]) -> tuple[str, str]:
-        """Keep of the file what can be read; returns under which name all of it is kept, and how much is lost."""
-        kept_as, content = self._put_aside()
-        last = state["last"].encode()
-        end = content.find(last) + len(last) if last and last in content else state["bytes"]
-        found = content[:end].split(b"\n")[: state["rows"]]
-        kept = [line + b"\n" if _is_row(line) else LOST for line in found]
-        kept += [LOST] * (state["rows"] - len(kept))
-        self._write_anew(kept)
-        lost = kept.count(LOST)
-        return kept_as, f"{lost} cannot be read" if lost else "all can be read, though something in them has changed"
-
-    def _write_anew(self, lines: Sequence[bytes]) -> None:
-        folder.write(self._run_dir, METRICS, b"".join(lines))
-        self._open()
-        self._forget()
-        for line in lines:
-            self._count(line)
-
-    def _put_aside(self) -> tuple[str, bytes]:
-        """Keep what lies there under a name that is free; returns the name and the content, where it can be read."""
-        number = 1
-        while os.path.lexists(self._run_dir / (name := _damaged(number))):
-            number += 1
-        try:
-            content = folder.read(self._run_dir, METRICS, LARGEST)
-        except FileNotFoundError:
-            return "nothing", b""
-        except UserError:  # a link, a folder, or larger than can be read
-            folder.rename(self._run_dir, METRICS, name)
-            return name, b""
-        folder.write(self._run_dir, name, content)
-        return name, content
+    rows: list[dict[str, Any]] = []
+    for number, row in enumerate(whole_lines(run_dir), 1):
+        if row is None:
+            raise UserError(f"{run_dir / METRICS} must hold a JSON object in each line, line {number} is damaged")
+        rows.append(row)
+    return rows
 
 
-def _damaged(number: int) -> str:
-    return "metrics.damaged.jsonl" if number == 1 else f"metrics.damaged-{number}.jsonl"
+def whole_lines(run_dir: Path) -> Iterator[dict[str, Any] | None]:
+    """What the whole lines hold, None for a line that is damaged.
 
-
-def _is_row(line: bytes) -> bool:
-    """Whether a line holds finite numbers by name, `step` and `epoch` among them, as those who read rows expect."""
+    Raises:
+        UserError: if there are too many, or it is no regular file.
+        OSError: if it cannot be read.
+    """
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(row, dict) or not {"step", "epoch"} <= row.keys():
-        return False
-    return all(type(value) in (int, float) and abs(value) <= sys.float_info.max for value in row.values())
+        content = folder.read(run_dir, METRICS, LARGEST_METRICS)
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(io.BytesIO(content)):
+        if number == MOST_ROWS:
+            raise UserError(f"{run_dir / METRICS} may hold {MOST_ROWS:,} rows at most; move it away")
+        if line.endswith(b"\n"):  # what follows the last one is being written, or was cut off
+            yield plain_json.load_object(line) if len(line) <= LARGEST_ROW else None
+
+
+def last_training_row(run_dir: Path) -> dict[str, float]:
+    """The numbers of the last whole row about training, of a run that may go on; none where there is no such row."""
+    try:
+        start = max(0, folder.size(run_dir, METRICS) - TAIL_BYTES)
+        lines = folder.read_on(run_dir, METRICS, start, TAIL_BYTES).split(b"\n")[:-1]
+    except (OSError, UserError):
+        return {}
+    line = next((line for line in reversed(lines) if b'"train/' in line), b"")
+    row = plain_json.load_object(line) or {}  # the first may be cut off
+    return {name: value for name, value in row.items() if is_number(value)}

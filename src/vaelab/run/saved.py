@@ -1,9 +1,8 @@
 """`config.yaml` of a run directory, with a checksum beside it.
 
-A run directory may be a stranger's, or damaged, so that what is read is bounded, plain and of the form of a config.
+A run directory may be untrusted, or damaged, so that what is read is bounded, plain and of the form of a config.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from vaelab.errors import UserError, in_shell, one_line
-from vaelab.files import folder, plain_yaml
+from vaelab.files import folder, plain_yaml, sidecar
 
 PARTS = (
     "model",
@@ -29,23 +28,21 @@ PARTS = (
 )
 KEYS = (*PARTS, "seed", "resume", "trust", "choices")
 CONFIG = "config.yaml"
-CHECKSUM = f"{CONFIG}.sha256"
-LARGEST_CHECKSUM = 1000  # bytes
 
 
 def write_config(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Write the config of a run, and its checksum.
 
-    A process killed between the steps leaves a config without a checksum, which is read all the same.
+    A process killed on the way leaves a config without a checksum, which is read all the same.
 
     Raises:
         UserError: if it could not be read again; nothing is then written.
         OSError: if it cannot be written.
     """
     content = _as_yaml(config)
-    folder.remove(run_dir, CHECKSUM)
+    folder.remove(run_dir, sidecar.name_of(CONFIG))
     folder.write(run_dir, CONFIG, content)
-    folder.write(run_dir, CHECKSUM, f"{_digest(content)}\n".encode())
+    sidecar.write_digest(run_dir, CONFIG, sidecar.digest_of(content))
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
@@ -57,15 +54,15 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     path = run_dir / CONFIG
     try:
         content = folder.read(run_dir, CONFIG, plain_yaml.LARGEST)
-        written = _checksum(run_dir)
+        written = sidecar.read_digest(run_dir, CONFIG)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; name the directory of a run") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); name the directory of a run") from error
-    if written is not None and written != _digest(content):
+    if written not in (None, sidecar.digest_of(content)):
         raise UserError(
             f"{path} was changed or damaged since it was written; restore it from a copy, or, to accept it as it is: "
-            f"rm {in_shell(str(run_dir / CHECKSUM))}"
+            f"rm {in_shell(str(run_dir / sidecar.name_of(CONFIG)))}"
         )
     try:
         config = plain_yaml.load(content)
@@ -86,18 +83,6 @@ def _as_yaml(config: Mapping[str, Any]) -> bytes:
     if not same:
         raise UserError("the config must be one that YAML can hold, got values that are read back as others")
     return content
-
-
-def _checksum(run_dir: Path) -> str | None:
-    """What the checksum of the config was; None for a run of before there was one, or a config made by hand."""
-    try:
-        return folder.read(run_dir, CHECKSUM, LARGEST_CHECKSUM).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        return None
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _check(config: Any) -> None:

@@ -1,4 +1,4 @@
-"""What is printed for people."""
+"""Tables and lines for people."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ WIDTH_OF_A_FILE = 200  # where standard output is no terminal nothing needs to b
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats messages, which may hold a stranger's text, so that no terminal obeys them, from the file either."""
+    """Formats messages, which may hold untrusted text, so that no terminal obeys them, from the file either."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The message with its stack."""
@@ -22,7 +22,7 @@ class VisibleFormatter(logging.Formatter):
 
 
 class _VisibleTable(Table):
-    """A table whose cells, which may hold a stranger's text, no terminal obeys."""
+    """A table whose cells, which may hold untrusted text, no terminal obeys."""
 
     def add_column(self, header: Any = "", *rest: Any, **options: Any) -> None:
         super().add_column(visible(header, lines=True), *rest, **options)
@@ -33,14 +33,14 @@ class _VisibleTable(Table):
 
 def table(*columns: str, numbers: tuple[str, ...] = (), last: tuple[str, ...] = ()) -> Table:
     """An empty table with columns of text, then of numbers, then of text."""
-    made = _VisibleTable(box=box.SIMPLE_HEAD)
+    empty = _VisibleTable(box=box.SIMPLE_HEAD)
     for name in columns:
-        made.add_column(name, overflow="fold")
+        empty.add_column(name, overflow="fold")
     for name in numbers:
-        made.add_column(name, justify="right")
+        empty.add_column(name, justify="right")
     for name in last:
-        made.add_column(name, overflow="fold")
-    return made
+        empty.add_column(name, overflow="fold")
+    return empty
 
 
 def show(*parts: Table | str) -> None:

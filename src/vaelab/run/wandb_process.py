@@ -16,7 +16,9 @@ from typing import Any
 import psutil
 
 from vaelab.errors import resuming
-from vaelab.run.wandb_run import WandbSettings, bring, sync_command
+from vaelab.run.wandb_files import sync_command
+from vaelab.run.wandb_run import WandbSettings
+from vaelab.run.wandb_worker import bring
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,11 @@ class WandbProcess:
 
     Args:
         run_dir: absolute; its folder `wandb` is there.
-        settings: what the W&B run is begun with.
+        settings: of the W&B run.
         finish_timeout: seconds after the end of the run in which all of it is over, come what may.
 
     Attributes:
-        unreachable: whether the server was asked and did not answer, so that other runs need not ask.
+        unreachable: whether the server did not answer, so that other runs need not try.
     """
 
     def __init__(self, run_dir: Path, settings: WandbSettings, finish_timeout: float) -> None:
@@ -73,7 +75,7 @@ class WandbProcess:
         deadline = time.monotonic() + self._finish_timeout
         if self._end(status, summary, ALIVE * self._finish_timeout, ENDING * self._finish_timeout):
             return
-        self.unreachable = self.unreachable or ("asked" in self._heard and "begun" not in self._heard)
+        self.unreachable = self.unreachable or ("contacted" in self._heard and "started" not in self._heard)
         left = deadline - time.monotonic()
         rest = WandbProcess(self._run_dir, replace(self._settings, mode="offline", resumed=True, is_rest=True), left)
         complete = rest._end(status, summary, left, left)

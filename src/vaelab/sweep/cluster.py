@@ -5,12 +5,13 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from vaelab.errors import UserError, one_line, resuming
-from vaelab.run.records import record_death
-from vaelab.sweep.pool import POLL_SECONDS, Job, Outcome, View, portable
+from vaelab.run.summary import record_failure
+from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.training.signals import Interrupted
 
 try:
@@ -20,50 +21,72 @@ except ImportError as missing:
         "hydra/launcher=ray needs a package that is not installed; run: pip install -e '.[ray]'"
     ) from missing
 
-GRACE_SECONDS = 30  # for the jobs to write a checkpoint
 
-
-def run_on_ray(jobs: Sequence[Job], address: str | None, resources: Mapping[str, Any], view: View) -> list[Outcome]:
-    """Run all jobs and return how each ended, in their order.
+class Cluster:
+    """Runs jobs on a cluster whose machines all see the folders of the runs.
 
     Args:
-        jobs: the folders of their runs are seen by all machines.
         address: of a running cluster, `auto` to look for one here, or None to start one.
         resources: of a job: `num_cpus`, `num_gpus`, and `max_retries` after the death of its process or machine.
-        view: told of what happens.
-
-    Raises:
-        UserError: if there is no such cluster.
-        KeyboardInterrupt: or Interrupted, when this process is asked to stop; the jobs then stop at a checkpoint.
+        grace_seconds: for the jobs to write a checkpoint.
     """
-    joined = ray.is_initialized()
-    if not joined:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"no Ray cluster answers at hydra.launcher.address={address} ({one_line(error, 200)}); start one with: "
-                f"ray start --head, or set it to null for one on this machine"
-            ) from error
-    task = ray.remote(**resources)(_attempt)
-    pending = {task.remote(job.call): job for job in jobs}
-    outcomes: dict[int, Outcome] = {}
+
+    n_jobs = None
+
+    def __init__(self, address: str | None, resources: Mapping[str, Any], grace_seconds: float) -> None:
+        self._address = address
+        self._resources = resources
+        self._grace_seconds = grace_seconds
+
+    def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
+        """Run all jobs and return how each ended, in their order.
+
+        Args:
+            jobs: all composed before the first begins.
+            view: told of what happens.
+
+        Raises:
+            UserError: if there is no such cluster.
+            KeyboardInterrupt: or Interrupted, when this process is asked to stop; the jobs then stop at a checkpoint.
+        """
+        jobs = list(jobs)
+        with _joined(self._address):
+            task = ray.remote(**self._resources)(_attempt)
+            pending = {task.remote(job.call): job for job in jobs}
+            outcomes: dict[int, Outcome] = {}
+            try:
+                while pending:
+                    ended, _ = ray.wait(list(pending), timeout=POLL_SECONDS)
+                    view.update({job.number: job for job in pending.values() if job.directory.exists()})
+                    for reference in ended:
+                        job = pending.pop(reference)
+                        outcomes[job.number] = outcome = _outcome(reference, job)
+                        view.ended(job, outcome)
+            finally:
+                for reference in pending:
+                    ray.cancel(reference)
+                if pending:
+                    ray.wait(list(pending), num_returns=len(pending), timeout=self._grace_seconds)
+        return [outcomes[job.number] for job in jobs]
+
+
+@contextmanager
+def _joined(address: str | None) -> Iterator[None]:
+    """Connected with a cluster, unless this process is already."""
+    if ray.is_initialized():
+        yield
+        return
     try:
-        while pending:
-            ended, _ = ray.wait(list(pending), timeout=POLL_SECONDS)
-            view.update({job.number: job for job in pending.values() if job.directory.exists()})
-            for reference in ended:
-                job = pending.pop(reference)
-                outcomes[job.number] = _outcome(reference, job)
-                view.ended(job, outcomes[job.number])
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"no Ray cluster answers at hydra.launcher.address={address} ({one_line(error, 200)}); start one with: "
+            f"ray start --head, or set it to null for one on this machine"
+        ) from error
+    try:
+        yield
     finally:
-        for reference in pending:
-            ray.cancel(reference)
-        if pending:
-            ray.wait(list(pending), num_returns=len(pending), timeout=GRACE_SECONDS)
-        if not joined:
-            ray.shutdown()
-    return [outcomes[job.number] for job in jobs]
+        ray.shutdown()
 
 
 def _attempt(call: Callable[[], float]) -> Outcome:
@@ -82,6 +105,6 @@ def _outcome(reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
-        died = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
-        record_death(job.directory, job.overrides, died)
-        return Outcome(None, died, math.nan)
+        death = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
+        record_failure(job.directory, {"overrides": list(job.overrides)}, death)
+        return Outcome(None, death, math.nan, died=True)

@@ -1,13 +1,10 @@
 """From the overrides of a sweep's jobs to work that another process can do."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import gettempdir, mkdtemp
 from typing import Any
 from weakref import finalize
 
@@ -17,11 +14,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab.errors import PastHydraError
-from vaelab.sweep.asked import name_of_job
-from vaelab.sweep.pool import Job, Outcome
-
-PREFIX = "vaelab-conf-"
-AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from vaelab.sweep.jobs import Job, Outcome
+from vaelab.sweep.plan import name_of_job
+from vaelab.sweep.scratch import locked_folder, remove, remove_abandoned
 
 
 class Composer:
@@ -39,7 +34,7 @@ class Composer:
         self._config = config
         remove_abandoned()
         copies, lock = locked_folder()
-        finalize(self, _remove, copies, lock)  # a launcher is not told when the sweep has ended
+        finalize(self, remove, copies, lock)  # a launcher is not told when the sweep has ended
         for source in context.config_loader.get_sources():
             if source.provider == "main" and source.scheme() == "file":  # a folder of --config-dir could hold anything
                 source.path = shutil.copytree(source.path, copies, dirs_exist_ok=True)
@@ -57,41 +52,6 @@ class Composer:
             name = name_of_job(Path(sweep_dir), number, task_overrides)
             call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
             yield Job(number, name, Path(sweep_dir, subdir), task_overrides, call)
-
-
-def locked_folder() -> tuple[str, int]:
-    """A new temporary folder and the descriptor that locks it for as long as this process lives."""
-    while True:
-        folder = mkdtemp(prefix=PREFIX)
-        try:
-            lock = os.open(folder, AS_FOLDER)
-        except FileNotFoundError:  # taken for an abandoned one before it was locked
-            continue
-        with suppress(OSError):  # a file system that cannot lock has no abandoned folders either
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if Path(folder).is_dir():
-            return folder, lock
-        os.close(lock)
-
-
-def remove_abandoned() -> None:
-    """Remove the folders of one's own sweeps that were killed with -9: those that nobody locks."""
-    with os.scandir(gettempdir()) as entries:
-        candidates = [entry.path for entry in entries if entry.name.startswith(PREFIX)]
-    for folder in candidates:
-        with suppress(OSError):  # it is a link, another user's, in use, or has just gone
-            lock = os.open(folder, AS_FOLDER)
-            try:
-                if os.fstat(lock).st_uid == os.getuid():
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
-
-
-def _remove(folder: str, lock: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(lock)
 
 
 def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path) -> Any:

@@ -1,11 +1,8 @@
 """What a sweep leaves: `results.csv`, `comparison.png` and a table, best first."""
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +13,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.errors import PastHydraError, UserError, one_line, visible
-from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION, label
+from vaelab.evaluation.metrics import label
 from vaelab.files import folder
-from vaelab.run.compared import ComparedRun, jobs_of, read_run
+from vaelab.run.find import jobs_of
 from vaelab.run.labels import decimal, rounded
-from vaelab.run.ranking import describe, ranked, typical
-from vaelab.run.records import UNREACHABLE
-from vaelab.sweep.asked import asked_for, names_of_jobs, read_begun
+from vaelab.run.ranking import describe, ranked, shown_merit, typical
+from vaelab.run.record import RunRecord
+from vaelab.run.summary import FINISHED, PRUNED
+from vaelab.run.wandb_files import UNREACHABLE
+from vaelab.sweep.plan import names_of_jobs, planned_jobs, read_plan
+from vaelab.sweep.results_csv import number_of, results_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOT_BEGUN = "not begun"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a program of tables takes for one
 
 
 class SweepReport(Callback):
@@ -69,11 +68,11 @@ def report(directory: Path) -> None:
 
     What cannot be written, or is damaged, is said below the table.
     """
-    jobs = sorted((_at_its_end(read_run(path)) for path in jobs_of(directory)), key=_number)
+    jobs = sorted(map(RunRecord, jobs_of(directory)), key=number_of)
     waiting, count = _not_begun(directory, jobs)
     groups = ranked(jobs)
     files = {
-        "results.csv": partial(_csv, groups, waiting),
+        "results.csv": partial(results_csv, groups, waiting),
         "comparison.png": partial(_picture, groups, f"sweep {directory.name}: validation ELBO"),
     }
     written, lines = _write(directory, files)
@@ -99,104 +98,51 @@ def _write(directory: Path, files: Mapping[str, Callable[[], bytes | None]]) -> 
 
 def _problem(directory: Path) -> str:
     try:
-        read_begun(directory)
+        read_plan(directory)
     except (OSError, UserError) as error:
         return one_line(error, 300)
     return ""
 
 
-def _at_its_end(job: ComparedRun) -> ComparedRun:
-    # a job that was killed with -9 could not write how it ended
-    return replace(job, status={"unfinished": "killed"}.get(job.status, job.status))
-
-
-def _number(job: ComparedRun) -> int:
-    return int(job.directory.name) if job.directory.name.isdecimal() else 0
-
-
-def _not_begun(directory: Path, jobs: Sequence[ComparedRun]) -> tuple[list[ComparedRun], int]:
+def _not_begun(directory: Path, jobs: Sequence[RunRecord]) -> tuple[list[RunRecord], int]:
     """The jobs that have not begun, as far as it is known which, and how many were asked for in all."""
-    asked = asked_for(directory)
-    if asked is None:
+    plan = planned_jobs(directory)
+    if plan is None:
         return [], len(jobs)
     begun = {job.directory.name for job in jobs}
-    numbered = {str(number): overrides for number, overrides in enumerate(asked.overrides)}
+    numbered = {str(number): overrides for number, overrides in enumerate(plan.overrides)}
     if not begun <= numbered.keys():  # hydra.sweep.subdir gives them other names, or a search draws them
         numbered = {}
     names = names_of_jobs(directory, numbered)
     waiting = [
-        ComparedRun(
-            directory=directory / number,
-            name=names[number],
-            overrides=overrides,
-            settings={},
-            setting={},
-            metrics={},
-            curves={},
-            epochs=0,
-            status=NOT_BEGUN,
-            error="",
+        RunRecord(
+            directory / number, {"status": NOT_BEGUN, "name": names[number], "overrides": overrides}, config={}, rows=[]
         )
         for number, overrides in numbered.items()
         if number not in begun
     ]
-    return waiting, max(asked.count, len(jobs))
+    return waiting, max(plan.count, len(jobs))
 
 
-def _summary(jobs: Sequence[ComparedRun], count: int) -> str:
-    finished, pruned = (sum(job.status == status for job in jobs) for status in ("finished", "pruned"))
+def _summary(jobs: Sequence[RunRecord], count: int) -> str:
+    finished, pruned = (sum(job.status == status for job in jobs) for status in (FINISHED, PRUNED))
     parts = [f"{finished} of {count} jobs finished"]
     parts += [f"{pruned} pruned"] if pruned else []
     parts += [f"{count - len(jobs)} {NOT_BEGUN}"] if count > len(jobs) else []
     return f"{', '.join(parts)}; nats per image, best first"
 
 
-def _csv(groups: Sequence[Sequence[ComparedRun]], waiting: Sequence[ComparedRun]) -> bytes:
-    """A row a job, in the order of their numbers; `rank` is the place among those that were measured on the same."""
-    ranks = {job.directory: place for group in groups for place, job in enumerate(group, 1) if job.merit is not None}
-    jobs = sorted([*(job for group in groups for job in group), *waiting], key=_number)
-    settings = [dict(override.split("=", 1) for override in job.overrides if "=" in override) for job in jobs]
-    keys = sorted({key for setting in settings for key in setting})
-    metrics = sorted({name for job in jobs for name in job.metrics})
-    rows: list[list[Any]] = [
-        ["job", "rank", "overrides", *keys, *metrics, "status", "error", "measured_on", "directory"]
-    ]
-    for job, setting in zip(jobs, settings, strict=True):
-        values = [*(setting.get(key, "") for key in keys), *(job.metrics.get(name, "") for name in metrics)]
-        begin = [job.directory.name, ranks.get(job.directory, ""), " ".join(job.overrides)]
-        rows.append([*begin, *values, job.status, job.error, describe(job.setting), job.directory])
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: object) -> str:
-    """A value as a cell that no program takes for a formula and no terminal obeys."""
-    text = str(value)
-    if text.startswith(FORMULA) and not _is_number(text):
-        text = f"'{text}"
-    return visible(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip() == text
-
-
-def _picture(groups: Sequence[Sequence[ComparedRun]], title: str) -> bytes | None:
+def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
     """The validation ELBO of all jobs that have any, a panel for those measured on the same; None without any."""
     panels = {}
     for group in groups:
         usual = typical(group)
-        lines = [(_in_picture(_label(job)), job.curves[MERIT], job in usual) for job in group if MERIT in job.curves]
+        lines = [(_in_picture(_label(job)), job.merit_curve, job in usual) for job in group if job.merit_curve]
         if lines:
-            panels[_in_picture(describe(group[0].setting))] = lines
+            panels[_in_picture(describe(group[0].measured_on))] = lines
     if not panels:
         return None
-    from vaelab.evaluation.figures import save_comparison  # imports torch, which `--help` must not wait for
+    from vaelab.sweep.figures import save_comparison  # imports torch, which `--help` must not wait for
 
     with TemporaryDirectory(prefix="vaelab-") as scratch:
         path = Path(scratch, "comparison.png")
@@ -209,25 +155,24 @@ def _in_picture(text: str) -> str:
     return visible(text).replace("$", r"\$")
 
 
-def _label(job: ComparedRun) -> str:
+def _label(job: RunRecord) -> str:
     return rounded(job.name) + ("" if job.merit is not None else f" ({job.status})")
 
 
-def _print_tables(groups: Sequence[Sequence[ComparedRun]], waiting: Sequence[ComparedRun], *lines: str) -> None:
+def _print_tables(groups: Sequence[Sequence[RunRecord]], waiting: Sequence[RunRecord], *lines: str) -> None:
     from vaelab.run.terminal import show  # imports rich, which `--help` must not wait for
 
     if len(groups) == 1:
         show(_table([*groups[0], *waiting]), *lines)
         return
-    tables = [part for group in groups for part in (describe(group[0].setting), _table(group))]
+    tables = [part for group in groups for part in (describe(group[0].measured_on), _table(group))]
     show(*tables, *([NOT_BEGUN, _table(waiting)] if waiting else []), *lines)
 
 
-def _table(jobs: Sequence[ComparedRun]) -> "Table":
+def _table(jobs: Sequence[RunRecord]) -> "Table":
     from vaelab.run.terminal import table
 
-    merit = MERIT_WITHOUT_VALIDATION if jobs[0].merit is not None and MERIT not in jobs[0].metrics else MERIT
-    names = (merit, "val/loss", "test/elbo")
+    names = tuple(dict.fromkeys((shown_merit(jobs), "val/loss", "test/elbo")))
     made = table("job", "what differs", numbers=tuple(map(label, names)), last=("status",))
     for job in jobs:
         cells = [decimal(job.metrics[name], ".2f") if name in job.metrics else "" for name in names]

@@ -1,26 +1,21 @@
-"""What a person sees while a sweep runs: on a terminal a line per running job, else a line per job that ended."""
+"""The progress of a sweep: on a terminal a line per running job, else a line per job that ended."""
 
-import json
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vaelab.errors import UserError, one_line, visible
-from vaelab.files import folder
-from vaelab.run.records import METRICS, is_number
-from vaelab.sweep.pool import Job, Outcome
+from vaelab.errors import one_line, visible
+from vaelab.run.record import RunRecord
+from vaelab.run.rows import last_training_row
+from vaelab.sweep.jobs import Job, Outcome
 
 log = logging.getLogger(__name__)
 
-TAIL_BYTES = 4096  # holds the last rows of metrics.jsonl
 MOST_LINES = 20
 
 
@@ -60,7 +55,7 @@ class SweepView:
         """Count a job that ended and say how, on a terminal above the running ones."""
         self._done += outcome.error is None
         self._failed += outcome.error is not None
-        how = f"ELBO {outcome.value:.2f}" if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
+        how = _measured(job, outcome) if outcome.error is None else f"failed: {one_line(outcome.error, 300)}"
         line = f"job {job.number}  {how}  {job.name}  {outcome.seconds:.1f} s"
         if self._visible:
             self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
@@ -81,7 +76,7 @@ class SweepView:
             table.add_column(name, justify="right")
         table.add_column("what differs", overflow="ellipsis", no_wrap=True)
         for number, job in sorted(running.items())[:MOST_LINES]:
-            row = last_row(job.directory)
+            row = last_training_row(job.directory)
             cells = (
                 f"{row['epoch']:.1f}" if "epoch" in row else "",
                 f"{row['train/elbo']:.2f}" if "train/elbo" in row else "",
@@ -93,15 +88,10 @@ class SweepView:
         return table
 
 
-def last_row(run_dir: Path) -> dict[str, Any]:
-    """The numbers of the last whole row of a run's `metrics.jsonl` about training, none where there is no such row."""
-    try:
-        start = max(0, folder.size(run_dir, METRICS) - TAIL_BYTES)
-        lines = folder.read_on(run_dir, METRICS, start, TAIL_BYTES).split(b"\n")[:-1]
-    except (OSError, UserError):
-        return {}
-    for line in reversed(lines):
-        if b'"train/elbo"' in line:
-            with suppress(ValueError, RecursionError, AttributeError):  # the first may be cut off
-                return {name: value for name, value in json.loads(line).items() if is_number(value)}
-    return {}
+def _measured(job: Job, outcome: Outcome) -> str:
+    """The figure of merit of a run that ended well, which is an ELBO only where the run measured one."""
+    if outcome.value is None:
+        return "done"
+    has_elbo = any(name.endswith("/elbo") for name in RunRecord(job.directory).metrics)
+    name = "ELBO" if has_elbo else "figure of merit"
+    return f"{name} {outcome.value:.2f}"

@@ -4,7 +4,6 @@ Beside `last.pt` lies `last.previous.pt`, the one before. The checksum of a file
 itself, so that whenever the process dies at least one of the two files matches its checksum.
 """
 
-import hashlib
 import io
 import logging
 import os
@@ -19,11 +18,10 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from vaelab.errors import UserError, is_out_of_memory
-from vaelab.files import folder
+from vaelab.files import folder, sidecar
 
 log = logging.getLogger(__name__)
 
-LARGEST_CHECKSUM = 1000  # bytes
 PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
 TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 MOST_SHARED_TUPLES = 20
@@ -49,10 +47,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     with folder.prepared(run_dir, name, buffer.getbuffer()) as put:
         if _is_good(path):  # a damaged one must not replace a good one
             previous = _place(_previous(path))[1]
-            folder.write(run_dir, _checksum_name(previous), _checksum(path))
+            sidecar.write_digest(run_dir, previous, sidecar.read_digest(run_dir, name) or "")
             folder.rename(run_dir, name, previous)
-        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        folder.write(run_dir, _checksum_name(name), f"{digest}\n".encode())
+        sidecar.write_digest(run_dir, name, sidecar.digest_of(buffer.getbuffer()))
         put()
     folder.sync(path.parent)
 
@@ -73,7 +70,7 @@ def load(path: Path) -> dict[str, Any] | None:
                 log.warning("%s is gone, and the one before it is used", path)
             continue
         damaged = True
-        if not _matches_checksum(candidate, hashlib.sha256(content).hexdigest()):
+        if not _matches_checksum(candidate, sidecar.digest_of(content)):
             log.warning("%s does not match its checksum and is passed over", candidate)
             continue
         try:
@@ -156,16 +153,7 @@ def _free_memory() -> int:
 
 
 def _matches_checksum(path: Path, digest: str) -> bool:
-    return _checksum(path).strip() == digest.encode()
-
-
-def _checksum(path: Path) -> bytes:
-    """The content of the file with the checksum, empty where there is none."""
-    run_dir, name = _place(path)
-    try:
-        return folder.read(run_dir, _checksum_name(name), LARGEST_CHECKSUM)
-    except FileNotFoundError:
-        return b""
+    return sidecar.read_digest(*_place(path)) == digest
 
 
 def _place(path: Path) -> tuple[Path, str]:
@@ -175,7 +163,3 @@ def _place(path: Path) -> tuple[Path, str]:
 
 def _previous(path: Path) -> Path:
     return path.with_suffix(".previous.pt")
-
-
-def _checksum_name(name: str) -> str:
-    return f"{name}.sha256"

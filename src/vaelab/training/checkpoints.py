@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from vaelab.errors import UserError, one_line
+from vaelab.machine.ranks import Ranks
 from vaelab.parts import Facts
 from vaelab.training import checkpoint, restored
 from vaelab.training.average import MovingAverage
@@ -59,36 +60,37 @@ class Checkpoints:
         checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
         checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
 
-    def restore_plain(self, state: object, meter: Meter, images: int) -> tuple[Progress, Any]:
-        """Check what `last.pt` keeps beside tensors and fill the meter.
+    def load(self, ranks: Ranks, meter: Meter, images: int) -> tuple[Progress, Any] | None:
+        """Go back to `last.pt`: the weights, the moments and the sums of the meter, once all are found to fit.
 
         Args:
-            state: as it was loaded.
+            ranks: of which one reads the file.
             meter: to be filled.
             images: of an epoch.
 
         Returns:
-            The progress, and the place in `metrics.jsonl`, unchecked.
+            The progress and the place in `metrics.jsonl`, unchecked; None where there is no checkpoint.
 
         Raises:
-            UserError: if it can be the state of no run.
+            UserError: if it is damaged, or can be the state of no run, or not of this one.
         """
+        # a file that holds None is no beginning, but a damaged one
+        state, is_there = ranks.from_first(lambda: (checkpoint.load(self.last), self.last.exists()))
+        if state is None and not is_there:
+            return None
         try:
             found = restored.entries("last.pt", state, KEYS)
             meter.restore(found["meter"])
             restored.sums("meter.sums", meter.state()["sums"], meter.images)
             progress = Progress.restored(found["progress"])
             progress.require_images(images, meter.images)
-            return progress, found["metrics_position"]
         except ValueError as error:
             raise self.unusable(error) from error
+        self._restore_tensors(found)
+        return progress, found["metrics_position"]
 
-    def restore_tensors(self, state: Mapping[str, Any]) -> None:
-        """Load weights, average and optimizer, once all are found to fit; the optimizer keeps its own settings.
-
-        Raises:
-            UserError: if they do not fit.
-        """
+    def _restore_tensors(self, state: Mapping[str, Any]) -> None:
+        """Load weights, average and optimizer; the optimizer keeps its own settings."""
         try:
             weights = restored.weights("weights", state["model"], self._model)
             optimizer = restored.optimizer_state(state["optimizer"], self._optimizer)

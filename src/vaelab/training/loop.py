@@ -10,64 +10,38 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from vaelab.dataset.images import Dataset
-from vaelab.errors import UserError, one_line, resuming
+from vaelab.errors import UserError, resuming
 from vaelab.evaluation.evaluator import evaluate, nothing
 from vaelab.evaluation.pictures import draw_pictures
 from vaelab.machine.device import in_memory
 from vaelab.machine.ranks import ALONE, RankLostError, Ranks
-from vaelab.machine.threads import SpeedWatch, faster_number_of_threads
-from vaelab.parts import Model, Noise, Objective
-from vaelab.training import checkpoint
+from vaelab.machine.threads import SpeedWatch
+from vaelab.parts import Model, Noise
 from vaelab.training.average import MovingAverage
 from vaelab.training.batches import Batches, place
 from vaelab.training.checkpoints import Checkpoints
 from vaelab.training.choose_step import training_step
 from vaelab.training.clock import Clock
-from vaelab.training.config import TrainerConfig
 from vaelab.training.meter import Meter
 from vaelab.training.profiling import StepProfiler
 from vaelab.training.progress import ProgressBar
 from vaelab.training.report import Recorder, log_interval, say_epoch
+from vaelab.training.setup import Setup
 from vaelab.training.shared import SharedStep
 from vaelab.training.signals import AfterValidation, Interrupted, Pruned, StopRequest
 from vaelab.training.state import Progress
 from vaelab.training.step import ADVICE, EagerStep
+from vaelab.training.threads import use_threads
 
 log = logging.getLogger(__name__)
 
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The objects of a training.
-
-    Args:
-        model: on the device where it is to be trained.
-        dataset: what to train and validate on.
-        objective: what to minimise.
-        optimizer: over the parameters of `model`.
-        schedule: from (step, total steps) to a factor of the optimizer's learning rate.
-        config: how long and how.
-        seed: of the weights, the order of the images and the noise.
-    """
-
-    model: Model
-    dataset: Dataset
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    schedule: Callable[[int, int], float]
-    config: TrainerConfig
-    seed: int
 
 
 class Trainer:
@@ -129,7 +103,8 @@ class Trainer:
     def fit(self) -> None:
         """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
         if self.device.type == "cpu":
-            self._set_threads()
+            steps_left = self.total_steps - self.progress.step
+            use_threads(self.config.threads, self.progress, self.ranks, self._step_of_a_copy, steps_left)
         profiler = StepProfiler(self.run_dir, self.config.profile and self.ranks.first)
         with ProgressBar(self.total_steps, self.config.epochs, self.ranks.first) as bar, profiler:
             try:
@@ -283,14 +258,11 @@ class Trainer:
             UserError: if the checkpoint is damaged, or does not fit the model or the optimizer, or `other_loss` finds
                 the run at its end.
         """
-        path = self.checkpoints.last
-        # a file that holds None is no beginning, but a damaged one
-        state, is_there = self.ranks.from_first(lambda: (checkpoint.load(path), path.exists()))
-        if state is None and not is_there:
+        found = self.checkpoints.load(self.ranks, self.meter, len(self.batches.images))
+        if found is None:
             self.recorder.rewind(None)
             return
-        self.progress, position = self.checkpoints.restore_plain(state, self.meter, len(self.batches.images))
-        self.checkpoints.restore_tensors(state)
+        self.progress, position = found
         at_end = self.progress.reported_step >= self.total_steps
         if other_loss and at_end:
             raise UserError(
@@ -307,25 +279,6 @@ class Trainer:
             log.info("nothing is left to train; ask for more with trainer.epochs or trainer.max_steps")
         else:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
-
-    def _set_threads(self) -> None:
-        """Use the threads that were asked for, or those of the run's beginning, or now, at its beginning, choose."""
-        threads, most = self.config.threads, torch.get_num_threads()
-        if threads == "auto":
-            threads = self.progress.threads or self.ranks.from_first(self._faster_number_of_threads)
-            if threads > most:  # ranks and jobs that share the cores have fewer each
-                log.info("the run goes on with %d threads, of the %d of its beginning", most, threads)
-                threads = most
-        self.progress.threads = threads
-        torch.set_num_threads(threads)
-
-    def _faster_number_of_threads(self) -> int:
-        try:
-            return faster_number_of_threads(self._step_of_a_copy, self.total_steps - self.progress.step)
-        except Exception as error:  # a network of one's own may hold what cannot be copied
-            most = torch.get_num_threads()
-            log.info("trainer.threads=%d, for no step could be measured (%s)", most, one_line(error, 200))
-            return most
 
     def _step_of_a_copy(self) -> Callable[[], object]:
         """A step, always the same, on a copy of the model and of the optimizer, whose weights stay what they are."""

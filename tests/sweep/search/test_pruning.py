@@ -3,12 +3,11 @@
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.pruners import HyperbandPruner, MedianPruner
-from optuna.samplers import RandomSampler
 
+from helpers.searches import search_in
 from vaelab.errors import UserError
-from vaelab.sweep.search.pruning import judge, storage_url, validated_metric
-from vaelab.sweep.search.sampling import Sampling
-from vaelab.sweep.search.search import Search
+from vaelab.sweep.search.pruning import check_prunable, pruning_callback, validated_metric
+from vaelab.sweep.search.storage import storage_url
 from vaelab.training.signals import Pruned
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
@@ -17,8 +16,7 @@ MEDIAN = MedianPruner(n_startup_trials=1)
 
 @pytest.fixture
 def search(tmp_path):
-    sampling = Sampling(RandomSampler, {"seed": 0}, SPACE, 1)
-    return Search(tmp_path, SPACE, [], {"val/elbo": "maximize"}, sampling, MEDIAN, None, "search")
+    return search_in(tmp_path, SPACE, {"val/elbo": "maximize"}, pruner=MEDIAN)
 
 
 def begin(search):
@@ -26,14 +24,14 @@ def begin(search):
     return next(search.batches(1, len(search.trials) + 1))[0].number
 
 
-def asked(search, number, pruner=MEDIAN):
-    return judge(storage_url(None, search.directory), "search", number, pruner, "elbo")
+def callback(search, number, pruner=MEDIAN):
+    return pruning_callback(storage_url(None, search.directory), "search", number, pruner, "elbo")
 
 
 def run(search, losses, pruner=MEDIAN):
     """A trial with those negative ELBOs; returns how many epochs it was given."""
     number = begin(search)
-    after_validation = asked(search, number, pruner)
+    after_validation = callback(search, number, pruner)
     for epoch, loss in enumerate(losses, 1):
         try:
             after_validation(epoch, {"loss": 0.0, "elbo": -loss})
@@ -59,8 +57,8 @@ def test_hyperband_gives_trials_up_after_the_first_and_the_third_of_nine_epochs(
 def test_a_run_that_goes_on_tells_no_epoch_twice(search):
     number = begin(search)
     for epoch, elbo in ((1, 5.0), (2, 4.0)):
-        asked(search, number)(epoch, {"elbo": elbo})
-    resumed = asked(search, number)
+        callback(search, number)(epoch, {"elbo": elbo})
+    resumed = callback(search, number)
     resumed(2, {"elbo": 99.0})
     resumed(3, {"elbo": 3.0})
     assert search.trials[number].intermediate_values == {1: 5.0, 2: 4.0, 3: 3.0}
@@ -68,7 +66,7 @@ def test_a_run_that_goes_on_tells_no_epoch_twice(search):
 
 def test_a_study_that_takes_no_more_stops_no_training(search, caplog):
     number = begin(search)
-    after_validation = asked(search, number)
+    after_validation = callback(search, number)
     search.tell(number, ended_well=False)
     after_validation(1, {"elbo": 5.0})
     assert "the run goes on" in caplog.text
@@ -78,6 +76,10 @@ def test_a_pruner_compares_a_metric_of_the_validation():
     assert validated_metric(["val/elbo"]) == validated_metric("val/elbo") == "elbo"
     assert validated_metric(["test/elbo"]) is None
     assert validated_metric(["val/kl", "val/elbo"]) is None
+    check_prunable(["val/elbo"])
+    for names in (["test/elbo"], ["val/kl", "val/elbo"]):
+        with pytest.raises(UserError, match="a pruner must have one objective"):
+            check_prunable(names)
 
 
 def test_the_database_that_is_named_wins_over_the_one_in_the_directory(tmp_path):

@@ -5,12 +5,10 @@ import shlex
 import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.samplers import RandomSampler
 
 from helpers.fakes import pixels
+from helpers.searches import search_in
 from vaelab.sweep.search.report import write_best, write_pictures
-from vaelab.sweep.search.sampling import Sampling
-from vaelab.sweep.search.search import Search
 from vaelab.sweep.search.space import as_overrides
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "model.hidden": CategoricalDistribution(["[8]", "[8,8]"])}
@@ -19,8 +17,7 @@ SPACE = {"x": FloatDistribution(0.0, 1.0), "model.hidden": CategoricalDistributi
 @pytest.fixture
 def search_of(tmp_path):
     def make(objectives, count, value=lambda params: params["x"]):
-        sampling = Sampling(RandomSampler, {"seed": 0}, SPACE, len(objectives))
-        search = Search(tmp_path, SPACE, ["dataset=digits"], objectives, sampling, None, None, "search")
+        search = search_in(tmp_path, SPACE, objectives, fixed=["dataset=digits"])
         for (trial,) in search.batches(1, count):
             search.study.tell(trial.number, [value(trial.params)] * len(objectives))
         return search
@@ -38,7 +35,7 @@ def test_the_best_trial_can_be_run_again_with_its_command(search_of, tmp_path):
     assert best["values"] == {"val/loss": trial.params["x"]}
     assert best["directory"] == str(tmp_path / str(number))
     assert best["overrides"] == ["dataset=digits", *as_overrides(trial.params)]
-    assert shlex.split(best["command"]) == ["python", "run.py", *best["overrides"]]
+    assert shlex.split(best["command"]) == ["vaelab", "train", *best["overrides"]]
 
 
 def test_of_several_objectives_the_whole_front_is_kept(search_of, tmp_path):

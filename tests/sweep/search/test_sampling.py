@@ -1,12 +1,17 @@
 """Trials are drawn by seed and number, and a sampler that cannot search a space says so."""
 
 import pytest
+import yaml
+from hydra.utils import get_class
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import CmaEsSampler, GridSampler, RandomSampler, TPESampler
 
+from conftest import ROOT
+from helpers.searches import draw, search_in
 from vaelab.errors import UserError
 from vaelab.sweep.search.sampling import Sampling
 
+OPTIONS = sorted((ROOT / "conf/hydra/sweeper/sampler").glob("*.yaml"))
 SPACE = {"x": FloatDistribution(-3.0, 3.0), "n": IntDistribution(1, 8), "word": CategoricalDistribution(["a", "b"])}
 
 
@@ -34,3 +39,13 @@ def test_a_sampler_that_cannot_search_a_space_says_so(kind, space, objectives, s
 def test_a_setting_that_a_sampler_does_not_know_is_a_sentence():
     with pytest.raises(UserError, match=r"hydra\.sweeper\.sampler: .*'sead'"):
         Sampling(TPESampler, {"sead": 0}, SPACE, 1)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda path: path.stem)
+def test_every_option_draws_more_than_its_random_start(option, tmp_path):
+    keywords = yaml.safe_load(option.read_text())
+    kind = get_class(keywords.pop("_target_"))
+    start = {"tpe": {"n_startup_trials": 1}, "gp": {"n_startup_trials": 1}, "nsgaii": {"population_size": 2}}
+    space = {"x": IntDistribution(0, 3), "y": IntDistribution(-2, 5)}
+    search = search_in(tmp_path, space, kind=kind, **{**keywords, **start.get(option.stem, {})})
+    assert len(draw(search, 4)) == 4

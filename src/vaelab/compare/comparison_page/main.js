@@ -59,6 +59,8 @@ function fillIn() {
   byId("notes").append(...data.notes.map((note) => element("li", { textContent: note })));
   byId("view-choice").hidden = !data.groups.length;
   byId("pictures-hint").textContent = data.pictures;
+  const charts = Object.keys(data.charts).map((name) => element("div", { id: name, className: "chart" }));
+  document.querySelector(".curves").prepend(...charts);
   byId("colour").append(new Option("line", ""), ...data.settings.map((key) => new Option(key, key)));
   if (count > PALETTE.length && data.settings.length) state.colour = byId("colour").value = data.settings[0];
 }

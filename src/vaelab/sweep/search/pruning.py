@@ -1,51 +1,40 @@
-"""How a run that is a trial of a search learns that it is given up: through the study, which both can open."""
+"""Pruning: a run that is a trial of a search is given up through the study, which both can open."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vaelab.errors import UserError, one_line
+from vaelab.evaluation.metrics import MERIT
+from vaelab.sweep.search.config import COMMAND_LINE
+from vaelab.sweep.search.storage import open_storage
 from vaelab.training.signals import AfterValidation, Pruned
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
-    from optuna.storages import RDBStorage
 
 log = logging.getLogger(__name__)
 
-BUSY_SECONDS = 60  # how long a process waits for another that is writing to the same SQLite file
-
-
-def storage_url(storage: str | None, sweep_dir: Path) -> str:
-    """The database of a search: the one that was named, or `study.db` in the sweep's directory.
-
-    Raises:
-        UserError: if that directory has a `?` in its path, after which a URL names another file's settings.
-    """
-    path = sweep_dir.resolve() / "study.db"
-    if storage is None and "?" in str(path):
-        raise UserError(f"a search must lie in a directory without ? in its path, got {path.parent}; rename it")
-    return storage or f"sqlite:///{path}"
-
-
-def open_storage(url: str) -> "RDBStorage":
-    """The database of a search, which several processes may write to."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    options = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
-    return optuna.storages.RDBStorage(url, engine_kwargs=options)
-
 
 def validated_metric(metrics: str | Sequence[str]) -> str | None:
-    """What of a validation a pruner compares, such as `elbo`; None where the metrics of a search do not tell."""
+    """The metric of a validation that a pruner compares, such as `elbo`; None where those of a search do not tell."""
     metrics = [metrics] if isinstance(metrics, str) else metrics
     return metrics[0].removeprefix("val/") if len(metrics) == 1 and metrics[0].startswith("val/") else None
 
 
-def judge(url: str, study_name: str, number: int, pruner: "BasePruner", metric: str) -> AfterValidation:
-    """What a trial calls after each validation: it tells the study and asks whether to go on.
+def check_prunable(objectives: Iterable[str]) -> None:
+    """Raise UserError where a pruner, which sees one metric of the validations, has other objectives to compare."""
+    names = list(objectives)
+    if validated_metric(names) is None:
+        raise UserError(
+            f"a pruner must have one objective, and one of the validation such as {MERIT}, got {', '.join(names)}; "
+            f"choose hydra/sweeper/pruner=none",
+            COMMAND_LINE,
+        )
+
+
+def pruning_callback(url: str, study_name: str, number: int, pruner: "BasePruner", metric: str) -> AfterValidation:
+    """A trial's callback after each validation, which tells the study and raises Pruned where the pruner says so.
 
     A run that was interrupted and goes on tells no epoch twice. A database that fails later stops no training.
 

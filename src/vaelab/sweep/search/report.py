@@ -1,7 +1,6 @@
 """What a search leaves beside the report of its sweep: `best.yaml`, the history and the importances as pictures."""
 
 import logging
-import shlex
 import warnings
 from typing import Any
 
@@ -9,9 +8,9 @@ import yaml
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from vaelab.run.records import write_text
+from vaelab.errors import command
+from vaelab.files import folder
 from vaelab.sweep.search.search import Search
-from vaelab.sweep.search.space import as_overrides
 
 log = logging.getLogger(__name__)
 
@@ -20,40 +19,40 @@ def write_best(search: Search) -> None:
     """Write `best.yaml`: the best trial, or the Pareto front of several objectives; nothing before one is complete."""
     entries = [_entry(search, trial) for trial in search.best]
     if entries:
-        content = {"pareto_front": entries} if len(search.objectives) > 1 else entries[0]
-        text = yaml.safe_dump({"objectives": search.objectives, **content}, sort_keys=False, width=1000)
-        write_text(search.directory / "best.yaml", text)
+        content = {"pareto_front": entries} if len(search.problem.objectives) > 1 else entries[0]
+        text = yaml.safe_dump({"objectives": search.problem.objectives, **content}, sort_keys=False, width=1000)
+        folder.write(search.directory, "best.yaml", text.encode())
 
 
 def write_pictures(search: Search) -> None:
     """Draw `optimization_history.png` and, where the trials tell any, `param_importances.png`."""
-    from vaelab.evaluation.figures import save_importances, save_search_history  # imports torch
+    from vaelab.sweep.search.figures import save_importances, save_search_history  # imports torch
 
     complete = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in search.trials if trial.state == TrialState.PRUNED]
     values = {
         name: [(trial.number, trial.values[index]) for trial in complete]
-        for index, name in enumerate(search.objectives)
+        for index, name in enumerate(search.problem.objectives)
     }
     given_up = [(trial.number, trial.values[0]) for trial in pruned if trial.values]
     if complete or given_up:
         title = f"search {search.directory.name}: {len(complete)} trials finished, {len(pruned)} pruned"
         path = search.directory / "optimization_history.png"
-        save_search_history(path, values, search.objectives, given_up, title)
-    importances = {name: _importances(search, index) for index, name in enumerate(search.objectives)}
-    if len(complete) > len(search.space) and all(importances.values()):  # fewer trials tell of chance only
+        save_search_history(path, values, search.problem.objectives, given_up, title)
+    importances = {name: _importances(search, index) for index, name in enumerate(search.problem.objectives)}
+    if len(complete) > len(search.problem.space) and all(importances.values()):  # fewer trials tell of chance only
         path = search.directory / "param_importances.png"
         save_importances(path, importances, f"search {search.directory.name}: importances (fANOVA)")
 
 
 def _entry(search: Search, trial: FrozenTrial) -> dict[str, Any]:
-    overrides = [*search.fixed, *as_overrides(trial.params)]
+    overrides = search.problem.overrides(trial.params)
     return {
         "trial": trial.number,
-        "values": dict(zip(search.objectives, trial.values, strict=True)),
+        "values": dict(zip(search.problem.objectives, trial.values, strict=True)),
         "directory": str(search.directory / str(trial.number)),
         "overrides": overrides,
-        "command": shlex.join(["python", "run.py", *overrides]),
+        "command": command(*overrides),
     }
 
 

@@ -1,4 +1,4 @@
-"""How a search draws its trials: each is a function of (seed, its number, the trials before).
+"""The draws of a search: each trial is a function of (seed, its number, the trials before).
 
 So a search that goes on after an interruption draws what it would have drawn without one.
 """
@@ -14,13 +14,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
 
 from vaelab.errors import UserError
-from vaelab.sweep.search.rebuilt import rebuilt_from_trials
-
-COMMAND_LINE = 2
+from vaelab.sweep.search.cmaes import rebuilt_from_trials
+from vaelab.sweep.search.config import COMMAND_LINE
 
 
 class Sampling:
-    """How trials are drawn.
+    """Optuna's samplers, one for each trial.
 
     Args:
         kind: of Optuna's samplers.

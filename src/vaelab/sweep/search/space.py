@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
 from vaelab.errors import UserError
+from vaelab.sweep.search.config import COMMAND_LINE
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-
-COMMAND_LINE = 2
 
 
 def search_space(overrides: Iterable[Override]) -> tuple[dict[str, "BaseDistribution"], list[str]]:

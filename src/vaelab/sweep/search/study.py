@@ -1,85 +1,82 @@
-"""`study.db`, the database of a search in its sweep's directory: may be a stranger's, and is checked first.
+"""The study of a search: its whole state, in a database, for one problem and one directory."""
 
-SQLite runs what stands in a database: a view or a trigger can go on for ever. From a journal that a process left as it
-died it takes the name of a file to delete.
-"""
-
-import sqlite3
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.pruners import BasePruner
 
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError
+from vaelab.sweep.search.database import check_database, database_errors
+from vaelab.sweep.search.problem import Problem
+from vaelab.sweep.search.storage import DATABASE, open_storage, storage_url
 
-LARGEST = 1 << 30  # bytes; a thousand trials take less than a million
-BESIDE = ("", "-journal", "-wal", "-shm")
-ADVICE = "restore it from a copy, or begin a new search in another directory"
-ALEMBIC = (
-    "CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, "
-    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) )"
-)
-NAMES_ANOTHER_FILE = bytes.fromhex("d9d505f920a163d7")  # what a journal ends with that does; Optuna's never do
+PROBLEM = "problem"  # the study's attribute with what is searched for
 
 
-def check_study(path: Path, tables: Iterable[Table]) -> None:
-    """Raise UserError unless there is no file, or one that holds these tables of Optuna at most, as Optuna makes them.
+def open_study(
+    problem: Problem, directory: Path, storage: str | None, study_name: str, pruner: BasePruner | None
+) -> optuna.Study:
+    """The study of that name; a new one where there is none yet.
 
     Args:
-        path: of the database.
-        tables: Optuna's own.
+        problem: of the search.
+        directory: of the sweep, which exists.
+        storage: URL of the database; None for a file in the directory.
+        study_name: in the database.
+        pruner: by which trials are given up, or None.
+
+    Raises:
+        UserError: if the study was begun for another problem, or the database is damaged.
     """
-    for suffix in BESIDE:
-        _check_file(path.with_name(path.name + suffix))
-    if not path.exists() or not path.stat().st_size:
+    if storage is None:
+        check_database(directory / DATABASE)
+    with database_errors(storage or directory / DATABASE):
+        study = optuna.create_study(
+            storage=open_storage(storage_url(storage, directory)),
+            study_name=study_name,
+            directions=list(problem.objectives.values()),
+            pruner=pruner or optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+        # a folder with its own database may be moved; two folders cannot share a study
+        _require_same(study, problem, directory, str(directory.resolve()) if storage else None)
+    return study
+
+
+def _require_same(study: optuna.Study, problem: Problem, directory: Path, owner: str | None) -> None:
+    wanted = _described(problem, owner)
+    found = study.user_attrs.get(PROBLEM)
+    trials = study.get_trials(deepcopy=False)
+    if found is None and not trials:
+        study.set_user_attr(PROBLEM, wanted)
         return
-    with understood(path), closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        found = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    made = _made(tables)
-    for kind, name, sql in found:  # a constraint, a default or an index may hold what is worked out at each write
-        if " ".join(str(sql).split()) not in made:
-            raise UserError(f"{path} must hold the tables of a study only, got the {kind} {name!r}; {ADVICE}")
+    known = found if isinstance(found, dict) else {}
+    differing = [name for name, value in wanted.items() if name not in known or known[name] != value]
+    directions = [direction.name.lower() for direction in study.directions]
+    if directions != list(problem.objectives.values()) and "objectives" not in differing:
+        differing.append("objectives")
+    if differing:
+        raise UserError(
+            f"the study {study.study_name!r} of {directory} was begun with other {' and '.join(differing)}; give "
+            f"the same as then, or choose another directory, or in a shared database hydra.sweeper.study_name"
+        )
+    odd = [trial.number for trial in trials if not trial.distributions.items() <= problem.space.items()]
+    if odd:  # what was not drawn from the space would become an override, and a command to run again
+        raise UserError(
+            f"the study {study.study_name!r} of {directory} holds the trial {odd[0]}, which was not drawn from what "
+            f"is searched for; restore it from a copy, or begin a new search in another directory"
+        )
 
 
-def _made(tables: Iterable[Table]) -> set[str]:
-    """How SQLite was told to make these tables and their indexes."""
-    commands: list[Any] = [ALEMBIC]
-    for table in tables:
-        commands += [CreateTable(table), *map(CreateIndex, table.indexes)]
-    dialect = sqlite.dialect()
-    texts = (command if isinstance(command, str) else str(command.compile(dialect=dialect)) for command in commands)
-    return {" ".join(text.split()) for text in texts}
-
-
-@contextmanager
-def understood(path: Path | str) -> Iterator[None]:
-    """Turn what SQLite, SQLAlchemy and Optuna raise over a database, which has no class in common, into a sentence."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reason = one_line(f"{type(error).__name__}: {error}", 200)
-        raise UserError(f"the study in {path} cannot be read or written ({reason}); {ADVICE}") from error
-
-
-def _check_file(path: Path) -> None:
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(found.st_mode):
-        raise UserError(f"{path} must be a regular file; move it away")
-    if found.st_size > LARGEST:
-        raise UserError(f"{path} may hold {LARGEST:,} bytes at most, got {found.st_size:,}; move it away")
-    if path.name.endswith("-journal") and found.st_size:
-        with path.open("rb") as file:
-            file.seek(max(0, found.st_size - len(NAMES_ANOTHER_FILE)))
-            if file.read() == NAMES_ANOTHER_FILE:
-                raise UserError(f"{path} must be the journal of one database, got one that names another; move it away")
+def _described(problem: Problem, owner: str | None) -> Mapping[str, Any]:
+    described = {
+        "variables": {name: json.loads(distribution_to_json(values)) for name, values in problem.space.items()},
+        "fixed overrides": problem.fixed,
+        "objectives": dict(problem.objectives),
+        "directory": owner,
+    }
+    return json.loads(json.dumps(described))

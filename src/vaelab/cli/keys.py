@@ -1,0 +1,74 @@
+"""The keys of a config, and what becomes of any other."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from vaelab.cli.config_files import ConfigFiles
+from vaelab.cli.suggestions import did_you_mean
+from vaelab.errors import PastHydraError, UserError, command
+
+
+@dataclass
+class Root:
+    """The keys of a config; Hydra refuses any other, in an experiment file too, but for one that `+` adds."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    latent: Any = MISSING
+    posterior: Any = MISSING
+    prior: Any = MISSING
+    likelihood: Any = MISSING
+    objective: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    seed: int = MISSING
+    resume: str | None = None
+    trust: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+
+
+class NoOtherKeys(Callback):
+    """Refuses a key beside those of `Root` that `+` has added, to which OmegaConf opens even a typed config."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before a run has written anything."""
+        files = ConfigFiles(
+            *(Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file")
+        )
+        for given in OmegaConf.to_container(config.hydra.overrides.task):  # as written, not resolved
+            key, _, value = given.lstrip("+").partition("=")
+            root = re.split("[./@]", key)[0]
+            if given.startswith("+") and root not in Root.__dataclass_fields__ and not files.has_group(root):
+                raise PastHydraError(UserError(f"the config has no key {key!r}{did_you_mean(key, value, files)}", 2))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before the first job, whose config may not have the key: a swept one is added by job."""
+        self.on_run_start(config)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config of a run as resolved dictionaries and lists; its own keys have their types, for all may be deleted.
+
+    Raises:
+        UserError: for a key that `Root` has not, which `+` adds to a resumed run's config, or an odd value of its own.
+    """
+    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(found, dict)
+    for key in found.keys() - Root.__dataclass_fields__.keys():
+        raise UserError(f"the config has no key {key!r}; {command('--cfg', 'job')} lists all keys", 2)
+    resume = found.setdefault("resume", None)
+    trust, choices = found.setdefault("trust", []), found.setdefault("choices", {})
+    if not isinstance(resume, str | None):
+        raise UserError(f"resume must be a directory, got {resume!r}; give it as resume=RUN_DIR", 2)
+    if not isinstance(trust, list) or not all(isinstance(package, str) for package in trust):
+        raise UserError(f"trust must be a list of packages, such as trust=[mypackage], got {trust!r}", 2)
+    if not isinstance(choices, dict):
+        raise UserError(f"choices must map groups to options, as the run's config.yaml does, got {choices!r}", 2)
+    return found

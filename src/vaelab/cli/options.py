@@ -1,0 +1,85 @@
+"""The commands of `vaelab` and their options."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads the command line; `train` and `sweep` stand in its help only, for Hydra reads theirs."""
+    found = argparse.ArgumentParser(
+        prog="vaelab", description="Train variational autoencoders, and use what was trained."
+    )
+    commands = found.add_subparsers(required=True, dest="command", metavar="COMMAND")
+    commands.add_parser("train", help="train a model, or resume a run: vaelab train --help", add_help=False)
+    commands.add_parser("sweep", help="train one for each combination of options: vaelab sweep --help", add_help=False)
+    _add_generate(commands)
+    _add_evaluate(commands)
+    _add_runs(commands)
+    _add_compare(commands)
+    _add_dashboard(commands)
+    return found
+
+
+def _add_generate(commands: Any) -> None:
+    generate = commands.add_parser("generate", help="draw images from a run's prior into a PNG")
+    _add_run(generate)
+    generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
+    _add_output(generate, "samples.png", "the PNG")
+    generate.add_argument("--grid", action="store_true", help="a square of images instead of a row")
+    generate.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    generate.add_argument(
+        "--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean"
+    )
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="ELBO, reconstruction, KL and bits/dim of a run on its dataset")
+    _add_run(evaluate)
+    evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
+    bound = "also log p(x), bounded with K samples of z"
+    evaluate.add_argument("--importance-samples", type=_positive, default=0, metavar="K", help=bound)
+
+
+def _add_runs(commands: Any) -> None:
+    runs = commands.add_parser("runs", help="all runs below a folder, those that compare in a table, best first")
+    runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser("compare", help="a page with curves, settings, metrics and pictures of many runs")
+    compare.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="of a run, or of a sweep")
+    _add_output(compare, "compare.html", "the page", "-o")
+
+
+def _add_dashboard(commands: Any) -> None:
+    dashboard = commands.add_parser("dashboard", help="a workspace in W&B with the curves and pictures of a project")
+    dashboard.add_argument("--entity", required=True, help="the W&B user or team")
+    dashboard.add_argument("--project", required=True, help="as in logger.project")
+    keys = dashboard.add_mutually_exclusive_group()
+    example = "keys to plot: latent.dim,optimizer.lr"
+    keys.add_argument("--sweep-keys", type=_keys, default=[], metavar="KEY,...", help=example)
+    keys.add_argument("--sweep", type=Path, metavar="DIR", help="plot the keys that differ in this sweep")
+    instead = "write what would be sent as JSON, and send nothing"
+    dashboard.add_argument("--output", type=Path, metavar="FILE", help=instead)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN_DIR")
+    package = "a package whose code the run's config may name"
+    command.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=package)
+    command.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the best there is)")
+
+
+def _add_output(command: argparse.ArgumentParser, name: str, what: str, *short: str) -> None:
+    command.add_argument(*short, "--output", type=Path, default=Path(name), metavar="FILE", help=f"{what} ({name})")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    return int(text)
+
+
+def _keys(text: str) -> list[str]:
+    return [key.strip() for key in text.split(",") if key.strip()]

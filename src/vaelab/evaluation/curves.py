@@ -1,0 +1,27 @@
+"""Metrics over epochs, from the rows of a run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Curve = list[tuple[float, float]]  # (epoch, value)
+
+
+def training_curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:
+    """Means over an epoch, each row weighted by its steps; the last epoch perhaps unfinished."""
+    epochs: dict[int, tuple[float, float, float]] = {}  # number -> (end, mean, steps)
+    before = 0
+    for row in (row for row in rows if name in row):
+        number, steps = math.ceil(row["epoch"]), row["step"] - before
+        _, mean, total = epochs.get(number, (0.0, 0.0, 0))
+        if steps > 0:
+            total += steps
+            mean += (row[name] - mean) * (steps / total)  # a sum of large values could exceed what a float holds
+        epochs[number] = (row["epoch"], mean, total)
+        before = row["step"]
+    return [(end, mean) for end, mean, total in epochs.values() if total]
+
+
+def validation_curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:
+    """The values as they were logged."""
+    return [(row["epoch"], row[name]) for row in rows if name in row]

@@ -1,0 +1,79 @@
+"""One run from its config to its summary: build, train, test, and say how it ended."""
+
+import logging
+
+from vaelab.errors import UserError, resuming
+from vaelab.evaluation.metrics import changes_meaning, merit
+from vaelab.machine.device import set_precision
+from vaelab.machine.ranks import current
+from vaelab.machine.threads import own_number_of_threads
+from vaelab.run.build import Builder
+from vaelab.run.output import RunOutput, RunSpec
+from vaelab.run.results import final_metrics, of_split, reached, show_results
+from vaelab.run.rows import METRICS
+from vaelab.run.saved import CONFIG
+from vaelab.run.summary import FINISHED, PRUNED
+from vaelab.training.loop import Trainer
+from vaelab.training.signals import AfterValidation, Pruned, StopRequest
+
+log = logging.getLogger(__name__)
+
+
+def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> float:
+    """Train, or resume, the run of a directory and write all that `conf/` asks for there.
+
+    A run begins with its `config.yaml`, when all its parts are built: a mistake in the config leaves nothing.
+
+    Args:
+        spec: of the run.
+        after_validation: called after each validation; it ends the run, and well, by raising Pruned.
+
+    Returns:
+        The figure of merit, in nats per image, higher is better: that of the epoch with the lowest validation loss;
+        without validation images that of the training in the last epoch.
+
+    Raises:
+        UserError: for a mistake in the config, a loss that is not finite, a damaged checkpoint.
+        Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
+    """
+    ranks = current()
+    if not spec.resumed and ranks.first:
+        _require_no_run(spec)
+    with StopRequest() as stop, own_number_of_threads(), RunOutput(spec, ranks.first) as output:
+        builder = Builder(spec.config, spec.trusted, spec.overrides)
+        if ranks.first:
+            output.logger = builder.logger(spec.run_dir)
+        setup = builder.setup(ranks)
+        set_precision(setup.config.precision)
+        trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation)
+        if spec.resumed:
+            trainer.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in spec.overrides))
+        output.begin()
+        status = _fit(trainer)
+        metrics, best_epoch = final_metrics(trainer, tested=status == FINISHED)
+        results = reached(trainer, setup, metrics, best_epoch)
+        if status == FINISHED:
+            output.logger.log({"step": results["step"], "epoch": results["epochs"], **of_split(metrics, "test")})
+        output.end(status, results)
+    if ranks.first:
+        show_results(spec.run_dir, output.summary)
+    found = merit(metrics)
+    assert found is not None  # every run has trained
+    return found
+
+
+def _fit(trainer: Trainer) -> str:
+    """Train to the end and return `finished`, or to where the run is given up and return `pruned`."""
+    try:
+        trainer.fit()
+    except Pruned as reason:
+        log.info("%s", reason)
+        # after the last epoch there is nothing left to save
+        return PRUNED if trainer.progress.reported_step < trainer.total_steps else FINISHED
+    return FINISHED
+
+
+def _require_no_run(spec: RunSpec) -> None:
+    if any((spec.run_dir / name).exists() for name in (CONFIG, METRICS)):
+        again = resuming(spec.run_dir)
+        raise UserError(f"{spec.run_dir} holds a run already; go on with it by {again}, or choose another directory")

@@ -1,0 +1,89 @@
+"""The jobs of a sweep and how they ended, whatever runs them."""
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vaelab.errors import UserError, one_line
+
+POLL_SECONDS = 0.2
+LARGEST_RESULT = 32_000  # bytes; a pipe holds twice that without a reader
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for one process.
+
+    Args:
+        number: of the job in its sweep.
+        name: what differs from the other jobs.
+        directory: of its run; what it prints goes to `output.log` there.
+        overrides: of its command line.
+        call: the work, which can be pickled; returns the run's figure of merit.
+    """
+
+    number: int
+    name: str
+    directory: Path
+    overrides: Sequence[str]
+    call: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a job: with a value, or with an error.
+
+    Args:
+        value: what it returned.
+        error: what it raised, or a UserError that says how its process died.
+        seconds: from the start of its last attempt.
+        died: whether its process died or ran out of time, so that another attempt may do better.
+    """
+
+    value: float | None
+    error: Exception | None
+    seconds: float
+    died: bool = False
+
+
+class View(Protocol):
+    """Follows the jobs of a sweep."""
+
+    def update(self, running: Mapping[int, Job]) -> None:
+        """Called a few times a second."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Called as each job ends."""
+
+
+class Runner(Protocol):
+    """Runs jobs in processes of their own."""
+
+    @property
+    def n_jobs(self) -> int | None:
+        """Jobs at a time; None where that is not known."""
+
+    def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
+        """Run all jobs and return how each ended, in their order.
+
+        Args:
+            jobs: composed one by one, as they are asked for.
+            view: told of what happens.
+
+        Raises:
+            Interrupted: or KeyboardInterrupt, when this process is asked to stop and all jobs have stopped too.
+        """
+
+
+def portable(error: Exception) -> Exception:
+    """The error itself where it can travel to another process, else its words."""
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        content = b""
+    if content and len(content) < LARGEST_RESULT:
+        return error
+    return UserError(one_line(f"{type(error).__name__}: {error}", 2000))

@@ -1,0 +1,1 @@
+"""Small working parts of published models, which show that the contract carries them."""
