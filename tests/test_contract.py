@@ -133,7 +133,7 @@ class Shares(Ranks):
         object.__setattr__(self, "_place", (barrier, messages))
         return self
 
-    def weighted_sum(self, tensors, weight, vote):
+    def all_reduce(self, tensors, weight, vote):
         barrier, messages = self._place
         messages[self.rank] = [weight * tensor.detach() for tensor in tensors]
         barrier.wait()
@@ -169,7 +169,7 @@ def test_a_loss_that_compares_the_images_of_a_batch_is_refused_to_ranks(setup_of
 
 
 class Silent(Ranks):
-    def copy_from_first(self, tensors):
+    def broadcast_tensors(self, tensors):
         pass
 
 

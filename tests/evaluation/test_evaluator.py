@@ -14,7 +14,7 @@ from helpers.fakes import labelled_vae
 from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal
 from vaelab.dataset.images import Dataset, Split
 from vaelab.evaluation.evaluator import evaluate, log_likelihood
-from vaelab.machine.ranks import ALONE, Ranks
+from vaelab.machine.ranks import SINGLE, Ranks
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 from vaelab.parts import MASS
@@ -181,7 +181,7 @@ def test_any_number_of_ranks_finds_the_same_figures_to_the_last_digit(size):
     # a new thread of Python's would compute with torch's default of threads, and so round otherwise
     with ThreadPoolExecutor(size, initializer=lambda: torch.set_num_threads(1)) as pool:
         shared = list(pool.map(found, [Threads(rank, size, store=store) for rank in range(size)]))
-    assert shared == [found(ALONE)] * size
+    assert shared == [found(SINGLE)] * size
 
 
 def test_images_and_noise_go_where_the_model_is():

@@ -18,7 +18,7 @@ from helpers.fakes import small_dataset, small_split, small_vae
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.machine.device import pick_device
-from vaelab.machine.ranks import ALONE, RankLostError, Ranks
+from vaelab.machine.ranks import SINGLE, RankLostError, Ranks
 from vaelab.objective.elbo import ELBO
 from vaelab.run.build import Builder
 from vaelab.run.logger import NoLogger
@@ -39,23 +39,23 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("images", [1, 2, 7, 64])
 def test_the_shares_are_the_batch_and_as_equal_as_can_be(size, images):
-    shares = [list(range(images))[Ranks(rank, size).share(images)] for rank in range(size)]
+    shares = [list(range(images))[Ranks(rank, size).rows_of(images)] for rank in range(size)]
     assert [image for share in shares for image in share] == list(range(images))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_a_single_rank_needs_no_others():
     weights = torch.ones(3)
-    ALONE.copy_from_first([weights])
-    assert (ALONE.largest(15), ALONE.gather("a"), ALONE.from_first(lambda: "b")) == (15, ["a"], "b")
-    assert ALONE.share(7) == slice(0, 7)
-    assert ALONE.may_say("why", RankLostError("gone"))
+    SINGLE.broadcast_tensors([weights])
+    assert (SINGLE.all_reduce_max(15), SINGLE.all_gather("a"), SINGLE.broadcast(lambda: "b")) == (15, ["a"], "b")
+    assert SINGLE.rows_of(7) == slice(0, 7)
+    assert SINGLE.may_say("why", RankLostError("gone"))
 
 
 class LoneRanks(Ranks):
     """One of several ranks, of which no other answers: its sums are its own share's."""
 
-    def gather(self, value):
+    def all_gather(self, value):
         return [value]
 
 
@@ -67,7 +67,7 @@ def test_the_evaluations_of_the_ranks_add_up_to_that_of_one(size, binarize):
     def metrics(ranks):
         return evaluate(vae, ELBO(1.0, 0, 1), dataset, split, 15, ranks=ranks)
 
-    whole = metrics(ALONE)
+    whole = metrics(SINGLE)
     parts = [LoneRanks(rank, size) for rank in range(min(size, 4))]  # four batches: a fifth rank has none
     shared = [metrics(ranks)["loss"] for ranks in parts]
     assert sum(shared) == pytest.approx(whole["loss"], rel=1e-6)
@@ -149,7 +149,7 @@ def test_votes_do_not_change_what_is_summed(monkeypatch):
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda message: message.mul_(2))
     tensors = [torch.ones(2, 3), torch.tensor(4.0)]
     for vote in (False, True):
-        sums, votes = Ranks(0, 2).weighted_sum(tensors, 0.25, vote)
+        sums, votes = Ranks(0, 2).all_reduce(tensors, 0.25, vote)
         assert torch.equal(sums[0], torch.full((2, 3), 0.5))
         assert (sums[1].item(), votes.item()) == (2.0, 2.0 * vote)
 

@@ -10,7 +10,7 @@ from helpers.fakes import small_dataset, small_vae
 from helpers.small_training import Recorder
 from helpers.states import assert_equal_states, constant, set_in, without
 from vaelab.errors import UserError
-from vaelab.machine.ranks import ALONE
+from vaelab.machine.ranks import SINGLE
 from vaelab.run.build import Builder
 from vaelab.run.row_position import START, checked
 from vaelab.training import checkpoint, restored
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_restored_to_the_last_bit(saved, tmp_path):
 
 NUMBERS = (None, "3", -1, float("nan"), 10**30, 10**400, [], True)
 COUNTS = ("step", "epoch", "position", "reported_step", "images", "epoch_images", "best_epoch")
-TABLES = ({}, {"loss": float("nan"), "elbo": 1.0}, {"loss": "1", "elbo": 1.0}, {3: 1.0}, None, {"loss": 1.0})
+TABLES = ({}, {"loss": float("nan"), "elbo": 1.0}, {"loss": "1", "elbo": 1.0}, {3: 1.0}, None, {"elbo": 1.0})
 
 ODDITIES = [
     *(((), constant(odd)) for odd in (None, [], 3, torch.zeros(2), {})),
@@ -172,14 +172,14 @@ def test_an_average_that_is_switched_on_later_begins_with_the_weights(kept):
     checkpoints.save_last(Meter().state(), Progress(), None)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.nn.init.zeros_(model.posterior.heads.weight)
-    checkpoints.load(ALONE, Meter(), 100)
+    checkpoints.load(SINGLE, Meter(), 100)
     assert average.state() is None
     for name, value in average.model.state_dict().items():
         assert torch.equal(value, before[name])
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(kept):
-    assert kept[2].load(ALONE, Meter(), 100) is None
+    assert kept[2].load(SINGLE, Meter(), 100) is None
 
 
 def test_weights_stay_as_they_were_where_another_part_does_not_fit(kept):
@@ -191,5 +191,5 @@ def test_weights_stay_as_they_were_where_another_part_does_not_fit(kept):
     state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
     checkpoint.save(checkpoints.last, state)
     with pytest.raises(UserError, match="does not fit the model or the optimizer"):
-        checkpoints.load(ALONE, Meter(), 100)
+        checkpoints.load(SINGLE, Meter(), 100)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers.steps import B, eager_step
 from vaelab.errors import UserError
-from vaelab.machine.ranks import ALONE, Ranks
+from vaelab.machine.ranks import SINGLE, Ranks
 from vaelab.training.choose_step import training_step
 from vaelab.training.clock import Clock
 from vaelab.training.compiled import PAYS_FROM_STEPS, CompiledStep
@@ -19,7 +19,7 @@ from vaelab.training.step import EagerStep
 TWO = Ranks(0, 2)
 
 
-def chosen(compile, steps=PAYS_FROM_STEPS, ranks=ALONE, eager=None):
+def chosen(compile, steps=PAYS_FROM_STEPS, ranks=SINGLE, eager=None):
     config = SimpleNamespace(compile=compile, batch_size=B)
     clock = Clock(torch.device("cpu"), lambda seconds: None)
     return training_step(eager or eager_step(), config, steps, ranks, StopRequest(), clock)

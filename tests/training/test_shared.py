@@ -20,7 +20,7 @@ from vaelab.training.shared import SharedStep
 class Threads(Ranks):
     """Ranks that are threads of this process, which sum in the order of their numbers."""
 
-    def weighted_sum(self, tensors, weight, vote):
+    def all_reduce(self, tensors, weight, vote):
         values, barrier = self.store
         values[self.rank] = ([tensor.detach() * weight for tensor in tensors], float(vote))
         barrier.wait(timeout=10)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.small_training import trainer_of
-from vaelab.machine.ranks import ALONE
+from vaelab.machine.ranks import SINGLE
 from vaelab.run.build import Builder
 from vaelab.training import threads
 from vaelab.training.threads import use_threads
@@ -79,6 +79,6 @@ def test_the_steps_that_are_measured_do_not_diverge(compose, tmp_path):
 def test_a_model_that_cannot_be_copied_trains_with_all_threads(trainer, three_threads, caplog):
     caplog.set_level(logging.INFO)
     trainer.model.kept = (number for number in range(3))  # a generator can be copied as little as a lock
-    use_threads("auto", trainer.progress, ALONE, trainer._step_of_a_copy, 100_000)
+    use_threads("auto", trainer.progress, SINGLE, trainer._step_of_a_copy, 100_000)
     assert trainer.progress.threads == 3
     assert "no step could be measured (cannot pickle 'generator' object)" in caplog.text

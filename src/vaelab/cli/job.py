@@ -80,7 +80,7 @@ def job(config: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     place = Place.of(hydra_config)
     try:
-        ranks.current().gather(None)  # after an error the first removes the directory, which no other may then make
+        ranks.current().all_gather(None)  # after an error the first removes the directory, which no other may then make
         return _run(place, plain(config), hydra_config)
     except Interrupted as error:
         sentence = _say_stopped(place, error)
@@ -114,7 +114,7 @@ def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
     trusted = config.pop("trust") if resumed else None
     if not resumed:
         config["choices"] = _choices(hydra_config)
-    with only_writer(run_dir) if ranks.current().first else nullcontext():
+    with only_writer(run_dir) if ranks.current().is_main_process else nullcontext():
         if place.sweep_dir is not None and place.has_run:
             config, trusted = resumed_config(run_dir, config, overrides)
             record = RunRecord(run_dir)

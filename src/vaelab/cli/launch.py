@@ -96,13 +96,13 @@ def unique_run_dir(parent: str) -> str:
 
 
 def _shared_run_dir(parent: str) -> str:
-    return ranks.current().from_first(lambda: unique_run_dir(parent))
+    return ranks.current().broadcast(lambda: unique_run_dir(parent))
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     """Outside a run, which answers signals itself, SIGTERM ends the process as an error does: with its report."""
     reporting = sys.exc_info()[0] is not None
-    if reporting and not ranks.current().alone:
+    if reporting and not ranks.current().is_single:
         return  # torchrun sends it to every rank once one has ended, and this one is about to say why
     raise Interrupted(signum)
 
@@ -110,13 +110,13 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def _join_ranks() -> None:
     """Connect with the processes that torchrun started beside this one; all but the first are silent."""
     found = ranks.join()
-    if not found.first:
+    if not found.is_main_process:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         logging.disable()
 
 
 def _refuse_sweep_of_ranks(line: CommandLine) -> None:
-    if not ranks.current().alone and (line.multirun or "hydra.mode=MULTIRUN" in line.overrides):
+    if not ranks.current().is_single and (line.multirun or "hydra.mode=MULTIRUN" in line.overrides):
         start = f"start {command(sweep=True)} without torchrun"
         raise UserError(f"the ranks of torchrun train one run, got a sweep; {start}")
 

@@ -34,14 +34,14 @@ class Leftovers(Callback):
             HydraConfig.instance().cfg = before
         candidates = [run_dir / f"{config.hydra.job.name}.log", run_dir / ".lock", run_dir, *run_dir.parents]
         # told by the first rank, so that no other makes the directory before it has looked
-        Leftovers.absent = ranks.current().from_first(lambda: [path for path in candidates if not path.exists()])
+        Leftovers.absent = ranks.current().broadcast(lambda: [path for path in candidates if not path.exists()])
 
     @classmethod
     def remove(cls) -> None:
         """Remove it, unless the run has begun; a folder in which there is anything else stays."""
         run_dir, absent = cls.run_dir, cls.absent
         cls.run_dir, cls.absent = None, []
-        if run_dir is None or not ranks.current().first or (run_dir / "config.yaml").exists():
+        if run_dir is None or not ranks.current().is_main_process or (run_dir / "config.yaml").exists():
             return
         for path in absent:
             with suppress(OSError):

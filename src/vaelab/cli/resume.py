@@ -93,7 +93,7 @@ def with_resumed_config(line: CommandLine, files: ConfigFiles) -> tuple[CommandL
         raise not_one_run()
     if line.config_name is not None:
         raise UserError(f"resume goes on with the config of its run, got --config-name {line.config_name}; omit it", 2)
-    name, saved = ranks.current().from_first(lambda: _saved_config(_path("resume", str(given))))
+    name, saved = ranks.current().broadcast(lambda: _saved_config(_path("resume", str(given))))
     run_dir = Path(name)
     checks.require_writable(run_dir, WRITTEN)  # before Hydra opens the log there, and raises in its own way
     _check_no_part_is_chosen(line, files)

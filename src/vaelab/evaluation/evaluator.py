@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaelab.dataset.images import Dataset, Split
-from vaelab.machine.ranks import ALONE, Ranks
+from vaelab.machine.ranks import SINGLE, Ranks
 from vaelab.ops import bits_per_dim, generator, log_mean_exp
 from vaelab.parts import MASS, Model, Objective
 
@@ -28,7 +28,7 @@ def evaluate(
     split: Split,
     batch_size: int,
     may_stop: Callable[[], None] = nothing,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE,
 ) -> dict[str, float]:
     """Means over the images of a split, in nats per image, with the same noise at every call.
 
@@ -54,7 +54,7 @@ def evaluate(
         values = {**trace.terms, **terms, "loss": loss}
         own.append((index, {name: value.item() * len(x) for name, value in values.items()}))
     sums: dict[str, float] = {}
-    for _, totals in sorted(chain.from_iterable(ranks.gather(own)), key=itemgetter(0)):  # any ranks add up the same
+    for _, totals in sorted(chain.from_iterable(ranks.all_gather(own)), key=itemgetter(0)):  # any ranks add up the same
         for name, total in totals.items():
             sums[name] = sums.get(name, 0.0) + total
     means = {name: total / len(split.images) for name, total in sums.items()}
@@ -72,7 +72,7 @@ def log_likelihood(
     It rises to log p(x) as K = `samples` grows (Burda et al., 2016, arXiv:1509.00519).
     """
     total = 0.0
-    for _, (x, y, noise) in _batches(model, dataset, split, batch_size, nothing, ALONE):
+    for _, (x, y, noise) in _batches(model, dataset, split, batch_size, nothing, SINGLE):
         log_weights = []  # (K', B) each
         for first in range(0, samples, samples_at_once):
             k = min(samples_at_once, samples - first)

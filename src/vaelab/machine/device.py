@@ -8,15 +8,15 @@ from contextlib import contextmanager
 import torch
 
 from vaelab.errors import UserError, is_out_of_memory, nearest
-from vaelab.machine.ranks import ALONE, Ranks
+from vaelab.machine.ranks import SINGLE, Ranks
 
 
-def pick_device(name: str, ranks: Ranks = ALONE, key: str = "trainer.device") -> torch.device:
+def pick_device(name: str, ranks: Ranks = SINGLE, key: str = "trainer.device") -> torch.device:
     """The device of that name, or with `auto` the best there is; UserError, which names the `key`, if it is absent.
 
     Of several ranks each has the GPU of its number on its machine, or else the CPU.
     """
-    if not ranks.alone:
+    if not ranks.is_single:
         return _rank_device(name, ranks)
     available = {
         "cuda": torch.cuda.is_available(),

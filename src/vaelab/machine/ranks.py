@@ -28,7 +28,7 @@ class Ranks:
     """This process among those that train the run.
 
     All ranks must call a method that communicates, in the same order. Over gloo, which is all on CPUs and all but
-    `weighted_sum` on GPUs, it raises RankLostError where one is gone. NCCL waits; there torchrun ends the others.
+    `all_reduce` on GPUs, it raises RankLostError where one is gone. NCCL waits; there torchrun ends the others.
 
     Args:
         rank: its number, from 0.
@@ -43,20 +43,20 @@ class Ranks:
     store: Any = None
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this rank is the one that writes."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there is no other rank."""
         return self.size == 1
 
-    def share(self, images: int) -> slice:
+    def rows_of(self, images: int) -> slice:
         """This rank's rows of a batch; shares differ by one image at most, and one can be empty."""
         return slice(images * self.rank // self.size, images * (self.rank + 1) // self.size)
 
-    def weighted_sum(self, tensors: Sequence["Tensor"], weight: float, vote: bool) -> tuple[list["Tensor"], "Tensor"]:
+    def all_reduce(self, tensors: Sequence["Tensor"], weight: float, vote: bool) -> tuple[list["Tensor"], "Tensor"]:
         """The sum over ranks of `weight` times each tensor, and the number of votes; one message for all.
 
         A single message of a step is also what makes every step the same sum: who splits it anew after the first step,
@@ -81,9 +81,9 @@ class Ranks:
         sums = [part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
         return sums, votes.squeeze()
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         """The largest of the ranks' values."""
-        if self.alone:
+        if self.is_single:
             return value
         import torch
 
@@ -92,9 +92,9 @@ class Ranks:
             torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
         return int(found)
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The values of all ranks, in their order."""
-        if self.alone:
+        if self.is_single:
             return [value]
         import torch
 
@@ -103,19 +103,19 @@ class Ranks:
             torch.distributed.all_gather_object(found, value)
         return found
 
-    def from_first(self, call: Callable[[], T]) -> T:
+    def broadcast(self, call: Callable[[], T]) -> T:
         """What `call` returns on the first rank, the only one that calls it."""
-        found: list[Any] = [call() if self.first else None]
-        if not self.alone:
+        found: list[Any] = [call() if self.is_main_process else None]
+        if not self.is_single:
             import torch
 
             with _connected():
                 torch.distributed.broadcast_object_list(found, src=0, device=torch.device("cpu"))
         return found[0]
 
-    def copy_from_first(self, tensors: Iterable["Tensor"]) -> None:
+    def broadcast_tensors(self, tensors: Iterable["Tensor"]) -> None:
         """Give the tensors, in place, the values that they have on the first rank."""
-        if self.alone:
+        if self.is_single:
             return
         import torch
 
@@ -128,7 +128,7 @@ class Ranks:
 
         Ranks that end for the same reason say so once; those that end because another did say nothing after it.
         """
-        if self.alone:
+        if self.is_single:
             return True
         try:
             is_first_error = self.store.add("errors", 1) == 1
@@ -138,8 +138,8 @@ class Ranks:
         return is_first_error if isinstance(error, RankLostError) else not said_before
 
 
-ALONE = Ranks()
-_current = ALONE
+SINGLE = Ranks()
+_current = SINGLE
 
 
 def current() -> Ranks:
@@ -175,7 +175,7 @@ def join() -> Ranks:
 
 def leave() -> None:
     """End the connection; after an error the end of the process does so."""
-    if not _current.alone:
+    if not _current.is_single:
         import torch
 
         torch.distributed.destroy_process_group()

@@ -12,7 +12,7 @@ from vaelab.dataset.images import Dataset
 from vaelab.dataset.prepared import found_only
 from vaelab.errors import UserError, check_integer, check_number, one_line
 from vaelab.machine.device import in_memory, pick_device
-from vaelab.machine.ranks import ALONE, Ranks
+from vaelab.machine.ranks import SINGLE, Ranks
 from vaelab.ops import generator
 from vaelab.parts import CROSS_ENTROPY, Facts, Likelihood, Model, Objective, Posterior, Prior
 from vaelab.run.continuation import names_root
@@ -45,7 +45,7 @@ class Builder:
         self._may_download = trusted is None or names_root(overrides)
         self._nodes = NodeBuilder(config, None if trusted is None else tuple(trusted))
 
-    def setup(self, ranks: Ranks = ALONE) -> Setup:
+    def setup(self, ranks: Ranks = SINGLE) -> Setup:
         """Everything a training needs, on the device of this rank; UserError where the config makes no sense."""
         trainer = self.trainer()
         seed = self.config.get("seed")

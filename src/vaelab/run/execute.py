@@ -37,11 +37,11 @@ def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> f
         Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
     """
     ranks = current()
-    if not spec.resumed and ranks.first:
+    if not spec.resumed and ranks.is_main_process:
         _require_no_run(spec)
-    with StopRequest() as stop, own_number_of_threads(), RunOutput(spec, ranks.first) as output:
+    with StopRequest() as stop, own_number_of_threads(), RunOutput(spec, ranks.is_main_process) as output:
         builder = Builder(spec.config, spec.trusted, spec.overrides)
-        if ranks.first:
+        if ranks.is_main_process:
             output.logger = builder.logger(spec.run_dir)
         setup = builder.setup(ranks)
         set_precision(setup.config.precision)
@@ -55,7 +55,7 @@ def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> f
         if status == FINISHED:
             output.logger.log({"step": results["step"], "epoch": results["epochs"], **of_split(metrics, "test")})
         output.end(status, results)
-    if ranks.first:
+    if ranks.is_main_process:
         show_results(spec.run_dir, output.summary)
     found = merit(metrics)
     assert found is not None  # every run has trained

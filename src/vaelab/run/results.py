@@ -24,7 +24,7 @@ def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int
         UserError: if there is no such checkpoint, or it does not fit.
     """
     run_dir = trainer.run_dir
-    saved = trainer.ranks.from_first(lambda: checkpoint.load(run_dir / "checkpoints" / "best.pt"))
+    saved = trainer.ranks.broadcast(lambda: checkpoint.load(run_dir / "checkpoints" / "best.pt"))
     if saved is None:
         raise UserError(f"{run_dir} has no checkpoints/best.pt, which the test needs; start the run again")
     try:

@@ -75,7 +75,7 @@ class Checkpoints:
             UserError: if it is damaged, or can be the state of no run, or not of this one.
         """
         # a file that holds None is no beginning, but a damaged one
-        state, is_there = ranks.from_first(lambda: (checkpoint.load(self.last), self.last.exists()))
+        state, is_there = ranks.broadcast(lambda: (checkpoint.load(self.last), self.last.exists()))
         if state is None and not is_there:
             return None
         try:

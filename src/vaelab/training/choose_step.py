@@ -23,7 +23,7 @@ def training_step(
     insists = config.compile is True
     if insists:
         _require_compilable(eager, ranks)
-    if not ranks.alone:
+    if not ranks.is_single:
         if not eager.objective.is_mean_over_images:
             raise UserError(
                 f"{type(eager.objective).__name__} compares the images of a batch, of which each of {ranks.size} ranks "
@@ -41,7 +41,7 @@ def _require_compilable(eager: EagerStep, ranks: Ranks) -> None:
             f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
             f"{type(eager.optimizer).__name__}; choose one of them, or trainer.compile=auto"
         )
-    if not ranks.alone:
+    if not ranks.is_single:
         raise UserError(
             f"trainer.compile=true is for a single process, got {ranks.size} ranks; use trainer.compile=auto"
         )

@@ -19,7 +19,7 @@ from vaelab.errors import UserError, resuming
 from vaelab.evaluation.evaluator import evaluate, nothing
 from vaelab.evaluation.pictures import draw_pictures
 from vaelab.machine.device import in_memory
-from vaelab.machine.ranks import ALONE, RankLostError, Ranks
+from vaelab.machine.ranks import SINGLE, RankLostError, Ranks
 from vaelab.machine.threads import SpeedWatch
 from vaelab.parts import Model, Noise
 from vaelab.training.average import MovingAverage
@@ -62,7 +62,7 @@ class Trainer:
         recorder: Recorder,
         run_dir: Path,
         stop: StopRequest,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE,
         after_validation: AfterValidation | None = None,
     ) -> None:
         self.model = model = setup.model
@@ -77,9 +77,9 @@ class Trainer:
         self.ranks = ranks
         self.after_validation = after_validation
         # between batches or pictures, of which the ranks do not have the same, one of several would stop alone
-        self.may_stop = stop.check if ranks.alone else nothing
+        self.may_stop = stop.check if ranks.is_single else nothing
         self.device = next(model.parameters()).device
-        ranks.copy_from_first(model.state_dict().values())  # a network of one's own may draw its weights otherwise
+        ranks.broadcast_tensors(model.state_dict().values())  # a network of one's own may draw its weights otherwise
         self.average = None if config.ema is None else MovingAverage(model, config.ema)
         self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.average)
         images = place(dataset.train.images, config.images_on, self.device)
@@ -105,8 +105,8 @@ class Trainer:
         if self.device.type == "cpu":
             steps_left = self.total_steps - self.progress.step
             use_threads(self.config.threads, self.progress, self.ranks, self._step_of_a_copy, steps_left)
-        profiler = StepProfiler(self.run_dir, self.config.profile and self.ranks.first)
-        with ProgressBar(self.total_steps, self.config.epochs, self.ranks.first) as bar, profiler:
+        profiler = StepProfiler(self.run_dir, self.config.profile and self.ranks.is_main_process)
+        with ProgressBar(self.total_steps, self.config.epochs, self.ranks.is_main_process) as bar, profiler:
             try:
                 while self.progress.reported_step < self.total_steps:
                     self.model.train()
@@ -172,7 +172,7 @@ class Trainer:
         self._require_finite_weights()
         self.evaluated.eval()
         val = self.evaluate("validation") if due(config.evaluate_every) and len(self.dataset.val.images) else {}
-        wants_pictures = self.ranks.first and config.pictures_every and due(config.pictures_every)
+        wants_pictures = self.ranks.is_main_process and config.pictures_every and due(config.pictures_every)
         if wants_pictures:
             names = draw_pictures(self.evaluated, self.dataset, self.run_dir, number, self.may_stop)
             self.recorder.log_pictures(names)
@@ -188,12 +188,12 @@ class Trainer:
         if is_best:
             progress.best, progress.best_epoch = val, number
         progress.end_epoch(len(self.batches.images))
-        if is_best and self.ranks.first:
+        if is_best and self.ranks.is_main_process:
             self.checkpoints.save_best(self.evaluated, self.dataset.facts, number, progress.step, val)
         pruned = self._ask_search(number, val)
         if is_best or due(config.checkpoint_every):  # a best epoch that is not in last.pt could be of another future
             self.save()
-        if self.ranks.first and (last or wants_pictures):
+        if self.ranks.is_main_process and (last or wants_pictures):
             self._draw_curves(at_once=last)
         if pruned is not None:
             raise pruned
@@ -245,7 +245,7 @@ class Trainer:
         """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight or the loss is not finite."""
         self._require_finite_weights()
         meter = self.meter.state()
-        if self.ranks.first:
+        if self.ranks.is_main_process:
             self.checkpoints.save_last(meter, self.progress, self.recorder.position)
 
     def restore(self, other_loss: bool = False) -> None:
@@ -302,9 +302,9 @@ class Trainer:
 
     def _check_stop(self) -> None:
         """Raise Interrupted, on all ranks, if a signal has come to one of them."""
-        if self.ranks.alone:
+        if self.ranks.is_single:
             self.stop.check()
-        elif signum := self.ranks.largest(self.stop.signum or 0):
+        elif signum := self.ranks.all_reduce_max(self.stop.signum or 0):
             raise Interrupted(signum)
 
     def _require_finite_weights(self) -> None:

@@ -35,7 +35,7 @@ class SharedStep:
 
     def __call__(self, x: Tensor, noise: Noise, step: int, y: Tensor | None = None, grad_norm: bool = False) -> Values:
         """As `TrainStep`."""
-        rows = self.ranks.share(len(x))
+        rows = self.ranks.rows_of(len(x))
         weight = (rows.stop - rows.start) / len(x)
         if weight == 0:
             rows = slice(1)  # without an image there would be no mean to weight
@@ -46,7 +46,7 @@ class SharedStep:
         """Replace gradients and buffers by those of the whole batch, in one message; return the batch's values."""
         trained = [parameter for parameter in self.eager.model.parameters() if parameter.grad is not None]
         message = [*values.values(), *(parameter.grad for parameter in trained), *self._buffers]
-        sums, self.stop_votes = self.ranks.weighted_sum(message, weight, self.wants_to_stop())
+        sums, self.stop_votes = self.ranks.all_reduce(message, weight, self.wants_to_stop())
         found = iter(sums)
         # copied, for they are kept until they are reported, and they are views of all that was summed
         values = {name: next(found).clone() for name in values}

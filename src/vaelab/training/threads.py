@@ -27,7 +27,7 @@ def use_threads(wanted: int | str, progress: Progress, ranks: Ranks, make_step: 
     """
     threads, most = wanted, torch.get_num_threads()
     if threads == "auto":
-        threads = progress.threads or ranks.from_first(lambda: _measured(make_step, steps))
+        threads = progress.threads or ranks.broadcast(lambda: _measured(make_step, steps))
         if threads > most:  # ranks and jobs that share the cores have fewer each
             log.info("the run goes on with %d threads, of the %d of its beginning", most, threads)
             threads = most
