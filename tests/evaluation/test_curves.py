@@ -2,7 +2,7 @@
 
 import pytest
 
-from vaelab.evaluation.curves import training_curve
+from vaelab.evaluation.curves import charts, training_curve
 
 
 def test_a_training_mean_is_a_number_whatever_steps_a_row_names():
@@ -13,3 +13,11 @@ def test_a_training_mean_is_a_number_whatever_steps_a_row_names():
     ]
     assert training_curve(rows, "x") == [(1, pytest.approx(2e299 + 2e299 * (2.5 / 3.5)))]
     assert training_curve([{"step": 1, "epoch": 1, "x": 1.0}, {"step": 4, "epoch": 1, "x": 5.0}], "x") == [(1, 4.0)]
+
+
+def test_the_loss_is_drawn_where_a_run_has_no_elbo():
+    elbo, other = {"step", "val/elbo", "val/kl", "val/loss"}, {"val/reconstruction", "val/loss"}
+    assert charts([elbo]) == ["elbo", "kl"]
+    assert charts([other]) == ["reconstruction", "loss"]
+    assert charts([elbo, other, set()]) == ["elbo", "reconstruction", "kl", "loss"]
+    assert charts([]) == []

@@ -48,7 +48,7 @@ def as_pixels(image):
         (10, (3, 8, 8), 4, (3 * 58 + 2, 4 * 58 + 2)),
         (5, (1, 28, 28), 5, (58 + 2, 5 * 58 + 2)),
         (3, (3, 32, 40), 2, (2 * 66 + 2, 2 * 82 + 2)),
-        (2, (1, 64, 60), 3, (66 + 2, 3 * 62 + 2)),
+        (2, (1, 64, 60), 3, (66 + 2, 2 * 62 + 2)),  # no wider than its images
     ],
 )
 def test_a_grid_has_the_right_size_and_every_image_at_its_place(count, shape, columns, size):

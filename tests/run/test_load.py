@@ -142,8 +142,8 @@ def test_what_are_no_images_is_refused(run, x, said):
 
 def test_a_model_that_was_moved_takes_images_from_anywhere(run):
     run.model.to("meta")
-    made = (run.encode(LEVELS), run.posterior(LEVELS).mean, run.reconstruct(LEVELS), run.sample(3))
-    assert all(value.device.type == "meta" for value in made)
+    values = (run.encode(LEVELS), run.posterior(LEVELS).mean, run.reconstruct(LEVELS), run.sample(3))
+    assert all(value.device.type == "meta" for value in values)
 
 
 def test_a_run_is_one_short_line(run):

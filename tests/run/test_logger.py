@@ -101,17 +101,6 @@ def test_rewind_to_the_ends_drops_all_or_nothing(kept, logger_in):
     assert read_rows(logger.run_dir) == kept
 
 
-@pytest.mark.parametrize("cut", range(1, 8))
-def test_a_torn_last_line_is_not_read(cut, tmp_path):
-    lines = [json.dumps({"step": step}) + "\n" for step in (1, 2)]
-    (tmp_path / "metrics.jsonl").write_text("".join(lines)[:-cut])
-    assert read_rows(tmp_path) == [{"step": 1}]
-
-
-def test_where_there_is_no_file_there_are_no_rows(tmp_path):
-    assert read_rows(tmp_path) == []
-
-
 def test_an_unknown_mode_is_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(ValueError, match=r"mode must be one of .*did you mean 'offline'"):
         Logger(tmp_path, "ofline", **PROJECT)

@@ -75,8 +75,7 @@ def test_three_and_three_epochs_equal_six(run_py, tmp_path, uninterrupted):
 @pytest.mark.parametrize(
     "changed",
     [
-        ("trainer.ema=0.9",),
-        ("scheduler=cosine", "scheduler.warmup_steps=20"),
+        ("trainer.ema=0.9", "scheduler=cosine", "scheduler.warmup_steps=20"),
         pytest.param(("trainer.compile=true", "trainer.ema=0.9"), marks=pytest.mark.slow),
     ],
 )
@@ -93,11 +92,11 @@ def test_max_steps_in_the_middle_of_an_epoch_goes_on_there(run_py, tmp_path, cha
     assert_same_run(whole, parts)
 
 
-def test_an_override_takes_effect_on_resume(run_py, tmp_path):
+def test_an_override_takes_effect_on_resume(inline, tmp_path):
     run_dir = tmp_path / "run"
-    assert run_py(*SMALL, "trainer.epochs=1", f"hydra.run.dir={run_dir}").returncode == 0
-    resumed = run_py(f"resume={run_dir}", "trainer.epochs=2", "optimizer.lr=0.0005", "optimizer.weight_decay=0.01")
-    assert resumed.returncode == 0, resumed.stderr
+    assert inline(*SMALL, "trainer.epochs=1", f"hydra.run.dir={run_dir}")[0] == 0
+    code, _, err = inline(f"resume={run_dir}", "trainer.epochs=2", "optimizer.lr=0.0005", "optimizer.weight_decay=0.01")
+    assert code == 0, err
     assert metrics(run_dir)[-2]["step"] == 2 * 13
     assert {row["train/lr"] for row in metrics(run_dir) if "train/lr" in row} == {0.001, 0.0005}
     (group,) = weights(run_dir)["optimizer"]["param_groups"]
@@ -112,24 +111,24 @@ def test_an_override_takes_effect_on_resume(run_py, tmp_path):
     ],
 )
 def test_a_resume_that_would_spoil_a_finished_run_is_refused_and_changes_nothing(
-    run_py, tmp_path, uninterrupted, override, code, sentence
+    inline, tmp_path, uninterrupted, override, code, sentence
 ):
     run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
     before = {name: (run_dir / name).read_bytes() for name in ("config.yaml", "summary.json", "metrics.jsonl")}
-    done = run_py(f"resume={run_dir}", override)
-    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
-    assert sentence in done.stderr
+    returned, _, err = inline(f"resume={run_dir}", override)
+    assert (returned, err.count("\n")) == (code, 1)
+    assert sentence in err
     assert before == {name: (run_dir / name).read_bytes() for name in before}
 
 
-def test_resume_with_another_model_is_one_sentence_and_loses_nothing(run_py, tmp_path):
+def test_resume_with_another_model_is_one_sentence_and_loses_nothing(inline, tmp_path):
     run_dir = tmp_path / "run"
-    assert run_py(*SMALL, "trainer.epochs=1", f"hydra.run.dir={run_dir}").returncode == 0
+    assert inline(*SMALL, "trainer.epochs=1", f"hydra.run.dir={run_dir}")[0] == 0
     before, rows = weights(run_dir), metrics(run_dir)
-    resumed = run_py(f"resume={run_dir}", "model.hidden=[30]", "trainer.epochs=2")
-    assert resumed.returncode == 1
-    assert "does not fit" in resumed.stderr
-    assert len(resumed.stderr.strip().splitlines()) == 1
+    code, _, err = inline(f"resume={run_dir}", "model.hidden=[30]", "trainer.epochs=2")
+    assert code == 1
+    assert "does not fit" in err
+    assert len(err.strip().splitlines()) == 1
     assert_equal(before, weights(run_dir))
     assert rows == metrics(run_dir)
 

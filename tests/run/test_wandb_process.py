@@ -14,7 +14,7 @@ import pytest
 
 from helpers.wandb_server import MODES, wandb_server
 from vaelab.run.logger import Logger
-from vaelab.run.wandb_files import first_line_to_bring
+from vaelab.run.wandb_files import first_line_to_bring, run_id_of
 
 SETTINGS = {"project": "some-project", "entity": None, "tags": ["tag"]}
 
@@ -97,10 +97,9 @@ def test_the_step_of_a_row_is_the_number_of_its_line(server, tmp_path, caplog):
     assert messages(caplog) == []
 
 
-@pytest.mark.parametrize("mode", ["online", "auto"])
 @pytest.mark.parametrize("fault", [mode for mode in MODES if mode != "ok"])
-def test_a_server_lost_in_mid_run_costs_one_line_and_fifteen_seconds(fault, mode, server, tmp_path, caplog):
-    logger = opened(tmp_path / "run", mode)
+def test_a_server_lost_in_mid_run_costs_one_line_and_fifteen_seconds(fault, server, tmp_path, caplog):
+    logger = opened(tmp_path / "run", "online")
     log(logger, range(5))
     has_begun(logger)
     server.mode = fault
@@ -129,8 +128,9 @@ def test_what_the_line_says_uploads_the_rest(server, tmp_path, caplog):
     assert steps_at(server) == list(range(25))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGSTOP, signal.SIGKILL], ids=lambda signum: signum.name)
-@pytest.mark.parametrize("whom", ["core", "all"])
+@pytest.mark.parametrize(
+    ("whom", "signum"), [("core", signal.SIGSTOP), ("all", signal.SIGSTOP), ("all", signal.SIGKILL)]
+)
 def test_wandb_stopped_or_killed_stops_no_step_and_its_files_are_completed(signum, whom, server, tmp_path, caplog):
     logger = opened(tmp_path / "run")
     log(logger, range(5))
@@ -149,7 +149,7 @@ def test_wandb_stopped_or_killed_stops_no_step_and_its_files_are_completed(signu
     assert "bring those that it lacks with" in messages(caplog)[-1]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2], ids=lambda signum: signum.name)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR2], ids=lambda signum: signum.name)
 def test_what_asks_all_processes_to_stop_leaves_the_rest_of_the_rows_to_be_brought(signum, server, tmp_path, caplog):
     logger = opened(tmp_path / "run")
     log(logger, range(5))
@@ -221,8 +221,7 @@ def test_a_file_of_rows_that_is_replaced_in_mid_run_is_read_anew(server, tmp_pat
     assert steps_at(server) == list(range(10))
 
 
-@pytest.mark.parametrize("mode", ["online", "auto"])
-@pytest.mark.parametrize("fault", ["refuse", "hang"])
+@pytest.mark.parametrize(("fault", "mode"), [("refuse", "auto"), ("hang", "online")])
 def test_a_dead_server_is_asked_once_a_sweep_and_trained_meanwhile(fault, mode, server, tmp_path, caplog):
     server.mode = fault
     started = time.monotonic()
@@ -261,15 +260,13 @@ def test_settings_of_the_folder_that_one_is_in_send_no_key(server, tmp_path, mon
 
 
 @pytest.mark.parametrize("run_id", ["../../elsewhere", "a b", "", "x" * 65, "\x1b[31m"])
-def test_a_run_id_that_wandb_never_gave_is_none(run_id, server, tmp_path):
-    run_dir = tmp_path / "run"
-    (run_dir / "wandb").mkdir(parents=True)
-    (run_dir / "wandb/run_id").write_text(run_id)
-    logger = opened(run_dir, "offline")
-    log(logger, range(2))
-    logger.finish("finished", {})
-    assert (run_dir / "wandb/run_id").read_text().isalnum()
-    assert steps_in_files(run_dir) == [0, 1]
+def test_a_run_id_that_wandb_never_gave_is_none(run_id, tmp_path):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/run_id").write_text(run_id)
+    found, had_one = run_id_of(tmp_path)
+    assert (had_one, (tmp_path / "wandb/run_id").read_text()) == (False, found)
+    assert found.isalnum()
+    assert run_id_of(tmp_path) == (found, True)
 
 
 def test_a_torn_file_of_wandb_is_read_up_to_its_tear(tmp_path):

@@ -1,7 +1,7 @@
 """The keys of a config, and what becomes of any other."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from vaelab.cli.config_files import ConfigFiles
 from vaelab.cli.suggestions import did_you_mean
 from vaelab.errors import PastHydraError, UserError, command
+from vaelab.run.saved import KEYS
 
-
-@dataclass
-class Root:
-    """The keys of a config; Hydra refuses any other, in an experiment file too, but for one that `+` adds."""
-
-    model: Any = MISSING
-    dataset: Any = MISSING
-    latent: Any = MISSING
-    posterior: Any = MISSING
-    prior: Any = MISSING
-    likelihood: Any = MISSING
-    objective: Any = MISSING
-    optimizer: Any = MISSING
-    scheduler: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    seed: int = MISSING
-    resume: str | None = None
-    trust: list[str] = field(default_factory=list)
-    choices: dict[str, str] = field(default_factory=dict)
+_TYPED = {
+    "seed": (int, MISSING),
+    "resume": (str | None, None),
+    "trust": (list[str], field(default_factory=list)),
+    "choices": (dict[str, str], field(default_factory=dict)),
+}
+# Hydra refuses any other key, in an experiment file too, but for one that `+` adds
+Root = make_dataclass("Root", [(key, *_TYPED.get(key, (Any, MISSING))) for key in KEYS])
 
 
 class NoOtherKeys(Callback):

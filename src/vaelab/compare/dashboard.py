@@ -9,12 +9,13 @@ from typing import Any
 
 from vaelab.compare.differing import differing
 from vaelab.errors import UserError, check_output, one_line
+from vaelab.evaluation.curves import CURVES
 from vaelab.evaluation.metrics import MERIT, label, metric
 from vaelab.files import folder
 from vaelab.run.find import find_runs
-from vaelab.run.record import CURVES, RunRecord
+from vaelab.run.record import RunRecord
 from vaelab.run.settings import names_target
-from vaelab.run.wandb_run import folder_of_settings, has_key
+from vaelab.run.wandb_account import folder_of_settings, has_key
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from vaelab.compare.curves import MAX_POINTS, curve_columns, mean_and_error, mean_curve
 from vaelab.compare.differing import differing
+from vaelab.evaluation.curves import charts
 from vaelab.evaluation.metrics import label, merit, metric, own_metrics
 from vaelab.run.find import find_runs
 from vaelab.run.labels import rounded
 from vaelab.run.ranking import apart, describe, ranked, typical
-from vaelab.run.record import CURVES, RunRecord
+from vaelab.run.record import RunRecord
 
 # Metrics in this order, before those of parts of one's own.
 SHOWN = ("val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
@@ -38,11 +39,11 @@ def page_data(paths: Iterable[Path]) -> dict[str, Any]:
     """
     groups = ranked(map(RunRecord, find_runs(paths)))
     runs = [run for group in groups for run in group]
-    without_elbo = any(run.curves and not {"train/elbo", "val/elbo"} & run.curves.keys() for run in runs)
+    drawn = charts(run.curves for run in runs)
     shown = _Shown(
         settings=differing(runs),
-        metrics=_metrics_of(runs, without_elbo),
-        curves=[name for name in CURVES if name != "loss" or without_elbo],
+        metrics=_metrics_of(runs, "loss" in drawn),
+        curves=drawn,
         typical={run.directory for group in groups for run in typical(group)},
     )
     shared = {} if apart(runs) else {key: value for run in runs for key, value in run.measured_on.items()}

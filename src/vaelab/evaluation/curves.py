@@ -1,10 +1,19 @@
 """Metrics over epochs, from the rows of a run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 Curve = list[tuple[float, float]]  # (epoch, value)
+CURVES = ("elbo", "reconstruction", "kl", "loss")
+
+
+def charts(runs: Iterable[Collection[str]]) -> list[str]:
+    """Curves to draw of runs with metrics of these names: the ELBO and its terms; the loss where one has no ELBO."""
+    runs = [set(names) for names in runs]
+    found = {name.rpartition("/")[2] for names in runs for name in names}
+    without_elbo = any(names and not {"train/elbo", "val/elbo"} & names for names in runs)
+    return [name for name in CURVES if name in found and (name != "loss" or without_elbo)]
 
 
 def training_curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:

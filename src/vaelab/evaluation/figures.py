@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vaelab.evaluation.curves import training_curve, validation_curve
+from vaelab.evaluation.curves import CURVES, charts, training_curve, validation_curve
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
 
@@ -20,20 +20,15 @@ TITLE_SIZE = 16
 
 
 def grid(images: Tensor, columns: int) -> np.ndarray:
-    """Tile images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
-    count, channels, height, width = images.shape
-    if channels not in (1, 3):
+    """Tiles images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
+    from torchvision.utils import make_grid  # takes a second to import
+
+    if images.shape[1] not in (1, 3):
         images = images.mean(1, keepdim=True)  # neither grey nor colour: its brightness
-    factor = -(-MIN_TILE // min(height, width)) if min(height, width) < MIN_TILE else 1
-    tiles = images.detach().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, C)
-    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
-    rows = -(-count // columns)
-    step_y, step_x = height * factor + GAP, width * factor + GAP
-    canvas = np.full((rows * step_y + GAP, columns * step_x + GAP, 3), 255, np.uint8)
-    for index, tile in enumerate(tiles):
-        y, x = GAP + index // columns * step_y, GAP + index % columns * step_x
-        canvas[y : y + step_y - GAP, x : x + step_x - GAP] = tile
-    return canvas
+    factor = max(1, -(-MIN_TILE // min(images.shape[2:])))
+    tiles = images.detach().cpu().clamp(0, 1).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    picture = make_grid(tiles, nrow=columns, padding=GAP, pad_value=1.0)  # (3, height, width)
+    return picture.mul(255).round().byte().permute(1, 2, 0).numpy()
 
 
 def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> bytes:
@@ -65,12 +60,13 @@ def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Te
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Draw ELBO, reconstruction and KL of train and validation over the epochs from the rows of `metrics.jsonl`.
+    """Draw the ELBO and its terms, or the loss, of train and validation over epochs from the rows of `metrics.jsonl`.
 
     Training points are means over an epoch, as a validation point is one of an epoch.
     """
-    figure, axes = subplots(3, (12, 3.6))
-    for axis, name in zip(axes, ("elbo", "reconstruction", "kl"), strict=True):
+    names = charts([{name for row in rows for name in row}]) or CURVES[:3]
+    figure, axes = subplots(len(names), (4 * len(names), 3.6))
+    for axis, name in zip(axes, names, strict=True):
         train, validation = training_curve(rows, f"train/{name}"), validation_curve(rows, f"val/{name}")
         for split, points in (("train", train), ("validation", validation)):
             if points:

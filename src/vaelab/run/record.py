@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import UserError, is_number, one_line, visible
-from vaelab.evaluation.curves import Curve, training_curve, validation_curve
+from vaelab.evaluation.curves import CURVES, Curve, training_curve, validation_curve
 from vaelab.evaluation.metrics import merit
 from vaelab.files import folder
 from vaelab.run.lock import has_writer
@@ -18,7 +18,6 @@ from vaelab.run.settings import MOST_ENTRIES, measured_on, settings, short
 from vaelab.run.summary import FAILED, FINISHED, KILLED, PRUNED, RUNNING, SUMMARY, read_summary
 
 DAMAGED = "damaged"
-CURVES = ("elbo", "reconstruction", "kl", "loss")
 IN_ROWS = ("step", "epoch", *(f"{split}/{name}" for split in ("train", "val") for name in CURVES))
 LONGEST_OVERRIDE = 1000
 LONGEST_ERROR = 300

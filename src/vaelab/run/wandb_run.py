@@ -8,7 +8,6 @@ number of deaths each row is there once.
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from vaelab.errors import one_line
 from vaelab.run.growing_file import GrowingFile
 from vaelab.run.rows import METRICS
+from vaelab.run.wandb_account import has_key
 from vaelab.run.wandb_files import first_line_to_bring, pictures_of_row, sync_command
 
 INIT_SECONDS = 30
@@ -185,22 +185,6 @@ class WandbRun:
                 with suppress(OSError):
                     path.replace(copy)
             path.unlink(missing_ok=True)
-
-
-def has_key() -> bool:
-    """Whether W&B has a key to log in with; raises what W&B does where its server does not take it, or answer."""
-    import wandb
-
-    return bool(wandb.login(prompt=False))
-
-
-def folder_of_settings() -> Path:
-    """Where W&B may look for `wandb/settings`: beside the program, and not where a person happens to be.
-
-    That may be an untrusted folder, whose settings would send the key to another server.
-    """
-    program = Path(sys.argv[0]).resolve()
-    return program.parent if program.is_file() else Path(program.anchor)
 
 
 def _images(pictures: Mapping[str, Path]) -> dict[str, Any]:

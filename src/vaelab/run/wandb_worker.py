@@ -18,8 +18,9 @@ import psutil
 from filelock import FileLock
 
 from vaelab.errors import one_line
+from vaelab.run.wandb_account import folder_of_settings
 from vaelab.run.wandb_files import remove_links
-from vaelab.run.wandb_run import NotWantedError, Say, WandbRun, WandbSettings, folder_of_settings
+from vaelab.run.wandb_run import NotWantedError, Say, WandbRun, WandbSettings
 
 POLL_SECONDS = 0.25
 EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "killed": 130}
