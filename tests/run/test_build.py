@@ -163,7 +163,8 @@ def package(tmp_path, monkeypatch):
     (tmp_path / "our_parts.py").write_text(
         "from os import system\n"
         "from vaelab.model.mlp import networks as mlp\n\n"
-        "def networks(**shapes):\n    return mlp(**shapes, hidden=[4], activation='tanh')\n"
+        "def networks(image_shape, latent_dim, out_channels):\n"
+        "    return mlp(image_shape, latent_dim, out_channels, [4], 'tanh')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield "our_parts"

@@ -77,21 +77,23 @@ class StepProfiler:
             trace = Path(private, "profile.json")
             self._profile.export_chrome_trace(str(trace))
             folder.write(self.run_dir, trace.name, trace.read_bytes())
-        folder.write(self.run_dir, "profile.txt", profile_text(self._profile.key_averages()).encode())
+        steps = min(self._steps - SKIPPED_STEPS, TRACED_STEPS)
+        folder.write(self.run_dir, "profile.txt", profile_text(self._profile.key_averages(), steps).encode())
         log.info("where the time goes: %s", self.run_dir / "profile.txt")
 
 
-def profile_text(averages: Any) -> str:
+def profile_text(averages: Any, steps: int) -> str:
     """The operations that took the most time of the host and, where another device was used, those of the device.
 
     Args:
-        averages: of `TRACED_STEPS` steps, as `torch.profiler.profile.key_averages` gives them.
+        averages: as `torch.profiler.profile.key_averages` gives them.
+        steps: how many steps they are of.
     """
     orders = {"the host": "self_cpu_time_total"}
     if any(event.device_type != DeviceType.CPU for event in averages):
         orders["the device"] = "self_device_time_total"
     tables = (
-        f"{TRACED_STEPS} training steps, by the time of {of}\n"
+        f"{steps} training steps, by the time of {of}\n"
         + averages.table(sort_by=order, row_limit=ROWS, max_name_column_width=60)
         for of, order in orders.items()
     )
