@@ -19,7 +19,7 @@ def encoder_and_decoder(model: str) -> tuple[nn.Module, nn.Module]:
     """x (B, C, H, W) -> h (B, F) and z (B, D) -> logits (B, C, H, W), with the layers of vaelab's own config."""
     layers = yaml.safe_load((ROOT / "conf" / "model" / f"{model}.yaml").read_text())
     build = {"mlp": mlp.networks, "conv": conv.networks}[layers.pop("_target_").split(".")[-2]]
-    return build(IMAGE_SHAPES[model], LATENT_DIM, params_per_channel=1, **layers)
+    return build(IMAGE_SHAPES[model], LATENT_DIM, out_channels=IMAGE_SHAPES[model][0], **layers)
 
 
 class TwoHeads(nn.Module):

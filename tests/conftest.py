@@ -100,6 +100,17 @@ def compose():
     return run
 
 
+@pytest.fixture
+def three_threads(monkeypatch):
+    """torch would use three threads, whatever the machine, and nobody has said otherwise."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    from vaelab.machine.threads import own_number_of_threads
+
+    with own_number_of_threads():
+        torch.set_num_threads(3)
+        yield
+
+
 IGNORED = ("WANDB_", "HYDRA_", "VAELAB_DATA")  # what would change a run
 
 

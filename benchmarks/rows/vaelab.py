@@ -1,4 +1,4 @@
-"""vaelab on its public path: a composed config, the objects built from it, `Training.run` with local logging."""
+"""vaelab on its public path: a composed config, the objects built from it, `Trainer.fit` with local logging."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmarks.network import copy
 from benchmarks.overrides import config_overrides
 from vaelab.cli.launch import register
 from vaelab.run.build import Builder
-from vaelab.training.loop import Training
+from vaelab.training.loop import Trainer
 
 
 class AfterStep:
@@ -20,15 +20,15 @@ class AfterStep:
 
     def __init__(self, after_step):
         self.after_step = after_step
-        self.training = None
+        self.trainer = None
         self.seen = 0
 
     def check(self):
         # it is asked at the end of an epoch too, when no step was taken
-        steps = self.training.progress.step - self.seen
+        steps = self.trainer.progress.step - self.seen
         if steps:
             self.seen += steps
-            self.after_step(steps * self.training.trainer.batch_size)
+            self.after_step(steps * self.trainer.config.batch_size)
 
 
 class Row:
@@ -38,16 +38,16 @@ class Row:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = OmegaConf.to_container(compose("config", config_overrides(job, logger="local")), resolve=True)
         self.builder = Builder(config, None)
-        experiment = self.builder.experiment()
-        self.experiment = replace(experiment, dataset=limited(experiment.dataset, job))
-        self.vae = self.experiment.vae
+        setup = self.builder.setup()
+        self.setup = replace(setup, dataset=limited(setup.dataset, job))
+        self.vae = self.setup.model
 
     def train(self, after_step):
         run_dir = Path(self.job.folder) / "run"
         run_dir.mkdir()
         stop = AfterStep(after_step)
-        stop.training = Training(self.experiment, self.builder.logger(run_dir), run_dir, stop)
-        stop.training.run()
+        stop.trainer = Trainer(self.setup, self.builder.logger(run_dir), run_dir, stop)
+        stop.trainer.fit()
 
     def load(self, weights):
         copy(weights.encoder, self.vae.encoder.parameters())
@@ -55,5 +55,5 @@ class Row:
         copy(weights.decoder, self.vae.decoder.parameters())
 
     def loss(self, x, eps):
-        loss, _ = self.experiment.objective(self.vae(x, eps[None]))
+        loss, _, _ = self.setup.objective(self.vae, x, eps[None])
         return loss

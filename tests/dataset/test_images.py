@@ -7,8 +7,7 @@ import torch
 from helpers.fakes import small_dataset, small_split
 from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
-
-SHAPE = (1, 8, 8)
+from vaelab.ops import generator
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
@@ -34,13 +33,35 @@ def test_other_settings_leave_the_levels_as_they_are(binarize):
     assert torch.equal(small_dataset(binarize=binarize).train.images, small_split(200).images)
 
 
-@pytest.mark.parametrize(
-    ("binarize", "support", "dynamic"),
-    [("none", "levels", False), ("dynamic", "binary", True), ("static", "binary", False)],
-)
-def test_a_dataset_says_what_its_pixels_are(binarize, support, dynamic):
+@pytest.mark.parametrize(("binarize", "kind"), [("none", "levels"), ("dynamic", "binary"), ("static", "binary")])
+def test_a_dataset_says_what_its_pixels_are(binarize, kind):
     dataset = small_dataset(binarize=binarize)
-    assert (dataset.support, dataset.dynamic, dataset.image_shape) == (support, dynamic, SHAPE)
+    assert (dataset.pixel_kind, dataset.image_shape) == (kind, (1, 8, 8))
+    pixels = dataset.pixels(dataset.train.images, generator(0, "test")).unique()
+    assert (pixels.tolist() == [0.0, 1.0]) == (kind == "binary")
+    assert torch.equal(pixels, torch.arange(256) / 255) == (kind == "levels")
+
+
+def test_dynamic_pixels_are_drawn_anew_by_the_noise_with_the_grey_value_as_probability():
+    dataset, levels = small_dataset(binarize="dynamic"), torch.full((1, 1, 300, 300), 51, dtype=torch.uint8)
+    first, same, other = (dataset.pixels(levels, generator(0, "test", index)) for index in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert first.mean().item() == pytest.approx(0.2, abs=5 * 0.4 / 300)
+
+
+def test_a_dataset_knows_its_facts():
+    facts = small_dataset(val_size=30, kinds=10).facts
+    assert (facts.image_shape, facts.num_classes, facts.train_size) == ((1, 8, 8), 10, 170)
+    assert Dataset("bare", lambda part: Split(small_split(20).images), 0, "none").facts.num_classes is None
+
+
+def test_a_class_that_only_a_validation_image_has_counts():
+    labels = torch.zeros(200, dtype=torch.uint8)
+    labels[small_dataset(val_size=30).val.labels[0].long()] = 6
+    dataset = Dataset("rare", lambda part: Split(small_split(200).images, labels), 30, "none")
+    assert dataset.train.labels.max() == 0
+    assert dataset.num_classes == 7
 
 
 def test_validation_and_train_are_disjoint_and_together_the_whole():

@@ -9,22 +9,29 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.combinations import levels, pixels, vae_of
+from helpers.combinations import levels, vae_of
+from helpers.fakes import labelled_vae
 from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal
+from vaelab.dataset.images import Dataset, Split
 from vaelab.evaluation.evaluator import evaluate, log_likelihood
 from vaelab.machine.ranks import ALONE, Ranks
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 from vaelab.parts import MASS
 
-IMAGES = levels(7, *IMAGE_SHAPE)
-DIGIT_LIKE = levels(7, 1, 8, 8)
+IMAGES = Split(levels(7, *IMAGE_SHAPE))
+DIGIT_LIKE = Split(levels(7, 1, 8, 8))
+
+
+def pixels(binarize="none"):
+    """A dataset that says what its pixels are and has no images to read."""
+    return Dataset("pixels", read=None, val_size=0, binarize=binarize)
 
 
 class UniformLikelihood(nn.Module):
     """Every level of every pixel has the mass 1/256."""
 
-    supports = MappingProxyType({"levels": MASS})
+    pixels = MappingProxyType({"levels": MASS})
 
     def log_prob(self, params, x):
         return torch.full(params.shape[:2], -x[0].numel() * math.log(256))
@@ -35,7 +42,7 @@ def elbo(samples=1, beta=1.0, warmup_steps=0):
 
 
 def mean_log_marginal(vae):
-    return log_marginal(vae, unit_interval(IMAGES)).mean().item()
+    return log_marginal(vae, unit_interval(IMAGES.images)).mean().item()
 
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic"])
@@ -57,13 +64,13 @@ def test_the_model_sees_the_pixels_that_the_dataset_names(binarize, is_binary):
     log_likelihood(vae, pixels(binarize), DIGIT_LIKE, samples=1, batch_size=7)
     assert len(seen) == 2
     assert all((x.unique().tolist() == [0, 1]) == is_binary for x in seen)
-    assert is_binary or all(torch.equal(x, unit_interval(DIGIT_LIKE)) for x in seen)
+    assert is_binary or all(torch.equal(x, unit_interval(DIGIT_LIKE.images)) for x in seen)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 7, 100])
 def test_every_image_counts_the_same_whatever_the_batch_size(batch_size):
     vae = linear_gaussian_vae(variance_factor=1e-12)  # without noise to speak of, the values must agree
-    expected = evaluate(vae, elbo(), pixels(), IMAGES, batch_size=len(IMAGES))
+    expected = evaluate(vae, elbo(), pixels(), IMAGES, batch_size=7)
     assert evaluate(vae, elbo(), pixels(), IMAGES, batch_size) == pytest.approx(expected, rel=1e-4)
 
 
@@ -92,8 +99,9 @@ def test_the_elbo_is_the_reconstruction_without_the_kl_and_the_loss_is_weighted_
     ],
 )
 def test_bits_per_dim_is_there_only_for_a_probability_mass(likelihood, binarize, is_mass):
-    images = (DIGIT_LIKE > 127) * torch.tensor(255, dtype=torch.uint8) if binarize == "static" else DIGIT_LIKE
-    values = evaluate(vae_of(likelihood=likelihood), elbo(), pixels(binarize), images, batch_size=3)
+    black_or_white = Split((DIGIT_LIKE.images > 127) * torch.tensor(255, dtype=torch.uint8))
+    split = black_or_white if binarize == "static" else DIGIT_LIKE
+    values = evaluate(vae_of(likelihood=likelihood), elbo(), pixels(binarize), split, batch_size=3)
     assert values.get("bits_per_dim") == (pytest.approx(-values["elbo"] / (64 * math.log(2))) if is_mass else None)
 
 
@@ -140,7 +148,7 @@ def test_with_the_exact_posterior_any_number_of_samples_gives_the_log_marginal(s
 def test_the_importance_weighted_bound_rises_to_the_log_marginal():
     vae = linear_gaussian_vae(mean_shift=0.5, variance_factor=2.0)
     exact = mean_log_marginal(vae)
-    images = IMAGES.repeat(200, 1, 1, 1)  # each with its own noise
+    images = Split(IMAGES.images.repeat(200, 1, 1, 1))  # each with its own noise
     bounds = [log_likelihood(vae, pixels(), images, samples, batch_size=700) for samples in (1, 5, 50, 1000)]
     assert bounds == sorted(bounds)
     assert bounds[0] < exact - 0.5
@@ -165,7 +173,7 @@ class Threads(Ranks):
 
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_any_number_of_ranks_finds_the_same_figures_to_the_last_digit(size):
-    vae, images, store = vae_of(), levels(700, 1, 8, 8), ({}, Barrier(size))
+    vae, images, store = vae_of(), Split(levels(700, 1, 8, 8)), ({}, Barrier(size))
 
     def found(ranks):
         return evaluate(vae, elbo(), pixels("dynamic"), images, 9, ranks=ranks)
@@ -178,9 +186,57 @@ def test_any_number_of_ranks_finds_the_same_figures_to_the_last_digit(size):
 
 def test_images_and_noise_go_where_the_model_is():
     seen, vae = [], vae_of().to("meta")  # the only device besides the CPU that is everywhere; it has no numbers
-    vae.register_forward_pre_hook(lambda module, arguments: seen.extend(arguments))
+    vae.register_forward_pre_hook(lambda module, arguments: seen.extend(arguments[:2]))
     with pytest.raises((RuntimeError, NotImplementedError)):
         evaluate(vae, elbo(), pixels("dynamic"), DIGIT_LIKE, batch_size=7)
     with pytest.raises((RuntimeError, NotImplementedError)):
         log_likelihood(vae, pixels("dynamic"), DIGIT_LIKE, samples=1, batch_size=7)
     assert [value.device.type for value in seen] == ["meta"] * 4
+
+
+def test_labels_go_with_their_images():
+    labels = torch.tensor([3, 0, 2, 1, 2, 0, 1], dtype=torch.uint8)
+    split, vae, seen = Split(DIGIT_LIKE.images, labels), labelled_vae(), []
+    vae.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[2]))
+    evaluate(vae, elbo(), pixels(), split, batch_size=3)
+    assert torch.equal(torch.cat(seen), labels.long())
+    seen.clear()
+    log_likelihood(vae, pixels(), split, samples=4, batch_size=3, samples_at_once=2)
+    assert torch.equal(torch.cat(seen), torch.cat([part.repeat(2) for part in labels.long().split(3)]))
+
+
+class Point:
+    """q(z|x) of all mass at one z, which has no density."""
+
+    def __init__(self, z):
+        self.z = z
+
+    def draw(self, eps):
+        return self.z.expand(eps.shape), None
+
+    def kl(self, other):
+        return None
+
+
+class AsPoint(nn.Module):
+    def forward(self, h):
+        return Point(h[:, :5])
+
+
+class SumOfSquares:
+    """An objective with a term of its own, for a model without an ELBO."""
+
+    samples = 1
+
+    def __call__(self, model, x, noise, step=None, y=None):
+        trace = model(x, noise, y)
+        size = trace.latents[0].z.square().sum(-1).mean()
+        return size - trace.log_px.mean(), trace, {"size": size}
+
+
+def test_without_a_density_there_is_no_elbo_and_an_objectives_own_terms_are_there():
+    vae = vae_of()
+    vae.posterior = AsPoint()
+    values = evaluate(vae, SumOfSquares(), pixels("dynamic"), DIGIT_LIKE, batch_size=3)
+    assert values.keys() == {"loss", "reconstruction", "size"}
+    assert values["loss"] == pytest.approx(values["size"] - values["reconstruction"])

@@ -5,40 +5,20 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.combinations import vae_of
-from helpers.fakes import Killed, pixels, small_dataset, small_vae
+from helpers.fakes import Killed, labelled_vae, pixels, small_dataset, small_vae
 from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
-from vaelab.evaluation.pictures import decode, draw_pictures, encode, posterior, sample
-from vaelab.ops import unit_interval
+from vaelab.evaluation import pictures
+from vaelab.evaluation.evaluator import nothing
+from vaelab.evaluation.pictures import draw_pictures
 from vaelab.prior.normal import NormalPrior
 from vaelab.vae import VAE
 
 
-def carry_on():
-    """What `between` does when nobody wants to stop."""
-
-
-def draw(tmp_path, latent_dim=3, between=carry_on, **options):
-    return draw_pictures(small_vae(latent_dim), small_dataset(**options, kinds=10), tmp_path, epoch=7, between=between)
-
-
-@pytest.mark.parametrize("pixel_noise", [False, True])
-def test_the_same_noise_gives_the_same_samples(pixel_noise):
-    vae = small_vae()
-    torch.manual_seed(1)
-    first = sample(vae, 5, seed=3, pixel_noise=pixel_noise)
-    torch.manual_seed(2)
-    assert torch.equal(sample(vae, 5, seed=3, pixel_noise=pixel_noise), first)
-    assert not torch.equal(sample(vae, 5, seed=4, pixel_noise=pixel_noise), first)
-
-
-def test_samples_are_means_and_with_pixel_noise_draws():
-    means, draws = (sample(small_vae(), 50, seed=0, pixel_noise=noise) for noise in (False, True))
-    assert means.shape == draws.shape == (50, 1, 8, 8)
-    assert draws.unique().tolist() == [0, 1]
-    assert ((means > 0) & (means < 1)).all()
-    assert draws.mean().item() == pytest.approx(means.mean().item(), abs=0.05)
+def draw(run_dir, latent_dim=3, may_stop=nothing, **options):
+    """Draw the pictures of a small model; their paths by their names."""
+    names = draw_pictures(small_vae(latent_dim), small_dataset(**options, kinds=10), run_dir, 7, may_stop)
+    return {name: run_dir / name for name in names}
 
 
 def test_drawing_leaves_torchs_generator_alone(tmp_path):
@@ -47,26 +27,20 @@ def test_drawing_leaves_torchs_generator_alone(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_encoding_gives_the_mean_of_the_posterior():
-    vae, x = small_vae(), unit_interval(small_dataset().train.images[:6])
-    z = encode(vae, x)
-    assert torch.equal(z, vae.encode(x, torch.randn(4, 6, 3)).mean)
-    assert torch.equal(decode(vae, z), torch.sigmoid(vae.decoder(z)))
-    assert not z.requires_grad
-
-
-@pytest.mark.parametrize(("latent_dim", "more"), [(3, set()), (1, set()), (2, {"latent_plane", "posterior_means"})])
+@pytest.mark.parametrize(
+    ("latent_dim", "more"), [(3, set()), (1, set()), (2, {"latent_plane.png", "posterior_means.png"})]
+)
 def test_two_latent_dimensions_give_maps_of_them(latent_dim, more, tmp_path):
-    pictures = draw(tmp_path, latent_dim)
-    assert pictures.keys() == {"samples", "reconstructions"} | more
-    assert all(pixels(path).std() > 0 for path in pictures.values())
+    drawn = draw(tmp_path, latent_dim)
+    assert drawn.keys() == {"samples.png", "reconstructions.png"} | more
+    assert all(pixels(path).std() > 0 for path in drawn.values())
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {f"{name}.png" for name in pictures} | {"images/samples-0007.png"}
+    assert files == {*drawn, "images/samples-0007.png"}
 
 
 def test_the_samples_of_every_epoch_are_kept(tmp_path):
-    pictures = draw(tmp_path)
-    assert (tmp_path / "images" / "samples-0007.png").read_bytes() == pictures["samples"].read_bytes()
+    draw(tmp_path)
+    assert (tmp_path / "images" / "samples-0007.png").read_bytes() == (tmp_path / "samples.png").read_bytes()
 
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic", "static"])
@@ -80,14 +54,14 @@ def test_drawing_twice_gives_the_same_pictures(binarize, tmp_path):
 
 @pytest.mark.parametrize("binarize", ["none", "dynamic", "static"])
 def test_originals_are_drawn_as_the_model_sees_them(binarize, tmp_path):
-    first = pixels(draw(tmp_path, binarize=binarize)["reconstructions"])[-6 * 58 : -5 * 58]  # the first of six rows
+    first = pixels(draw(tmp_path, binarize=binarize)["reconstructions.png"])[-6 * 58 : -5 * 58]  # the first of six rows
     assert (len(np.unique(first)) == 2) == (binarize != "none")
 
 
 @pytest.mark.parametrize("val_size", [0, 30])
 def test_validation_images_are_reconstructed_or_without_them_training_images(val_size, tmp_path):
     dataset = small_dataset(val_size=val_size)
-    row = pixels(draw(tmp_path, val_size=val_size)["reconstructions"])[-6 * 58 : -5 * 58]
+    row = pixels(draw(tmp_path, val_size=val_size)["reconstructions.png"])[-6 * 58 : -5 * 58]
     expected = (dataset.val if val_size else dataset.train).images[0, 0].numpy()
     assert np.array_equal(row[: 7 * 8 : 7, 2 : 2 + 7 * 8 : 7, 0], expected)
 
@@ -96,15 +70,15 @@ PICTURES = ["samples.png", "reconstructions.png", "latent_plane.png", "posterior
 
 
 @pytest.mark.parametrize("done", range(4))
-def test_between_that_raises_stops_drawing(done, tmp_path):
+def test_drawing_can_be_stopped_before_each_picture(done, tmp_path):
     calls = iter([None] * done)
 
-    def between():
+    def may_stop():
         if next(calls, Killed) is Killed:
             raise Killed
 
     with pytest.raises(Killed):
-        draw(tmp_path, latent_dim=2, between=between)
+        draw(tmp_path, latent_dim=2, may_stop=may_stop)
     assert {path.name for path in tmp_path.glob("*.*")} == set(PICTURES[:done])
 
 
@@ -124,9 +98,9 @@ class Brightness(nn.Module):
 def test_the_latent_plane_has_z1_to_the_right_and_z2_upwards(dimension, tmp_path):
     vae = small_vae(latent_dim=2)
     vae = VAE(vae.encoder, Brightness(dimension), vae.posterior, vae.prior, vae.likelihood, 2)
-    path = draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, carry_on)["latent_plane"]
+    draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, nothing)
     size = 16 * 58 + 2
-    plane = pixels(path)[-size:, :size, 0][30::58, 30::58].astype(int)  # a pixel of each image
+    plane = pixels(tmp_path / "latent_plane.png")[-size:, :size, 0][30::58, 30::58].astype(int)  # a pixel of each image
     assert plane.shape == (16, 16)
     along = np.diff(plane, axis=1) if dimension == 0 else -np.diff(plane, axis=0)
     across = np.diff(plane, axis=1 - (1 if dimension == 0 else 0))
@@ -137,25 +111,25 @@ def test_the_latent_plane_has_z1_to_the_right_and_z2_upwards(dimension, tmp_path
 class LogNormalPrior(nn.Module):
     """z1 = exp(e1), z2 = 3 - e2 / 2 for standard normal e: quantiles that are known and none of a standard normal."""
 
-    is_standard_normal = False
+    def forward(self, infer):
+        return self
 
-    def sample(self, eps):
-        return torch.stack([eps[:, 0].exp(), 3 - eps[:, 1] / 2], dim=-1)
+    def draw(self, eps):
+        return torch.stack([eps[:, 0].exp(), 3 - eps[:, 1] / 2], dim=-1), None
 
 
 @pytest.mark.parametrize("prior", [NormalPrior(), LogNormalPrior()])
 def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals(prior, tmp_path, monkeypatch):
-    vae, decoded, titles = small_vae(latent_dim=2), [], []
-    vae.prior = prior
+    vae, decoded, titles = small_vae(latent_dim=2, prior=prior), [], []
     vae.decoder.register_forward_hook(lambda module, arguments, out: decoded.append(arguments[0]))
     monkeypatch.setattr(
         "vaelab.evaluation.pictures.save_grid", lambda path, images, columns, title: [b"", titles.append(title)][0]
     )
     for _ in range(2):
-        draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, carry_on)
+        draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, nothing)
     (plane, again) = (z.view(16, 16, 2) for z in decoded if len(z) == 256)
     normal = torch.special.ndtri((torch.arange(16) + 0.5) / 16)
-    z1, z2 = (normal, normal) if prior.is_standard_normal else (normal.exp(), 3 + normal / 2)
+    z1, z2 = (normal, normal) if isinstance(prior, NormalPrior) else (normal.exp(), 3 + normal / 2)
     torch.testing.assert_close(plane[0, :, 0], z1, rtol=0.03, atol=0.02)
     torch.testing.assert_close(plane[:, 0, 1], z2.flip(0), rtol=0.03, atol=0.02)
     assert (plane[..., 0] == plane[:1, :, 0]).all()
@@ -167,17 +141,27 @@ def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals
 def test_pictures_need_no_labels(tmp_path):
     images = small_dataset().train.images
     dataset = Dataset("bare", lambda part: Split(images), 30, "dynamic")
-    pictures = draw_pictures(small_vae(latent_dim=2), dataset, tmp_path, 1, carry_on)
-    assert pixels(pictures["posterior_means"]).std() > 0
+    draw_pictures(small_vae(latent_dim=2), dataset, tmp_path, 1, nothing)
+    assert pixels(tmp_path / "posterior_means.png").std() > 0
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "logistic"])
-def test_noise_from_the_cpu_goes_where_the_model_is(likelihood):
-    vae = vae_of(likelihood=likelihood).to("meta")
-    x = torch.zeros(2, 1, 8, 8)
-    made = [*(sample(vae, 2, 0, pixel_noise) for pixel_noise in (False, True)), posterior(vae, x, 3, seed=0).z]
-    made += [encode(vae, x), decode(vae, torch.zeros(2, 5))]
-    assert all(value.device.type == "meta" for value in made)
+def test_a_conditional_model_draws_each_class_in_turn_and_reconstructs_with_the_images_own_labels(tmp_path):
+    vae, given = labelled_vae(), []
+    vae.decoder.register_forward_hook(lambda module, arguments, out: given.append(arguments[1]))
+    dataset = small_dataset(val_size=30, kinds=10)
+    assert draw_pictures(vae, dataset, tmp_path, 1, nothing) == ["samples.png", "reconstructions.png"]
+    samples, reconstructions = given
+    assert torch.equal(samples, torch.arange(64) % 10)
+    assert torch.equal(reconstructions, dataset.val.labels[:24].long())
+
+
+def test_posterior_means_are_those_of_all_images_shown_in_their_order(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "save_posterior_means", lambda path, means, labels, title: drawn.extend(means))
+    monkeypatch.setattr(pictures, "EMBEDDED_AT_ONCE", 70)
+    vae, dataset = small_vae(latent_dim=2), small_dataset()
+    draw_pictures(vae, dataset, tmp_path, 1, nothing)
+    torch.testing.assert_close(torch.stack(drawn), vae.embed(dataset.pixels(dataset.train.images, None)))
 
 
 def test_pictures_go_through_no_link(tmp_path):
@@ -188,8 +172,3 @@ def test_pictures_go_through_no_link(tmp_path):
     with pytest.raises(UserError, match="images must be a folder, got a link"):
         draw(run_dir)
     assert not list(mine.iterdir())
-
-
-def test_the_samples_of_an_epoch_are_the_latest(tmp_path):
-    pictures = draw(tmp_path)
-    assert (tmp_path / "images/samples-0007.png").read_bytes() == pictures["samples"].read_bytes()

@@ -4,7 +4,6 @@ from functools import partial
 
 import torch
 
-from vaelab.dataset.images import Dataset
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.likelihood.gaussian import GaussianLikelihood
 from vaelab.likelihood.logistic import LogisticLikelihood
@@ -31,7 +30,7 @@ def vae_of(network="mlp", likelihood="bernoulli", image_shape=(1, 8, 8), bfloat1
     with torch.random.fork_rng():
         torch.manual_seed(0)
         p_x = LIKELIHOODS[likelihood]()
-        encoder, decoder = NETWORKS[network](image_shape, LATENT_DIM, p_x.params_per_channel)
+        encoder, decoder = NETWORKS[network](image_shape, LATENT_DIM, p_x.out_channels(image_shape[0]))
         q_z = GaussianPosterior(encoder.out_features, LATENT_DIM)
         return VAE(encoder, decoder, q_z, NormalPrior(), p_x, LATENT_DIM, bfloat16)
 
@@ -44,8 +43,3 @@ def normals(*shape, seed=0):
 def levels(*shape, seed=0):
     """uint8 images with every level equally likely."""
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-
-
-def pixels(binarize="none"):
-    """A dataset that says what its pixels are and has no images to read."""
-    return Dataset("pixels", read=None, val_size=0, binarize=binarize)

@@ -16,25 +16,53 @@ from vaelab.prior.normal import NormalPrior
 from vaelab.vae import VAE
 
 
-class LearnedPrior(nn.Module):
-    """p(z) = N(mean, sigma²) with a parameter for each."""
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(latent_dim))
-        self.log_var = nn.Parameter(torch.zeros(latent_dim))
-
-    def forward(self, infer, y=None):
-        return Normal(self.mean, self.log_var)
-
-
 def small_vae(latent_dim: int = 3, prior=None, likelihood=None) -> VAE:
     """An MLP for 1 x 8 x 8 images, with a normal prior and a Bernoulli likelihood; its weights are always the same."""
+    likelihood = likelihood or BernoulliLikelihood()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder, decoder = networks((1, 8, 8), latent_dim, out_channels=1, hidden=[8], activation="relu")
+        encoder, decoder = networks((1, 8, 8), latent_dim, likelihood.out_channels(1), hidden=[8], activation="relu")
         posterior = GaussianPosterior(encoder.out_features, latent_dim)
-        return VAE(encoder, decoder, posterior, prior or NormalPrior(), likelihood or BernoulliLikelihood(), latent_dim)
+        return VAE(encoder, decoder, posterior, prior or NormalPrior(), likelihood, latent_dim)
+
+
+class LabelledEncoder(nn.Module):
+    """Each feature is the image's mean and its label."""
+
+    takes_labels, out_features = True, 2
+
+    def forward(self, x, y):
+        return torch.stack([x.mean((1, 2, 3)), y.float()], -1)
+
+
+class LabelledDecoder(nn.Module):
+    """The logit of every pixel is the label."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z, y):
+        return (self.scale * y.float())[:, None, None, None].expand(-1, 1, 8, 8)
+
+
+class LabelledPrior(nn.Module):
+    """p(z|y) = N(y, 1)."""
+
+    def forward(self, infer, y):
+        return Normal(y.float()[:, None].expand(-1, 2), torch.zeros(len(y), 2))
+
+
+class FeaturesAsMean(nn.Module):
+    """q(z|x) = N(h, 1)."""
+
+    def forward(self, h):
+        return Normal(h, torch.zeros_like(h))
+
+
+def labelled_vae() -> VAE:
+    """A conditional model of 1 x 8 x 8 images, whose latents and images tell the label that it was given."""
+    return VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), BernoulliLikelihood(), 2)
 
 
 def small_split(count: int, kinds: int = 256) -> Split:

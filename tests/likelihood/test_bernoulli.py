@@ -70,4 +70,5 @@ def test_the_mean_is_in_the_unit_interval(scale):
 
 
 def test_only_on_binary_pixels_is_it_a_mass():
-    assert BernoulliLikelihood().supports == {"binary": MASS, "levels": CROSS_ENTROPY}
+    assert BernoulliLikelihood().out_channels(3) == 3
+    assert BernoulliLikelihood().pixels == {"binary": MASS, "levels": CROSS_ENTROPY}

@@ -84,4 +84,5 @@ def test_other_sigmas_are_refused(sigma):
 
 
 def test_it_is_a_density_and_scores_no_binary_pixels():
-    assert GaussianLikelihood(1).supports == {"levels": DENSITY}
+    assert GaussianLikelihood(1).out_channels(3) == 3
+    assert GaussianLikelihood(1).pixels == {"levels": DENSITY}

@@ -103,8 +103,8 @@ def test_a_sharp_logistic_puts_its_mass_on_the_level_of_its_mean():
 
 
 def test_it_is_a_mass_on_the_256_levels_only():
-    assert LogisticLikelihood().supports == {"levels": MASS}
-    assert LogisticLikelihood().params_per_channel == 2
+    assert LogisticLikelihood().out_channels(3) == 6
+    assert LogisticLikelihood().pixels == {"levels": MASS}
 
 
 def test_log_prob_of_an_image_is_the_sum_over_its_channels():

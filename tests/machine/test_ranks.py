@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from vaelab.training.loss import Loss
-from vaelab.training.update import Update
 
 from conftest import ROOT, clean_environment
 from helpers.fakes import small_dataset, small_split, small_vae
@@ -24,7 +22,7 @@ from vaelab.machine.ranks import ALONE, RankLostError, Ranks
 from vaelab.objective.elbo import ELBO
 from vaelab.run.build import Builder
 from vaelab.run.logger import NoLogger
-from vaelab.training.loop import Training
+from vaelab.training.loop import Trainer
 from vaelab.training.signals import Interrupted, StopRequest
 
 # 1,300 training images: three batches of 433, which two ranks cannot halve, and one of a single image
@@ -64,10 +62,10 @@ class LoneRanks(Ranks):
 @pytest.mark.parametrize("size", [2, 3, 5])
 @pytest.mark.parametrize("binarize", ["none", "dynamic"])
 def test_the_evaluations_of_the_ranks_add_up_to_that_of_one(size, binarize):
-    images, dataset, vae = small_split(50).images, small_dataset(binarize=binarize), small_vae()
+    split, dataset, vae = small_split(50), small_dataset(binarize=binarize), small_vae()
 
     def metrics(ranks):
-        return evaluate(vae, ELBO(1.0, 0, 1), replace(dataset, name="another"), images, 15, ranks=ranks)
+        return evaluate(vae, ELBO(1.0, 0, 1), dataset, split, 15, ranks=ranks)
 
     whole = metrics(ALONE)
     parts = [LoneRanks(rank, size) for rank in range(min(size, 4))]  # four batches: a fifth rank has none
@@ -93,21 +91,9 @@ def test_a_rank_without_a_gpu_of_its_own_is_refused(monkeypatch, gpus, name, par
         pick_device(name, Ranks(1, 2, local_rank=1))
 
 
-def test_a_shared_step_is_eager():
-    vae = small_vae()
-
-    def update(compile):
-        optimizer = torch.optim.Adam(vae.parameters())
-        return Update(Loss(vae, ELBO(1.0, 0, 1)), optimizer, None, None, compile, 16, 100_000, Ranks(0, 2))
-
-    assert update("auto")._compile is False
-    with pytest.raises(UserError, match="is for a single process, got 2 ranks"):
-        update(True)
-
-
 @pytest.fixture
-def training_of_a_rank(monkeypatch, tmp_path, compose):
-    """Builds the training of the first of two ranks, and a list of its messages' sizes; `answer` changes each."""
+def trainer_of_a_rank(monkeypatch, tmp_path, compose):
+    """Builds the trainer of the first of two ranks, and a list of its messages' sizes; `answer` changes each."""
 
     def build(*overrides, answer=lambda message: None):
         messages = []
@@ -121,23 +107,22 @@ def training_of_a_rank(monkeypatch, tmp_path, compose):
         monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda found, src, device: None)
         small = ("dataset=digits", "model.hidden=[16]", "trainer.pictures_every=0", "trainer.epochs=1", *overrides)
         ranks = LoneRanks(0, 2)
-        return Training(
-            Builder(compose(*small), None).experiment(), NoLogger(), tmp_path, StopRequest(), ranks
-        ), messages
+        setup = Builder(compose(*small), None).setup()
+        return Trainer(setup, NoLogger(), tmp_path, StopRequest(), ranks), messages
 
     return build
 
 
-def test_a_step_of_ranks_is_one_message(training_of_a_rank):
-    training, messages = training_of_a_rank("trainer.log_every=1", "trainer.max_steps=12")
-    training.run()
+def test_a_step_of_ranks_is_one_message(trainer_of_a_rank):
+    trainer, messages = trainer_of_a_rank("trainer.log_every=1", "trainer.max_steps=12")
+    trainer.fit()
     steps, of_the_epoch = messages[:12], messages[12:]
-    parameters = sum(parameter.numel() for parameter in training.vae.parameters())
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     assert steps == [parameters + 4 + 1] * 12  # the loss and its three terms, and a vote
     assert of_the_epoch == [1]  # whether a signal has come while it was evaluated
 
 
-def test_the_request_to_stop_of_any_rank_ends_all_after_the_same_step(training_of_a_rank):
+def test_the_request_to_stop_of_any_rank_ends_all_after_the_same_step(trainer_of_a_rank):
     steps = 0
 
     def other(message):
@@ -148,15 +133,15 @@ def test_the_request_to_stop_of_any_rank_ends_all_after_the_same_step(training_o
         if message.numel() == 1:
             message.fill_(signal.SIGTERM)
 
-    training, messages = training_of_a_rank(answer=other)
+    trainer, messages = trainer_of_a_rank(answer=other)
     with pytest.raises(Interrupted, match="SIGTERM"):
-        training.run()
-    assert training.progress.step == 7
+        trainer.fit()
+    assert trainer.progress.step == 7
     assert len(messages) == 8
-    own, messages = training_of_a_rank()
+    own, messages = trainer_of_a_rank()
     own.stop.signum = signal.SIGINT
     with pytest.raises(Interrupted, match="SIGINT"):
-        own.run()
+        own.fit()
     assert own.progress.step == 1
 
 
@@ -333,10 +318,10 @@ BROKEN = """
 import os
 from vaelab.model.mlp import networks as mlp
 
-def networks(image_shape, latent_dim, params_per_channel, hidden, activation):
+def networks(image_shape, latent_dim, out_channels, hidden, activation):
     if os.environ["RANK"] == "1":
         raise ValueError("hidden must be something else here")
-    return mlp(image_shape, latent_dim, params_per_channel, hidden, activation)
+    return mlp(image_shape, latent_dim, out_channels, hidden, activation)
 """
 
 

@@ -1,30 +1,12 @@
-"""The number of threads: what was asked for, kept, or faster; and it stays within its run."""
+"""The number of threads that makes a step faster, and a watch over the speed."""
 
-import copy
-import json
 import logging
 import time
 
 import pytest
 import torch
 
-import vaelab.training.loop as train_module
-from vaelab.machine.threads import WINDOW_SECONDS, SpeedWatch, faster_number_of_threads, own_number_of_threads
-from vaelab.run.build import Builder
-from vaelab.run.logger import NoLogger
-from vaelab.training.loop import Training
-from vaelab.training.signals import StopRequest
-
-SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[32]")
-
-
-@pytest.fixture
-def three_threads(monkeypatch):
-    """torch would use three threads, whatever the machine, and nobody has said otherwise."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with own_number_of_threads():
-        torch.set_num_threads(3)
-        yield
+from vaelab.machine.threads import WINDOW_SECONDS, SpeedWatch, faster_number_of_threads
 
 
 def step_of(one: float, three: float):
@@ -62,74 +44,6 @@ def test_a_short_run_does_not_wait_for_a_measurement(three_threads, caplog):
     assert faster_number_of_threads(lambda: lambda: (steps.append(1), step_of(1, 1)()), 500) == 3
     assert len(steps) == 2
     assert caplog.messages == []
-
-
-def test_the_number_ends_with_its_run(inline, tmp_path):
-    before = torch.get_num_threads()
-    code, _, err = inline("-m", *SMALL, "trainer.max_steps=1", "trainer.threads=2,auto", "hydra.sweep.dir=sweep")
-    assert code == 0, err
-    summaries = [json.loads((tmp_path / f"sweep/{number}/summary.json").read_text()) for number in (0, 1)]
-    assert [summary["threads"] for summary in summaries] == [2, before]
-    assert torch.get_num_threads() == before
-
-
-def test_a_resumed_run_keeps_the_number_of_its_beginning_where_it_has_so_many(
-    inline, tmp_path, monkeypatch, three_threads
-):
-    def run(measured, *arguments):
-        monkeypatch.setattr(train_module, "faster_number_of_threads", lambda step, steps: measured)
-        code, _, err = inline(*arguments)
-        assert code == 0, err
-        return json.loads((tmp_path / "run/summary.json").read_text())["threads"]
-
-    assert run(3, *SMALL, "trainer.max_steps=1", "hydra.run.dir=run") == 3
-    assert run(2, "resume=run", "trainer.max_steps=2") == 3
-    torch.set_num_threads(2)  # as a launcher does that gives several jobs their share
-    assert run(1, "resume=run", "trainer.max_steps=3") == 2
-    assert run(2, "resume=run", "trainer.max_steps=4", "trainer.threads=1") == 1
-
-
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "all", None, 100_000])
-def test_a_number_of_threads_that_is_none_is_refused(inline, threads):
-    code, _, err = inline(*SMALL, f"trainer.threads={'null' if threads is None else threads}")
-    assert code == 1
-    assert "trainer.threads must be auto or a number from 1 to 1,024" in err
-
-
-@pytest.fixture
-def training(compose, tmp_path):
-    """A training that has not begun."""
-    return Training(Builder(compose(*SMALL), None).experiment(), NoLogger(), tmp_path, StopRequest())
-
-
-def test_the_steps_that_are_measured_change_nothing_of_the_run(training):
-    training.step(next(training.loader.epoch(0, 0)))  # Adam has moments
-    weights, moments = copy.deepcopy((training.vae.state_dict(), training.optimizer.state_dict()["state"]))
-    progress, generator = copy.deepcopy(training.progress), torch.get_rng_state()
-    step = training._step_of_a_copy()
-    (first, _), (second, _) = step(), step()
-    assert first["loss"] == second["loss"]
-    assert (training.progress, torch.equal(torch.get_rng_state(), generator)) == (progress, True)
-    for name, value in training.vae.state_dict().items():
-        assert torch.equal(value, weights[name])
-    for number, state in training.optimizer.state_dict()["state"].items():
-        assert all(torch.equal(value, moments[number][name]) for name, value in state.items())
-    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in training.vae.parameters())
-
-
-def test_the_steps_that_are_measured_do_not_diverge(compose, tmp_path):
-    config = compose(*SMALL, "optimizer=sgd", "optimizer.lr=1000")
-    training = Training(Builder(config, None).experiment(), NoLogger(), tmp_path, StopRequest())
-    step = training._step_of_a_copy()
-    assert len({step()[0]["loss"].item() for _ in range(20)}) == 1
-
-
-def test_a_model_that_cannot_be_copied_trains_with_all_threads(training, three_threads, caplog):
-    caplog.set_level(logging.INFO)
-    training.vae.kept = (number for number in range(3))  # a generator can be copied as little as a lock
-    training._set_threads()
-    assert training.progress.threads == 3
-    assert "no step could be measured (cannot pickle 'generator' object)" in caplog.text
 
 
 def test_a_collapse_of_the_speed_is_said_once_with_advice(tmp_path, caplog, three_threads):

@@ -15,7 +15,7 @@ from vaelab.vae import VAE
 
 SMALL = {
     "latent_dim": 3,
-    "params_per_channel": 2,
+    "out_channels": 2,
     "channels": [16, 32],
     "features": 12,
     "activation": "silu",
@@ -24,14 +24,14 @@ SMALL = {
 
 
 @pytest.mark.parametrize("channels", [[16], [16, 32], [16, 32, 64]], ids=str)
-@pytest.mark.parametrize(("params_per_channel", "linear"), [(1, False), (1, True), (2, False), (2, True)])
+@pytest.mark.parametrize(("out_channels", "linear"), [(4, False), (4, True), (7, False), (7, True)])
 @pytest.mark.parametrize("image_shape", [*IMAGE_SHAPES, (1, 8, 15), (4, 31, 10)], ids=str)
-def test_encoder_and_decoder_fit_any_image(image_shape, params_per_channel, linear, channels):
-    setting = {**SMALL, "params_per_channel": params_per_channel, "channels": channels, "linear": linear}
+def test_encoder_and_decoder_fit_any_image(image_shape, out_channels, linear, channels):
+    setting = {**SMALL, "out_channels": out_channels, "channels": channels, "linear": linear}
     encoder, decoder = conv.networks(image_shape, **setting)
-    image_channels, height, width = image_shape
+    _, height, width = image_shape
     assert encoder(torch.rand(2, *image_shape)).shape == (2, encoder.out_features)
-    assert decoder(torch.randn(3, 3)).shape == (3, params_per_channel * image_channels, height, width)
+    assert decoder(torch.randn(3, 3)).shape == (3, out_channels, height, width)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_batch_of_one_image_is_enough(channels):
 
 
 def test_the_linear_paths_are_linear_in_pixels_and_latent_and_reach_the_means_only():
-    encoder, decoder = conv.networks((3, 9, 13), **{**SMALL, "linear": True})
+    encoder, decoder = conv.networks((3, 9, 13), **{**SMALL, "out_channels": 6, "linear": True})
     x, y = unit_interval(levels(2, 3, 9, 13)).unsqueeze(1)
     half_way = (encoder(x) + encoder(y)) / 2
     same = torch.isclose(encoder((x + y) / 2), half_way, atol=1e-5)[0]
@@ -111,7 +111,7 @@ def losses_of_photographs(images, scale_of_weights, steps=100, batch_size=32):
     """Losses of the first steps with Adam on photographs, from weights multiplied by a number near one."""
     torch.manual_seed(0)
     setting = {"channels": [32, 64, 128], "features": 256, "activation": "silu", "linear": True}
-    encoder, decoder = conv.networks((3, 32, 32), latent_dim=128, params_per_channel=2, **setting)
+    encoder, decoder = conv.networks((3, 32, 32), latent_dim=128, out_channels=6, **setting)
     posterior = GaussianPosterior(encoder.out_features, 128)
     vae = VAE(encoder, decoder, posterior, NormalPrior(), LogisticLikelihood(), latent_dim=128)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def losses_of_photographs(images, scale_of_weights, steps=100, batch_size=32):
     losses = []
     for step in range(steps):
         batch = images[step * batch_size : (step + 1) * batch_size]
-        loss, _ = objective(vae(unit_interval(batch), normals(1, batch_size, 128, seed=step)))
+        loss, _, _ = objective(vae, unit_interval(batch), normals(1, batch_size, 128, seed=step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -8,16 +8,16 @@ from helpers.combinations import IMAGE_SHAPES, levels, normals
 from vaelab.model import mlp
 from vaelab.ops import unit_interval
 
-SMALL = {"latent_dim": 3, "params_per_channel": 2, "hidden": [12, 8], "activation": "relu"}
+SMALL = {"latent_dim": 3, "out_channels": 2, "hidden": [12, 8], "activation": "relu"}
 
 
-@pytest.mark.parametrize("params_per_channel", [1, 2])
+@pytest.mark.parametrize("out_channels", [1, 2, 7])
 @pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=str)
-def test_encoder_and_decoder_fit_any_image(image_shape, params_per_channel):
-    encoder, decoder = mlp.networks(image_shape, **{**SMALL, "params_per_channel": params_per_channel})
-    channels, height, width = image_shape
+def test_encoder_and_decoder_fit_any_image(image_shape, out_channels):
+    encoder, decoder = mlp.networks(image_shape, **{**SMALL, "out_channels": out_channels})
+    _, height, width = image_shape
     assert encoder(torch.rand(4, *image_shape)).shape == (4, encoder.out_features)
-    assert decoder(torch.randn(5, 3)).shape == (5, params_per_channel * channels, height, width)
+    assert decoder(torch.randn(5, 3)).shape == (5, out_channels, height, width)
 
 
 def test_the_hidden_layers_of_the_decoder_mirror_the_encoders():

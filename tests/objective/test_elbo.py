@@ -1,66 +1,58 @@
 """The ELBO against the closed form of a linear Gaussian VAE, and the weight on its KL term."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch import nn
 
 from helpers.combinations import levels, normals
 from helpers.linear_gaussian import IMAGE_SHAPE, LATENT_DIM, linear_gaussian_vae, log_marginal, sigma_points
+from vaelab.distributions import Normal
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 
 X = unit_interval(levels(5, *IMAGE_SHAPE))
-
-
-def exact_trace(vae):
-    """A trace whose means over samples are exact, for all in it is quadratic in the noise."""
-    return vae(X, sigma_points(len(X)))
+EXACT = sigma_points(len(X))  # means over such noise are exact, for all is quadratic in it
 
 
 def elbo(beta=1.0, warmup_steps=0):
     return ELBO(beta, warmup_steps, samples=1)
 
 
+def terms_of(vae, noise=EXACT):
+    """The terms of a pass."""
+    _, trace, terms = elbo()(vae, X, noise)
+    assert terms == {}  # the trace has them all
+    return trace.terms
+
+
 def test_with_the_exact_posterior_the_elbo_is_the_log_marginal():
     vae = linear_gaussian_vae()
-    _, terms = elbo()(exact_trace(vae))
-    torch.testing.assert_close(terms["elbo"], log_marginal(vae, X).mean(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms_of(vae)["elbo"], log_marginal(vae, X).mean(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("mean_shift", "variance_factor"), [(0.5, 1.0), (0.0, 2.0), (0.0, 0.3), (-0.2, 1.5)])
 def test_with_another_posterior_the_elbo_is_smaller_by_its_kl_to_the_exact_one(mean_shift, variance_factor):
     vae = linear_gaussian_vae(mean_shift, variance_factor)
-    trace = exact_trace(vae)
-    std = (0.5 * trace.draw.log_var).exp()
-    q_z = Normal(trace.draw.mean, std)
-    exact = Normal(trace.draw.mean - mean_shift, std / math.sqrt(variance_factor))
-    gap = kl_divergence(q_z, exact).sum(-1).mean()
-    _, terms = elbo()(trace)
+    q = vae.infer(X)
+    exact = Normal(q.mean - mean_shift, q.log_var - math.log(variance_factor))
+    gap = q.kl(exact).sum(-1).mean()
     assert gap > 0.1
-    torch.testing.assert_close(terms["elbo"], log_marginal(vae, X).mean() - gap, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(terms_of(vae)["elbo"], log_marginal(vae, X).mean() - gap, rtol=1e-4, atol=1e-3)
 
 
 def test_random_noise_gives_the_same_elbo_in_the_mean():
     vae = linear_gaussian_vae(mean_shift=0.5)
-    _, exact = elbo()(exact_trace(vae))
-    _, terms = elbo()(vae(X, normals(20_000, len(X), LATENT_DIM)))
-    torch.testing.assert_close(terms["elbo"], exact["elbo"], rtol=0, atol=0.05)
-
-
-def test_terms_are_means_over_samples_and_images():
-    trace = linear_gaussian_vae()(X, normals(3, len(X), LATENT_DIM))
-    _, terms = elbo()(trace)
-    assert terms.keys() == {"elbo", "reconstruction", "kl"}
-    torch.testing.assert_close(terms["reconstruction"], trace.log_px.sum() / 15)
-    torch.testing.assert_close(terms["kl"], trace.kl.sum() / 5)
+    found = terms_of(vae, normals(20_000, len(X), LATENT_DIM))["elbo"]
+    torch.testing.assert_close(found, terms_of(vae)["elbo"], rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("step", [None, torch.tensor(0.0), torch.tensor(9.0)])
 def test_with_beta_1_and_no_warm_up_the_loss_is_minus_the_elbo(step):
-    loss, terms = elbo()(exact_trace(linear_gaussian_vae()), step)
-    torch.testing.assert_close(loss, -terms["elbo"])
+    loss, trace, _ = elbo()(linear_gaussian_vae(), X, EXACT, step)
+    torch.testing.assert_close(loss, -trace.terms["elbo"])
 
 
 @pytest.mark.parametrize("beta", [0, 0.5, 1, 4.0])
@@ -68,18 +60,34 @@ def test_with_beta_1_and_no_warm_up_the_loss_is_minus_the_elbo(step):
     ("step", "share"), [(0, 0), (1, 0.01), (25, 0.25), (50, 0.5), (100, 1), (101, 1), (10**6, 1), (None, 1)]
 )
 def test_the_weight_rises_linearly_to_beta_and_none_is_after_the_warm_up(beta, step, share):
-    trace = exact_trace(linear_gaussian_vae())
-    loss, terms = elbo(beta, warmup_steps=100)(trace, None if step is None else torch.tensor(float(step)))
-    torch.testing.assert_close(loss, beta * share * terms["kl"] - terms["reconstruction"])
-    assert terms["kl"] > 0.1
+    now = None if step is None else torch.tensor(float(step))
+    loss, trace, _ = elbo(beta, warmup_steps=100)(linear_gaussian_vae(), X, EXACT, now)
+    torch.testing.assert_close(loss, beta * share * trace.terms["kl"] - trace.terms["reconstruction"])
+    assert trace.terms["kl"] > 0.1
 
 
 @pytest.mark.parametrize("setting", [{"beta": 7.0}, {"beta": 0}, {"warmup_steps": 100}])
 def test_the_elbo_is_never_weighted(setting):
-    trace, step = exact_trace(linear_gaussian_vae()), torch.tensor(3.0)
-    loss, terms = elbo(**setting)(trace, step)
-    assert terms == elbo()(trace, step)[1]
-    assert loss != -terms["elbo"]
+    vae = linear_gaussian_vae()
+    loss, trace, _ = elbo(**setting)(vae, X, EXACT, torch.tensor(3.0))
+    assert trace.terms == terms_of(vae)
+    assert loss != -trace.terms["elbo"]
+
+
+class WithLosses(nn.Module):
+    """A model with losses of its own, as a codebook has."""
+
+    def __init__(self):
+        super().__init__()
+        self.vae = linear_gaussian_vae()
+
+    def forward(self, x, noise, y=None):
+        return replace(self.vae(x, noise, y), losses={"one": torch.tensor(2.0), "other": torch.tensor(0.5)})
+
+
+def test_further_losses_of_the_model_are_added_unweighted():
+    loss, trace, _ = elbo(beta=3.0)(WithLosses(), X, EXACT)
+    torch.testing.assert_close(loss, 2.5 + 3 * trace.terms["kl"] - trace.terms["reconstruction"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A config becomes objects or one sentence; a stranger's config runs no code of its own."""
+"""A config becomes objects or one sentence; an untrusted config runs no code of its own."""
 
 import pickle
 import sys
@@ -8,15 +8,21 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from helpers.fakes import small_dataset, small_split
+from helpers.fakes import labelled_vae, small_dataset, small_split, small_vae
 from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
-from vaelab.likelihood.logistic import LogisticLikelihood
+from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.machine.device import pick_device
-from vaelab.run.build import Builder, UnknownKeyError, check_support
+from vaelab.objective.elbo import ELBO
+from vaelab.parts import Facts
+from vaelab.posterior.gaussian import GaussianPosterior
+from vaelab.prior.normal import NormalPrior
+from vaelab.run.build import Builder, check_pixels
+from vaelab.run.node import NodeBuilder, UnknownKeyError
 from vaelab.vae import VAE
 
-SHAPES = {"image_shape": (1, 8, 8), "latent_dim": 3, "params_per_channel": 1}
+SHAPES = {"image_shape": (1, 8, 8), "latent_dim": 3, "out_channels": 1}
+FACTS = Facts((1, 8, 8), 10, 1300)
 MLP = {"_target_": "vaelab.model.mlp.networks", "hidden": [8], "activation": "relu"}
 
 
@@ -27,7 +33,7 @@ def config(compose):
 
 
 def build_model(node, trusted=None):
-    return Builder({"model": node}, trusted).part("model", **SHAPES)
+    return NodeBuilder({"model": node}, trusted).build("model", **SHAPES)
 
 
 def refusal(call):
@@ -42,28 +48,28 @@ def refusal(call):
 
 
 def test_a_config_becomes_the_objects_of_a_run(config):
-    experiment = Builder(config, trusted=None).experiment()
-    assert isinstance(experiment.vae, VAE)
-    assert experiment.dataset.name == "digits"
-    assert isinstance(experiment.optimizer, torch.optim.Adam)
-    held = {id(parameter) for group in experiment.optimizer.param_groups for parameter in group["params"]}
-    assert held == {id(parameter) for parameter in experiment.vae.parameters()}
-    assert experiment.schedule(5, 10) == 1
-    assert (experiment.objective.beta, experiment.trainer.batch_size, experiment.seed) == (1.0, 32, 0)
+    setup = Builder(config, trusted=None).setup()
+    assert isinstance(setup.model, VAE)
+    assert setup.dataset.name == "digits"
+    assert isinstance(setup.optimizer, torch.optim.Adam)
+    held = {id(parameter) for group in setup.optimizer.param_groups for parameter in group["params"]}
+    assert held == {id(parameter) for parameter in setup.model.parameters()}
+    assert setup.schedule(5, 10) == 1
+    assert (setup.objective.beta, setup.config.batch_size, setup.seed) == (1.0, 32, 0)
 
 
 def test_a_saved_config_of_vaelabs_own_parts_is_built(config):
-    assert isinstance(Builder(config, trusted=()).experiment().vae, VAE)
+    assert isinstance(Builder(config, trusted=()).setup().model, VAE)
 
 
 def test_building_leaves_the_config_as_it_was(config):
     before = repr(config)
-    Builder(config, trusted=()).experiment()
+    Builder(config, trusted=()).setup()
     assert repr(config) == before
 
 
 def weights(config, seed):
-    return torch.nn.utils.parameters_to_vector(Builder(config, None).vae((1, 8, 8), seed).parameters())
+    return torch.nn.utils.parameters_to_vector(Builder(config, None).model(FACTS, seed).parameters())
 
 
 def test_the_weights_are_a_function_of_the_seed(config):
@@ -76,7 +82,7 @@ def test_the_weights_are_a_function_of_the_seed(config):
 
 def test_building_does_not_change_torchs_generator(config):
     before = torch.get_rng_state()
-    Builder(config, trusted=None).experiment()
+    Builder(config, trusted=None).setup()
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -115,8 +121,8 @@ def test_building_does_not_change_torchs_generator(config):
     ],
 )
 def test_a_target_outside_vaelabs_folder_for_the_part_is_refused(part, target):
-    builder = Builder({part: {"_target_": target, "hidden": [8]}}, trusted=())
-    assert f"{part}._target_" in refusal(lambda: builder.part(part))
+    builder = NodeBuilder({part: {"_target_": target, "hidden": [8]}}, trusted=())
+    assert f"{part}._target_" in refusal(lambda: builder.build(part))
 
 
 def touch(path):
@@ -235,7 +241,7 @@ def test_a_value_out_of_range_is_one_sentence_that_names_the_node_and_the_key(ke
 @pytest.mark.parametrize(("key", "value"), [("betas", 0.9), ("eps", "small"), ("weight_decay", "x"), ("eps", -1.0)])
 def test_a_value_that_torch_refuses_is_one_sentence_that_names_the_node(key, value, config):
     config["optimizer"][key] = value
-    assert refusal(Builder(config, None).experiment).startswith("optimizer")
+    assert refusal(Builder(config, None).setup).startswith("optimizer")
 
 
 LBFGS = {"_target_": "torch.optim.LBFGS", "lr": 1.0}
@@ -257,72 +263,138 @@ LBFGS = {"_target_": "torch.optim.LBFGS", "lr": 1.0}
 )
 def test_an_optimizer_that_would_fail_at_its_first_step_is_refused(node, sentence, config):
     node = {"_target_": "torch.optim.SGD", "lr": 0.1, **node}
-    assert sentence in refusal(Builder({**config, "optimizer": node}, trusted=()).experiment)
+    assert sentence in refusal(Builder({**config, "optimizer": node}, trusted=()).setup)
 
 
 def test_a_flag_that_torch_chooses_itself_may_be_null(config):
     node = {"_target_": "torch.optim.SGD", "lr": 0.1, "fused": None, "foreach": None, "nesterov": False}
-    assert isinstance(Builder({**config, "optimizer": node}, trusted=()).experiment().optimizer, torch.optim.SGD)
+    assert isinstance(Builder({**config, "optimizer": node}, trusted=()).setup().optimizer, torch.optim.SGD)
 
 
 @pytest.mark.parametrize("lr", [float("inf"), float("nan"), 0, 0.0, -0.1, "fast", None, True])
 def test_a_learning_rate_that_is_no_positive_number_is_refused(lr, config):
     config["optimizer"]["lr"] = lr
-    assert "optimizer.lr must be a finite number above 0" in refusal(Builder(config, None).experiment)
+    assert "optimizer.lr must be a finite number above 0" in refusal(Builder(config, None).setup)
 
 
 @pytest.mark.parametrize("dim", [0, -1, 2.5, True, "20", None])
 def test_a_latent_size_that_is_no_positive_integer_is_refused(dim, config):
     config["latent"]["dim"] = dim
-    assert "latent.dim must be an integer of at least 1" in refusal(Builder(config, None).experiment)
+    assert "latent.dim must be an integer of at least 1" in refusal(Builder(config, None).setup)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "zero", None])
 def test_a_seed_that_is_no_count_is_refused(seed, config):
     config["seed"] = seed
-    assert "seed must be an integer of at least 0" in refusal(Builder(config, None).experiment)
+    assert "seed must be an integer of at least 0" in refusal(Builder(config, None).setup)
 
 
 def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(config):
     config["dataset"]["val_size"] = 1500
-    assert "dataset.val_size must be less than the 1,500" in refusal(Builder(config, None).experiment)
+    assert "dataset.val_size must be less than the 1,500" in refusal(Builder(config, None).setup)
 
 
 @pytest.mark.parametrize("binarize", ["dynamic", "static"])
 def test_a_likelihood_of_levels_on_binary_pixels_is_refused(binarize, config):
     config["dataset"]["binarize"] = binarize
     config["likelihood"] = {"_target_": "vaelab.likelihood.logistic.LogisticLikelihood"}
-    sentence = refusal(Builder(config, None).experiment)
+    sentence = refusal(Builder(config, None).setup)
     assert "LogisticLikelihood" in sentence
     assert f"digits with dataset.binarize={binarize} gives binary pixels" in sentence
     assert "dataset.binarize=none" in sentence
 
 
+def model_of(pixels, takes_labels=False):
+    return SimpleNamespace(likelihood=SimpleNamespace(pixels=pixels), takes_labels=takes_labels)
+
+
 def test_a_likelihood_of_binary_pixels_on_levels_is_refused():
-    vae = SimpleNamespace(likelihood=SimpleNamespace(supports={"binary": "mass"}))
-    sentence = refusal(lambda: check_support({}, vae, small_dataset(binarize="none")))
+    sentence = refusal(lambda: check_pixels({}, model_of({"binary": "mass"}), small_dataset(binarize="none")))
     assert "gives levels pixels" in sentence
     assert "dataset.binarize=dynamic" in sentence
 
 
-@pytest.mark.parametrize(("support", "binarize"), [("levels", "none"), ("binary", "static"), ("binary", "dynamic")])
-def test_a_likelihood_of_the_datasets_pixels_is_accepted(support, binarize):
-    likelihood = LogisticLikelihood() if support == "levels" else SimpleNamespace(supports={"binary": "mass"})
-    check_support({}, SimpleNamespace(likelihood=likelihood), small_dataset(binarize=binarize))
+@pytest.mark.parametrize(("kind", "binarize"), [("levels", "none"), ("binary", "static"), ("binary", "dynamic")])
+def test_a_likelihood_of_the_datasets_pixels_is_accepted(kind, binarize):
+    check_pixels({}, model_of({kind: "mass"}), small_dataset(binarize=binarize))
+
+
+def test_a_model_that_takes_labels_is_refused_where_there_are_none():
+    model, bare = (
+        model_of({"levels": "mass"}, True),
+        Dataset("bare", lambda part: Split(small_split(9).images), 0, "none"),
+    )
+    assert "the model takes labels, and bare has none" in refusal(lambda: check_pixels({}, model, bare))
+    check_pixels({}, model, small_dataset())
+
+
+# What only the run knows
+
+
+@pytest.fixture
+def own_parts(config, monkeypatch):
+    """Builds the run's setup with functions of one's own as some of its parts."""
+
+    def setup(**parts):
+        monkeypatch.setitem(sys.modules, "our_own", SimpleNamespace(**parts))
+        nodes = {name: {"_target_": f"our_own.{name}"} for name in parts}
+        return Builder({**config, **nodes}, None).setup()
+
+    return setup
+
+
+def test_facts_go_by_name_to_the_parts_whose_signature_names_them(own_parts):
+    given = {}
+
+    def posterior(in_features, latent_dim, num_classes):
+        given["posterior"] = in_features, latent_dim, num_classes
+        return GaussianPosterior(in_features, latent_dim)
+
+    def prior(latent_dim, image_shape):
+        given["prior"] = latent_dim, image_shape
+        return NormalPrior()
+
+    def likelihood(image_shape):
+        given["likelihood"] = image_shape
+        return BernoulliLikelihood()
+
+    def objective(train_size, latent_dim):
+        given["objective"] = train_size, latent_dim
+        return ELBO(1.0, 0, 1)
+
+    own_parts(posterior=posterior, prior=prior, likelihood=likelihood, objective=objective)
+    shape = (1, 8, 8)
+    assert given == {"posterior": (8, 3, 10), "prior": (3, shape), "likelihood": shape, "objective": (1300, 3)}
+
+
+def test_a_model_may_be_whole_and_gets_the_likelihood(own_parts):
+    given = {}
+
+    def model(likelihood, latent_dim, out_channels, bfloat16):
+        given.update(likelihood=type(likelihood), sizes=(latent_dim, out_channels), bfloat16=bfloat16)
+        return small_vae(latent_dim, likelihood=likelihood)
+
+    whole = own_parts(model=model).model
+    assert given == {"likelihood": BernoulliLikelihood, "sizes": (3, 1), "bfloat16": False}
+    assert whole.latent_dim == 3
+
+
+def test_a_conditional_model_is_built_for_a_dataset_with_labels(own_parts):
+    assert own_parts(model=labelled_vae).model.takes_labels
 
 
 @pytest.fixture
 def own_dataset(config, monkeypatch):
-    """Builds the run's experiment with what a function of one's own gives as its dataset."""
+    """Builds the run's setup with what a function of one's own gives as its dataset."""
 
-    def experiment(made):
+    def setup(made):
         module = ModuleType("our_data")
         module.load = lambda: made
         monkeypatch.setitem(sys.modules, "our_data", module)
         config["dataset"] = {"_target_": "our_data.load"}
-        return Builder(config, None).experiment()
+        return Builder(config, None).setup()
 
-    return experiment
+    return setup
 
 
 def test_what_is_no_dataset_is_refused(own_dataset):
@@ -383,7 +455,7 @@ def test_auto_takes_the_best_device_there_is(present, best, cpu_only, monkeypatc
 def test_the_device_is_checked_before_the_dataset_is_read(config, cpu_only):
     config["trainer"]["device"] = "cuda"
     config["dataset"] = {"_target_": "vaelab.dataset.mnist.load", "root": "/nowhere", "val_size": 0, "binarize": "none"}
-    assert "trainer.device=cuda" in refusal(Builder(config, None).experiment)
+    assert "trainer.device=cuda" in refusal(Builder(config, None).setup)
 
 
 def test_an_error_that_comes_from_another_process_is_whole():
@@ -403,7 +475,7 @@ def test_an_error_that_comes_from_another_process_is_whole():
 )
 def test_a_cross_entropy_is_told_from_a_likelihood_in_one_line(overrides, warnings, compose, caplog):
     config = compose("dataset=digits", "logger=local", "model.hidden=[8]", "latent.dim=3", *overrides)
-    Builder(config, None).experiment()
+    Builder(config, None).setup()
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(lines) == warnings
     assert all("BernoulliLikelihood on the 256 levels of digits is a cross-entropy" in line for line in lines)

@@ -1,20 +1,20 @@
 """A part of a person's own that is not what `vaelab.parts` says is refused before the first step, in one sentence."""
 
 import sys
-from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from helpers.fakes import small_vae
+from vaelab.distributions import StandardNormal
 from vaelab.errors import UserError
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.model.mlp import networks
-from vaelab.objective.elbo import ELBO
 from vaelab.posterior.gaussian import GaussianPosterior
-from vaelab.prior.normal import NormalPrior
 from vaelab.run.build import Builder
+from vaelab.vae import VAE
 
 
 class NoFeatures(nn.Module):
@@ -38,28 +38,44 @@ class Decoder(nn.Module):
         return self.layer(z).view(-1, self.channels, 8, 8)
 
 
-class NoLogDensity(GaussianPosterior):
-    def forward(self, h, eps):
-        drawn = super().forward(h, eps)
-        return SimpleNamespace(z=drawn.z, kl_to_standard_normal=None)
+class Changed(GaussianPosterior):
+    """A posterior whose distribution draws what `change` makes of the samples and their log density."""
+
+    def forward(self, h):
+        q = super().forward(h)
+        return SimpleNamespace(
+            draw=lambda eps: self.change(*q.draw(eps)), log_prob=q.log_prob, kl=q.kl, detached=q.detached
+        )
 
 
-class OneSample(GaussianPosterior):
-    def forward(self, h, eps):
-        drawn = super().forward(h, eps)
-        return replace(drawn, z=drawn.z[0])
+class OneSample(Changed):
+    def change(self, z, log_q):
+        return z[0], log_q
 
 
-class NoSample(nn.Module):
-    is_standard_normal = True
-
-    def log_prob(self, z):
-        return z.square().sum(-1)
+class OneDensity(Changed):
+    def change(self, z, log_q):
+        return z, log_q.sum()
 
 
-class SumOfAll(NormalPrior):
-    def log_prob(self, z):
-        return super().log_prob(z).sum()
+class NoDistribution(GaussianPosterior):
+    def forward(self, h):
+        return super().forward(h).mean
+
+
+class NoForward:
+    pixels = None
+
+
+class PriorAsSum(nn.Module):
+    def forward(self, infer):
+        p = StandardNormal()
+        return SimpleNamespace(draw=p.draw, log_prob=lambda z: p.log_prob(z).sum(), kl=p.kl, detached=p.detached)
+
+
+class PriorWithoutSamples(nn.Module):
+    def forward(self, infer):
+        return SimpleNamespace(log_prob=StandardNormal().log_prob, kl=lambda other: None, detached=lambda: None)
 
 
 class PixelByPixel(BernoulliLikelihood):
@@ -67,24 +83,55 @@ class PixelByPixel(BernoulliLikelihood):
         return params * x
 
 
-@dataclass
-class OneLoss:
-    samples: int = 1
-
-    def __call__(self, trace, step=None):
-        return trace.log_px.mean()
+class Objective:
+    samples, is_mean_over_images, compiles = 1, True, True
 
 
-@dataclass
-class NoTerms(OneLoss):
-    def __call__(self, trace, step=None):
-        return trace.log_px.mean(), {"elbo": trace.log_px.mean()}
+class LossAlone(Objective):
+    def __call__(self, model, x, noise, step=None, y=None):
+        return model(x, noise).log_px.mean()
 
 
-@dataclass
-class LossByImage(OneLoss):
-    def __call__(self, trace, step=None):
-        return trace.log_px, {}
+class NoTrace(Objective):
+    def __call__(self, model, x, noise, step=None, y=None):
+        return model(x, noise).log_px.mean(), None, {}
+
+
+class LossByImage(Objective):
+    def __call__(self, model, x, noise, step=None, y=None):
+        trace = model(x, noise)
+        return trace.log_px, trace, {}
+
+
+class TermByImage(Objective):
+    def __call__(self, model, x, noise, step=None, y=None):
+        trace = model(x, noise)
+        return trace.log_px.mean(), trace, {"size": trace.kl}
+
+
+class TakenName(Objective):
+    def __call__(self, model, x, noise, step=None, y=None):
+        trace = model(x, noise)
+        return trace.log_px.mean(), trace, {"elbo": trace.log_w.mean()}
+
+
+class WithoutTrace(VAE):
+    def forward(self, x, noise, y=None):
+        return super().forward(x, noise, y).log_px
+
+
+class WithoutEmbedding(VAE):
+    embed = None
+
+
+def whole(kind):
+    """A whole model of that kind."""
+
+    def make(image_shape, latent_dim, likelihood):
+        vae = small_vae(latent_dim, likelihood=likelihood)
+        return kind(vae.encoder, vae.decoder, vae.posterior, vae.prior, vae.likelihood, latent_dim)
+
+    return make
 
 
 def fails(x):
@@ -92,7 +139,7 @@ def fails(x):
 
 
 def models(make):
-    return lambda image_shape, latent_dim, params_per_channel: make()
+    return lambda image_shape, latent_dim, out_channels: make()
 
 
 def posteriors(kind):
@@ -105,9 +152,13 @@ class Failing(Encoder):
 
 
 MISTAKES = {
-    "one module": ("model", models(lambda: nn.Sequential(Encoder(64), Decoder(1))), "two networks, got torch.nn"),
-    "three modules": ("model", models(lambda: (Encoder(64), Decoder(1), Decoder(1))), "two networks, got 3 objects"),
-    "nothing": ("model", models(lambda: None), "two networks, got NoneType; return the pair (encoder, decoder)"),
+    "one module": (
+        "model",
+        models(lambda: nn.Sequential(Encoder(64), Decoder(1))),
+        "two networks or a whole model, got torch.nn",
+    ),
+    "three modules": ("model", models(lambda: (Encoder(64), Decoder(1), Decoder(1))), "a whole model, got 3 objects"),
+    "nothing": ("model", models(lambda: None), "a whole model, got NoneType; return the pair (encoder, decoder)"),
     "functions": ("model", models(lambda: (fails, fails)), "torch.nn.Module, got function among them"),
     "no out_features": ("model", models(lambda: (NoFeatures(), Decoder(1))), "integer out_features, the F of its h"),
     "a number as text": ("model", models(lambda: (Encoder("64"), Decoder(1))), "integer out_features"),
@@ -115,23 +166,29 @@ MISTAKES = {
     "wrong channels": (
         "model",
         models(lambda: (Encoder(64), Decoder(2))),
-        "(N, P * C, H, W) of shape (2, 1",
+        "likelihood parameters (N, M, H, W) of shape (2, 1",
     ),
     "an error inside": ("model", models(lambda: (Failing(64), Decoder(1))), "shape (2, 1, 8, 8) in line"),
-    "no density": ("posterior", posteriors(NoLogDensity), "vaelab.parts.Draw names"),
+    "no trace": ("model", whole(WithoutTrace), "model must give a vaelab.parts.Trace, got torch.Tensor"),
+    "no embedding": ("model", whole(WithoutEmbedding), "model.embed failed"),
+    "no distribution": ("posterior", posteriors(NoDistribution), "what posterior returns must have all that"),
     "no samples dimension": ("posterior", posteriors(OneSample), "posterior must give z (K, B, D) of shape (1, 2, 3)"),
-    "a prior without samples": (
+    "one density": ("posterior", posteriors(OneDensity), "posterior must give log q(z|x) (K, B) of shape (1, 2)"),
+    "a prior that is no function": (
         "prior",
-        NoSample,
-        "parts.Prior names, got test_contracts.NoSample without sample",
+        NoForward,
+        "parts.Prior names, got test_contracts.NoForward without __call__",
     ),
-    "a prior as a sum": ("prior", SumOfAll, "prior.log_prob must give log p(z) (K, B) of shape (1, 2)"),
-    "no likelihood": ("likelihood", NoSample, "params_per_channel, sample, supports"),
+    "a prior without samples": ("prior", PriorWithoutSamples, "what prior returns must have all that"),
+    "a prior as a sum": ("prior", PriorAsSum, "prior must give log p(z) (K, B) of shape (1, 2)"),
+    "no likelihood": ("likelihood", NoForward, "without log_prob, mean, out_channels, sample; add it"),
     "a likelihood by pixel": ("likelihood", PixelByPixel, "log p(x|z) (K, B) of shape (1, 2)"),
-    "no objective": ("objective", NoSample, "vaelab.parts.Objective names"),
-    "a loss alone": ("objective", OneLoss, "the loss and a dictionary of its terms, got torch.Tensor"),
-    "no terms": ("objective", NoTerms, "got none named reconstruction, kl"),
-    "a loss by image": ("objective", LossByImage, "the loss as a mean over images, in nats () of shape ()"),
+    "no objective": ("objective", NoForward, "without compiles, is_mean_over_images, samples, __call__"),
+    "a loss alone": ("objective", LossAlone, "must return the loss, the trace and a dictionary of further terms, got"),
+    "a loss without a trace": ("objective", NoTrace, "further terms, got torch.Tensor, NoneType, dict"),
+    "a loss by image": ("objective", LossByImage, "the loss of the batch, in nats () of shape ()"),
+    "a term by image": ("objective", TermByImage, "size of the batch, in nats () of shape ()"),
+    "a name that is taken": ("objective", TakenName, "further terms of names of their own, got elbo"),
     "no dataset": ("dataset", list, "dataset must be a vaelab.dataset.images.Dataset, got list"),
     "no optimizer": ("optimizer", lambda params, lr: None, "must be a torch.optim.optimizer.Optimizer, got NoneType"),
     "no schedule": ("scheduler", dict, "scheduler must be called with (step, total steps)"),
@@ -150,7 +207,7 @@ def test_a_part_that_breaks_its_contract_is_refused_in_one_sentence(mistake, con
     monkeypatch.setitem(sys.modules, "test_contracts", sys.modules[__name__])
     config[part] = {"_target_": "test_contracts.made_here", **({"lr": 0.1} if part == "optimizer" else {})}
     with pytest.raises(UserError) as raised:
-        Builder(config, None).experiment()
+        Builder(config, None).setup()
     assert expected in str(raised.value).replace(__name__, "test_contracts")
     assert "\n" not in str(raised.value)
 
@@ -158,24 +215,20 @@ def test_a_part_that_breaks_its_contract_is_refused_in_one_sentence(mistake, con
 def test_parts_that_keep_their_contracts_are_left_as_they_were(config):
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    experiment = Builder(config, None).experiment()
+    setup = Builder(config, None).setup()
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(module.training for module in experiment.vae.modules())
-    assert all(parameter.grad is None for parameter in experiment.vae.parameters())
+    assert all(module.training for module in setup.model.modules())
+    assert all(parameter.grad is None for parameter in setup.model.parameters())
 
 
 def test_a_batch_norm_keeps_its_running_mean(config, monkeypatch):
-    def with_norm(image_shape, latent_dim, params_per_channel):
-        encoder, decoder = networks(image_shape, latent_dim, params_per_channel, [8], "relu")
+    def with_norm(image_shape, latent_dim, out_channels):
+        encoder, decoder = networks(image_shape, latent_dim, out_channels, [8], "relu")
         encoder.layers.append(nn.BatchNorm1d(8))
         return encoder, decoder
 
     monkeypatch.setattr(sys.modules[__name__], "made_here", with_norm, raising=False)
     monkeypatch.setitem(sys.modules, "test_contracts", sys.modules[__name__])
     config["model"] = {"_target_": "test_contracts.made_here"}
-    norm = Builder(config, None).experiment().vae.encoder.layers[-1]
+    norm = Builder(config, None).setup().model.encoder.layers[-1]
     assert norm.num_batches_tracked == 0
-
-
-def test_the_objectives_own_protocol_is_kept():
-    assert isinstance(ELBO(1.0, 0, 1).samples, int)

@@ -1,11 +1,11 @@
-"""Batches of a resident tensor."""
+"""Batches of tensors in memory."""
 
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
 from vaelab.errors import UserError
-from vaelab.training.batches import Loader, place
+from vaelab.training.batches import Batches, place
 
 COUNT = 23
 
@@ -14,12 +14,17 @@ IMAGES = torch.arange(COUNT, dtype=torch.uint8).view(-1, 1, 1, 1)  # of one pixe
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 1)
 
 
-def loader(batch_size=5, seed=0, dynamic=False):
-    return Loader(IMAGES, CPU, batch_size, seed, dynamic)
+def batches(batch_size=5, seed=0, labels=None, device=CPU):
+    return Batches(IMAGES, labels, device, batch_size, seed)
+
+
+def images(found):
+    """The numbers of the images of each batch."""
+    return [batch.flatten().tolist() for batch, _ in found]
 
 
 def order(epoch, start=0, **options):
-    return torch.cat(list(loader(**options).epoch(epoch, start))).flatten().tolist()
+    return [number for batch in images(batches(**options).epoch(epoch, start)) for number in batch]
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
@@ -29,13 +34,15 @@ def test_an_epoch_has_every_image_exactly_once(batch_size):
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5, 5, 5, 3]), (23, [23]), (100, [23])])
 def test_only_the_last_batch_is_smaller(batch_size, sizes):
-    batches = list(loader(batch_size).epoch(0, 0))
-    assert [len(batch) for batch in batches] == sizes
-    assert loader(batch_size).steps_per_epoch == len(batches)
+    found = list(batches(batch_size).epoch(0, 0))
+    assert [len(batch) for batch, _ in found] == sizes
+    assert batches(batch_size).steps_per_epoch == len(found)
 
 
-def test_batches_are_uint8():
-    assert {batch.dtype for batch in loader().epoch(0, 0)} == {torch.uint8}
+def test_batches_are_uint8_with_the_labels_of_their_images_where_there_are_any():
+    assert all(batch.dtype == torch.uint8 and labels is None for batch, labels in batches().epoch(0, 0))
+    for batch, labels in batches(labels=torch.arange(COUNT) % 10).epoch(0, 0):
+        assert torch.equal(labels, batch.flatten().long() % 10)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
@@ -50,8 +57,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 @pytest.mark.parametrize("start", [0, 5, 20, 7, COUNT])
 def test_a_start_within_an_epoch_gives_the_rest_of_its_order(start):
-    rest = [number for batch in loader().epoch(4, start) for number in batch.flatten().tolist()]
-    assert rest == order(epoch=4)[start:]
+    assert order(epoch=4, start=start) == order(epoch=4)[start:]
 
 
 def test_an_epoch_leaves_the_global_generator_alone():
@@ -62,24 +68,10 @@ def test_an_epoch_leaves_the_global_generator_alone():
 
 def test_the_noise_of_a_step_is_a_function_of_seed_and_step():
     def draw(seed, step):
-        return torch.rand(8, generator=loader(seed=seed).noise(step)).tolist()
+        return torch.rand(8, generator=batches(seed=seed).noise(step)).tolist()
 
     assert draw(0, 3) == draw(0, 3)
     assert len({tuple(draw(seed, step)) for seed in range(3) for step in range(3)}) == 9
-
-
-def test_pixels_are_grey_values_or_drawn_anew_in_every_step():
-    batch = torch.full((1, 1, 20, 20), 127, dtype=torch.uint8)
-    grey, drawn = loader(dynamic=False), loader(dynamic=True)
-
-    def pixels(loader, step):
-        return loader.pixels(batch, loader.uniform(batch, loader.noise(step)))
-
-    assert pixels(grey, 0).unique().tolist() == pytest.approx([127 / 255])
-    first = pixels(drawn, 0)
-    assert first.unique().tolist() == [0.0, 1.0]
-    assert torch.equal(first, pixels(drawn, 0))
-    assert not torch.equal(first, pixels(drawn, 1))
 
 
 class FakeGPU(TorchFunctionMode):
@@ -101,10 +93,8 @@ class FakeGPU(TorchFunctionMode):
 
 def test_a_batch_of_images_in_host_memory_is_gathered_in_pinned_memory_and_sent_without_a_wait():
     with FakeGPU() as gpu:
-        batches = list(Loader(IMAGES, CUDA, 10, 0, False).epoch(3, 0))
-    assert [batch.flatten().tolist() for batch in batches] == [
-        batch.flatten().tolist() for batch in loader(10).epoch(3, 0)
-    ]
+        found = images(batches(10, device=CUDA).epoch(3, 0))
+    assert found == images(batches(10).epoch(3, 0))
     assert gpu.pinned == [(size, 1, 1, 1) for size in (10, 10, 3)]
     assert gpu.sent == [{"non_blocking": True}] * 3
 

@@ -116,7 +116,9 @@ def _check_answer(answer: Any) -> None:
     if not isinstance(answer, tuple) or len(answer) != 3 or not all(map(isinstance, answer, kinds)):
         came = ", ".join(map(_kind, answer)) if isinstance(answer, tuple) else _kind(answer)
         raise UserError(f"objective must return the loss, the trace and a dictionary of further terms, got {came}")
-    loss, _, terms = answer
+    loss, trace, terms = answer
+    if taken := sorted(terms.keys() & {"loss", "grad_norm", *trace.terms}):
+        raise UserError(f"objective must return further terms of names of their own, got {', '.join(taken)}; rename it")
     for name, value in {"the loss": loss, **terms}.items():
         _check_shape("objective", f"{name} of the batch, in nats ()", value, ())
 
