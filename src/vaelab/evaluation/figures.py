@@ -13,6 +13,7 @@ from torch import Tensor
 from vaelab.evaluation.curves import CURVES, charts, training_curve, validation_curve
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
+from vaelab.files.current_folder import elsewhere
 
 MIN_TILE = 56  # pixels: smaller images are enlarged by a whole factor
 GAP = 2
@@ -94,7 +95,7 @@ def save_posterior_means(path: Path, means: Tensor, labels: Tensor | None, title
 
 def subplots(columns: int, size: tuple[float, float], rows: int = 1) -> tuple[Any, Sequence[Any]]:
     """A figure of so many inches (width, height) and its axes, row by row."""
-    with folder.elsewhere():  # where there is no matplotlibrc of a stranger's
+    with elsewhere():  # where there is no matplotlibrc
         from matplotlib.figure import Figure  # takes half a second to import
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)

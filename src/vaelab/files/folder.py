@@ -195,18 +195,6 @@ def make(folder: Path, name: str) -> None:
             raise refusal(folder / name, "folder", found)
 
 
-@contextmanager
-def elsewhere() -> Iterator[None]:
-    """Be in the root folder: some libraries read settings of the folder that one is in, which may be untrusted."""
-    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.chdir("/")
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)
-
-
 def sync(folder: Path) -> None:
     """Wait until the disk has the names of the files that were written."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

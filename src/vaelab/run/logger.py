@@ -70,8 +70,8 @@ class Logger:
         self._sweep_dir = None if group is None else self.run_dir.parent
         reachable = self._sweep_dir is None or not folder.exists(self._sweep_dir, UNREACHABLE)
         try:
-            for name in ("wandb", PICTURES):
-                folder.make(self.run_dir, name)
+            for inner in ("wandb", PICTURES):
+                folder.make(self.run_dir, inner)
             run_id, resumed = run_id_of(self.run_dir)
             about = {"name": name, "group": group, "config": dict(config), "run_id": run_id, "resumed": resumed}
             settings = WandbSettings(**self._options, **about, reachable=reachable)

@@ -1,25 +1,28 @@
-"""Pictures of a sweep: the validation ELBO of its runs over the epochs."""
+"""Pictures of a sweep: the figure of merit of its runs over the epochs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vaelab.evaluation.figures import save_figure, subplots
-from vaelab.evaluation.metrics import label, metric
+from vaelab.evaluation.metrics import NATS, label, metric
 
 MAX_CURVES = 20
 
 Line = tuple[str, Sequence[tuple[float, float]], bool]  # name, (epoch, value) pairs, whether axes are made for it
 
 
-def save_comparison(path: Path, panels: Mapping[str, Sequence[Line]], title: str) -> None:
-    """Draw the validation ELBO of runs over epochs, a panel for those that compare, each with at most 20 lines.
+def save_comparison(
+    path: Path, panels: Mapping[str, Sequence[Line]], title: str, quantity: str = "validation ELBO"
+) -> None:
+    """Draw the figure of merit of runs over epochs, a panel for those that compare, each with at most 20 lines.
 
     Args:
         path: of the picture.
         panels: by what the runs were measured on, the best first: (name, (epoch, value) pairs, whether axes are made
             for it).
         title: of the picture.
+        quantity: that is drawn, in nats per image.
     """
     heights = [max(4.0, 1.2 + 0.24 * min(len(lines), MAX_CURVES)) for lines in panels.values()]
     figure, axes = subplots(1, (10, sum(heights)), rows=len(panels))
@@ -31,7 +34,7 @@ def save_comparison(path: Path, panels: Mapping[str, Sequence[Line]], title: str
         _fit(axis, lines[:MAX_CURVES])
         heading = [measured_on] if len(panels) > 1 else []
         heading += [f"the best {MAX_CURVES} of {len(lines)}"] if len(lines) > MAX_CURVES else []
-        axis.set(xlabel="epoch", ylabel=f"validation {with_unit('elbo')}", title="; ".join(heading))
+        axis.set(xlabel="epoch", ylabel=f"{quantity}, {NATS}", title="; ".join(heading))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small", frameon=False)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.errors import PastHydraError, UserError, one_line, visible
-from vaelab.evaluation.metrics import label
+from vaelab.evaluation.metrics import MERIT, label
 from vaelab.files import folder
 from vaelab.run.find import jobs_of
 from vaelab.run.labels import decimal, rounded
@@ -73,7 +73,7 @@ def report(directory: Path) -> None:
     groups = ranked(jobs)
     files = {
         "results.csv": partial(results_csv, groups, waiting),
-        "comparison.png": partial(_picture, groups, f"sweep {directory.name}: validation ELBO"),
+        "comparison.png": partial(_picture, groups, f"sweep {directory.name}"),
     }
     written, lines = _write(directory, files)
     lines += [_problem(directory)]
@@ -133,7 +133,7 @@ def _summary(jobs: Sequence[RunRecord], count: int) -> str:
 
 
 def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
-    """The validation ELBO of all jobs that have any, a panel for those measured on the same; None without any."""
+    """The merit of all jobs over epochs, a panel for those measured on the same; None where there is none."""
     panels = {}
     for group in groups:
         usual = typical(group)
@@ -146,7 +146,9 @@ def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
 
     with TemporaryDirectory(prefix="vaelab-") as scratch:
         path = Path(scratch, "comparison.png")
-        save_comparison(path, panels, _in_picture(title))
+        have_elbo = any(MERIT in job.curves for group in groups for job in group)
+        quantity = "validation ELBO" if have_elbo else "negative validation loss"
+        save_comparison(path, panels, _in_picture(f"{title}: {quantity}"), quantity)
         return path.read_bytes()
 
 
