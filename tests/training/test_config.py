@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import pytest
+from yaml import safe_load as load_yaml
 
+from conftest import ROOT
 from vaelab.errors import ArgumentError
 from vaelab.training.config import COUNTS, TrainerConfig
 
 
-@pytest.fixture
-def config(compose):
-    return TrainerConfig(**{key: value for key, value in compose()["trainer"].items() if key != "_target_"})
+@pytest.fixture(scope="module")
+def config():
+    node = load_yaml((ROOT / "conf/trainer/default.yaml").read_text())
+    return TrainerConfig(**{key: value for key, value in node.items() if key != "_target_"})
 
 
 @pytest.mark.parametrize(
