@@ -104,7 +104,7 @@ class Killed(BaseException):
 
 
 def put_config(run_dir, text):
-    """Change a run's `config.yaml` as its owner may who accepts the change, or a stranger."""
+    """Change a run's `config.yaml` as its owner may, who accepts the change, or anybody else."""
     (run_dir / "config.yaml").write_text(text)
     (run_dir / "config.yaml.sha256").unlink(missing_ok=True)
 

@@ -330,7 +330,7 @@ def networks(image_shape, latent_dim, out_channels, hidden, activation):
     ("arguments", "part"),
     [
         (("objective.beta=-1",), "objective.beta must be a finite number"),
-        (("model._target_=broken.networks",), "model.hidden must be something else here"),
+        (("model._target_=broken.networks",), "model: hidden must be something else here"),
         (("-m", "seed=0,1"), "the ranks of torchrun train one run, got a sweep"),
         (("resume=nowhere",), "resume must name the directory of a run"),
     ],

@@ -41,13 +41,6 @@ def test_a_resumed_run_keeps_the_number_of_its_beginning_where_it_has_so_many(
     assert run(2, "resume=run", "trainer.max_steps=4", "trainer.threads=1") == 1
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "all", None, 100_000])
-def test_a_number_of_threads_that_is_none_is_refused(inline, threads):
-    code, _, err = inline(*SMALL, f"trainer.threads={'null' if threads is None else threads}")
-    assert code == 1
-    assert "trainer.threads must be auto or a number from 1 to 1,024" in err
-
-
 @pytest.fixture
 def trainer(compose, tmp_path):
     """A trainer that has made no step."""
