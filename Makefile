@@ -38,6 +38,7 @@ test: setup-dev
 lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 bench: setup-bench
 	$(BIN)/python -m benchmarks $(ARGS)
