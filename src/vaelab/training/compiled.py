@@ -67,8 +67,7 @@ class CompiledStep:
         Raises:
             UserError: if it cannot be compiled, which was insisted on, or the loss is not finite.
         """
-        suits = not self._failed and not grad_norm and len(x) == self.batch_size
-        if not suits or not has_moments(self.eager.optimizer):
+        if self._failed or grad_norm or len(x) != self.batch_size:
             return self.eager(x, noise, step, y, grad_norm)
         values = (self._graph or self._first)(x, noise, step, y)
         if self.eager.device.type == "cpu":  # elsewhere this would wait; the graph itself left the parameters alone
@@ -76,7 +75,9 @@ class CompiledStep:
         return values
 
     def _first(self, x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
-        """Compile and make the step; eager, from here on, where that fails and was not insisted on."""
+        """Compile once there are moments, and make the step; eager from then on where that fails, unless it insists."""
+        if not has_moments(self.eager.optimizer):
+            return self.eager(x, noise, step, y)
         started = time.perf_counter()
         try:
             with self.clock.paused(), _quiet():
