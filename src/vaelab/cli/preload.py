@@ -7,7 +7,7 @@ import wandb
 
 import vaelab.cli.job
 import vaelab.run.execute
-from vaelab.files.folder import elsewhere
+from vaelab.files.current_folder import elsewhere
 
 with elsewhere():  # where no matplotlibrc of somebody else is
     import matplotlib.pyplot
