@@ -152,6 +152,11 @@ class Run:
         with own_number_of_threads(), precision_of(trainer.precision):
             torch.set_num_threads(self._threads())
             metrics = evaluate(self.model, builder.objective(self.facts), dataset, chosen, batch)
+            if importance_samples and "elbo" not in metrics:
+                raise UserError(
+                    "log p(x) needs a posterior with a density, which this model has not; evaluate it without "
+                    "importance samples"
+                )
             if importance_samples:
                 some = max(1, batch // 10)
                 metrics["log_likelihood"] = log_likelihood(self.model, dataset, chosen, importance_samples, some)
