@@ -18,7 +18,7 @@ from vaelab.ops import remembered
 MASS, DENSITY, CROSS_ENTROPY = "mass", "density", "cross-entropy"
 
 Noise = Any  # standard normal (K, B, D), or a tuple of such tensors where a model has several groups of latents
-Infer = Callable[[Tensor], Distribution]
+Infer = Callable[..., Distribution]  # of images x (B, C, H, W) and, in a conditional model, labels y (B,)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,10 @@ class Latent:
     q: Distribution
     p: Distribution
 
+    def _require_density(self, what: str) -> None:
+        if self.log_q is None:
+            raise ValueError(f"{type(self.q).__name__} has no density, which {what} needs; choose another objective")
+
     @property
     def log_p(self) -> Tensor:
         """log p(z) of the samples, (K, B)."""
@@ -122,6 +126,7 @@ class Latent:
         """KL(q || p) by dimension, (B, D), closed where it can be, else estimated from the samples, (B, 1)."""
         closed = self.q.kl(self.p)
         if closed is None:
+            self._require_density("its KL")
             return (self.log_q - self.log_p).mean(0).unsqueeze(-1)
         return closed.mean(0) if closed.dim() == 3 else closed  # (K, B, D) where q or p depends on other latents
 
@@ -157,6 +162,7 @@ class Trace:
         """log p(x, z) - log q(z|x), the log of each sample's importance weight, (K, B)."""
         log_w = self.log_px
         for latent in self.latents:
+            latent._require_density("an importance weight")
             log_w = log_w + latent.log_p - latent.log_q
         return log_w
 

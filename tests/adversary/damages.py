@@ -2,7 +2,7 @@
 
 A damage may be refused in a sentence, or passed over with a word, or change nothing. It may not silently give another
 result: neither what is trained or drawn, nor the rows and figures that are recorded. Where the checksum of a file was
-made anew, as a stranger would, and where a command only shows values of which nobody else knows what they were, there
+made anew, as others would, and where a command only shows values of which nobody else knows what they were, there
 may be another result; then the command only has to end well.
 """
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from vaelab.files import folder
+from vaelab.files import checks
 
 SETTINGS = ("dataset=digits", "logger=local", "latent=d2", "model.hidden=[8]", "trainer.batch_size=400")
 ONE_EPOCH = (*SETTINGS, "trainer.epochs=1", "trainer.pictures_every=1")
@@ -144,7 +144,7 @@ def test_a_run_with_an_odd_file_is_not_resumed(name, kind, run_dir, outside, inl
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in (*FILES, *FOLDERS, *LATER) if not name.startswith("wandb")])
 def test_each_file_is_safe_by_itself(name, run_dir, outside, inline, monkeypatch):
-    monkeypatch.setattr(folder, "check_plain", lambda directory: None)
+    monkeypatch.setattr(checks, "check_plain", lambda directory: None)
     outside.put("link", run_dir / name)
     with at_most(60):
         code, _, err = inline("resume=run", "trainer.epochs=2", "trainer.pictures_every=1")

@@ -1,4 +1,4 @@
-"""The comparison page: one file, safe with a stranger's runs, and in a browser all it promises."""
+"""The comparison page: one file, safe with untrusted runs, and in a browser all it promises."""
 
 import errno
 import json
@@ -266,7 +266,7 @@ def test_no_width_needs_to_be_scrolled_sideways(width, scheme, opened, page_file
         assert page.locator(f"#{chart} .main-svg").first.bounding_box()["width"] > 250
 
 
-def test_what_a_stranger_wrote_is_text(opened, tmp_path):
+def test_what_others_wrote_is_text(opened, tmp_path):
     for number in range(3):
         run_dir = made_up_run(tmp_path / f"<b>{number}", seed=number, status="failed", error=SPITEFUL)
         config = yaml.safe_load((run_dir / "config.yaml").read_text())
@@ -391,7 +391,7 @@ def test_a_thumbnail_is_small_and_a_picture_that_is_none_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "sparse", "folder"])
-def test_a_strangers_picture_is_neither_followed_nor_waited_for(kind, tmp_path):
+def test_an_untrusted_picture_is_neither_followed_nor_waited_for(kind, tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "mine.png")
     path = tmp_path / "samples.png"
     if kind == "sparse":

@@ -24,7 +24,7 @@ def is_extra(name):
 
 # What cannot be run here, and what is looked at instead.
 NOT_RUN = {
-    **{f"pip install -e '.[{extra}]'": partial(is_extra, extra) for extra in ("parallel", "hpo")},
+    **{f"pip install 'vaelab[{extra}]'": partial(is_extra, extra) for extra in ("parallel", "hpo")},
     "source .venv/bin/activate": lambda: "$(VENV)/bin" in (ROOT / "Makefile").read_text(),
     # a test of its own starts a cluster
     "python run.py -m hydra/launcher=ray hydra.launcher.num_cpus=2 hydra.launcher.num_gpus=0.5 seed=0,1,2,3": (

@@ -1,4 +1,4 @@
-"""YAML of a stranger: plain values or one sentence, in bounded time and memory."""
+"""Untrusted YAML: plain values or one sentence, in bounded time and memory."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""`config.yaml` of a run: what was written is read, and a change, a damage or a stranger's trick is one sentence."""
+"""`config.yaml` of a run: what was written is read, and a change, a damage or an untrusted trick is one sentence."""
 
 import itertools
 import math

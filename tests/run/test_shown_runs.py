@@ -1,4 +1,4 @@
-"""Runs and sweeps that are a stranger's, damaged or odd: a row that says so, and nothing that a terminal obeys."""
+"""Runs and sweeps that are untrusted, damaged or odd: a row that says so, and nothing that a terminal obeys."""
 
 import csv
 import io

@@ -3,7 +3,6 @@
 import errno
 from collections.abc import Iterator
 
-import yaml
 from hydra.errors import InstantiationException
 
 from vaelab.cli.composition_errors import explained
@@ -64,7 +63,7 @@ def _origin(error: UserError, files: ConfigFiles) -> str:
         return ""
     names = []
     for file in files:
-        content = yaml.safe_load(file.path.read_text())
+        content = content_of(file.path.read_text())
         inside = content if file.group.name == node else content.get(node) if isinstance(content, dict) else None
         if isinstance(inside, dict) and key in inside:
             names.append(str(file))

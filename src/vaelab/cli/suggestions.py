@@ -77,7 +77,7 @@ def _paths_of(file: ConfigFile) -> set[str]:
     foreign = group[:1] == ("hydra",) and group[1] not in GROUPS_OF_HYDRA
     if not group or foreign or text.startswith(PACKAGE):
         return set()
-    return {".".join((*group, *path)) for path in _leaves(yaml.safe_load(text))}
+    return {".".join((*group, *path)) for path in _leaves(content_of(text))}
 
 
 def _leaves(node: Any) -> Iterator[tuple[str, ...]]:
@@ -86,3 +86,11 @@ def _leaves(node: Any) -> Iterator[tuple[str, ...]]:
             continue
         yield (str(key),)
         yield from ((str(key), *inner) for inner in _leaves(value))
+
+
+def content_of(text: str) -> Any:
+    """What a YAML file holds; nothing of one that cannot be read, which Hydra says where it is used."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None

@@ -111,6 +111,16 @@ class Dataset:
                 f"make them the same"
             )
 
+    def check_labels(self) -> None:
+        """Raise UserError unless every image has a label from 0 to `num_classes` - 1, as a conditional model needs."""
+        for name, split in (("training", self.train), ("validation", self.val), ("test", self.test())):
+            labels, classes = split.labels, self.num_classes or 0
+            if labels is None:
+                raise UserError(f"the model takes labels, and the {name} images of {self.name} have none")
+            if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+                found = f"{labels.min().item()} to {labels.max().item()}"
+                raise UserError(f"the {name} labels of {self.name} must be from 0 to {classes - 1}, got {found}")
+
     @cached_property
     def _parts(self) -> tuple[Split, Split]:
         whole = self._fixed("train")

@@ -71,7 +71,7 @@ def prepared(
 
 @contextmanager
 def found_only() -> Iterator[None]:
-    """Use datasets that are there only: for the folder that a saved run names, which may be a stranger's.
+    """Use datasets that are there only: for the folder that a saved run names, which is not trusted.
 
     Who asks for one that is not there gets a UserError.
     """

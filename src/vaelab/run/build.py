@@ -18,7 +18,7 @@ from vaelab.parts import CROSS_ENTROPY, Facts, Likelihood, Model, Objective, Pos
 from vaelab.run.continuation import names_root
 from vaelab.run.contracts import check_members, check_model, check_networks, check_objective
 from vaelab.run.logger import Logger
-from vaelab.run.node import Config, NodeBuilder, UnknownKeyError, naming
+from vaelab.run.node import Config, NodeBuilder, UnknownKeyError, default_target, naming
 from vaelab.training.config import TrainerConfig
 from vaelab.training.setup import Setup
 from vaelab.vae import VAE
@@ -117,14 +117,23 @@ class Builder:
             out_channels = likelihood.out_channels(facts.image_shape[0])
             given = {**known, "out_channels": out_channels, "likelihood": likelihood, "bfloat16": bfloat16}
             built = self._nodes.build("model", **given)
-            if isinstance(built, torch.nn.Module) and hasattr(built, "noise"):
+            if isinstance(built, torch.nn.Module):
                 check_members("model", built, Model)
+                self._check_whole(bfloat16)
                 return built
             check_networks(built)
             encoder, decoder = built
             posterior = self._part("posterior", Posterior, {**known, "in_features": encoder.out_features})
             prior = self._part("prior", Prior, known)
             return VAE(encoder, decoder, posterior, prior, likelihood, known["latent_dim"], bfloat16)
+
+    def _check_whole(self, bfloat16: bool) -> None:
+        """Refuse what a whole model would ignore: parts that it does not take, and a precision."""
+        for name in ("posterior", "prior"):
+            if self.config.get(name, {}).get("_target_") != default_target(name):
+                raise UserError(f"model is a whole model, which has its own {name}; leave the choice of one out")
+        if bfloat16 and "bfloat16" not in self._nodes.names("model"):
+            raise UserError("model is a whole model that does not take bfloat16; use trainer.precision=float32")
 
     def _part(self, name: str, contract: type, known: Mapping[str, Any]) -> Any:
         part = self._nodes.build(name, **known)
@@ -162,8 +171,8 @@ def check_pixels(config: Config, model: Model, dataset: Dataset) -> None:
             f"{chosen} scores pixels of the kind {' or '.join(kinds)}, but {dataset.name} with "
             f"dataset.binarize={dataset.binarize} gives {dataset.pixel_kind} pixels; {advice}"
         )
-    if model.takes_labels and dataset.num_classes is None:
-        raise UserError(f"the model takes labels, and {dataset.name} has none; choose another model or dataset")
+    if model.takes_labels:
+        dataset.check_labels()
     if kinds[dataset.pixel_kind] == CROSS_ENTROPY:
         log.warning(
             "%s on the 256 levels of %s is a cross-entropy, no likelihood: its ELBO compares with that of no other "

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.distributions import Distribution
-from vaelab.errors import UserError, is_out_of_memory, one_line
+from vaelab.errors import UserError, check_integer, is_out_of_memory, one_line
 from vaelab.parts import Facts, Model, Objective, Trace
+from vaelab.run.node import naming
 from vaelab.vae import VAE
 
 TORCH = Path(torch.__file__).parent
 IMAGES = 2  # of the pass that looks at shapes
+RESERVED = {"loss", "grad_norm", "elbo", "reconstruction", "kl"}  # what is reported of every model
 
 
 def check_members(name: str, part: Any, contract: type) -> None:
@@ -52,6 +54,8 @@ def check_networks(networks: Any) -> None:
 def check_objective(objective: Any) -> None:
     """Raise UserError unless the objective says what `vaelab.parts.Objective` names."""
     check_members("objective", objective, Objective)
+    with naming("objective"):
+        check_integer("samples", objective.samples, 1)
 
 
 @torch.no_grad()
@@ -63,7 +67,8 @@ def check_model(model: Model, objective: Objective, facts: Facts) -> None:
     device = next(model.parameters()).device
     samples, x = objective.samples, torch.zeros(IMAGES, *facts.image_shape, device=device)
     y = torch.zeros(IMAGES, dtype=torch.long, device=device) if model.takes_labels else None
-    noise = model.noise(samples, IMAGES, torch.Generator().manual_seed(0))
+    draws = torch.Generator().manual_seed(0)
+    noise = _output("model.noise", model.noise, samples, IMAGES, draws)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _evaluating(model):
         if isinstance(model, VAE):
             _check_flat(model, x, noise, y)
@@ -73,6 +78,8 @@ def check_model(model: Model, objective: Objective, facts: Facts) -> None:
         _check_shape("model.embed", "z (B, D)", _output("model.embed", model.embed, x, y), (IMAGES, model.latent_dim))
         images = _output("model.reconstruct", model.reconstruct, x, y)
         _check_shape("model.reconstruct", "E[x|z] (B, C, H, W)", images, tuple(x.shape))
+        images = _output("model.sample", model.sample, IMAGES, draws, y)
+        _check_shape("model.sample", "E[x|z] (N, C, H, W)", images, tuple(x.shape))
 
 
 def _check_flat(vae: VAE, x: Tensor, noise: Tensor, y: Tensor | None) -> None:
@@ -105,6 +112,10 @@ def _check_trace(trace: Any, samples: int) -> None:
     if not isinstance(trace, Trace):
         raise UserError(f"model must give a vaelab.parts.Trace, got {_kind(trace)}")
     _check_shape("model", "log p(x|z) (K, B)", trace.log_px, (samples, IMAGES))
+    for name, value in trace.losses.items():
+        if name in RESERVED:
+            raise UserError(f"a loss of the model may not be named {name}, which is reported already; rename it")
+        _check_shape("model", f"its loss {name} ()", value, ())
     if trace.has_density:
         _check_shape("model", "log importance weights (K, B)", trace.log_w, (samples, IMAGES))
         _check_shape("model", "a KL (B,)", trace.kl, (IMAGES,))

@@ -18,9 +18,11 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of vaelab's checkout, None where it is installed otherwise."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The commit of vaelab's checkout, None where it is installed otherwise, perhaps inside a checkout of another."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    command = [*git, "rev-parse", "HEAD"]
     try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -192,10 +192,13 @@ class Run:
     def _labels(self, y: Tensor | None, count: int) -> Tensor | None:
         """The labels on the model's device; ValueError unless there are as many as are needed, or none."""
         if not self.model.takes_labels:
+            if y is not None:
+                raise ValueError("y must be left out, for this model takes no labels")
             return None
-        if y is None or tuple(y.shape) != (count,):
+        labels = None if y is None else _as_tensor("y", y)
+        if labels is None or tuple(labels.shape) != (count,):
             raise ValueError(f"y must be the labels ({count},) that this model takes, got {y!r}")
-        return y.long().to(self._device)
+        return labels.long().to(self._device)
 
     @property
     def _device(self) -> torch.device:

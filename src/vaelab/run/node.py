@@ -1,6 +1,6 @@
 """One node of a config, a mapping with `_target_`, as the object that it names.
 
-From the config of a saved run, which is not trusted, only targets in vaelab's own folder for that part, and torch's
+From the config of a saved run, which is not trusted, only targets that `conf/` names for that part, and torch's
 optimizers, are built.
 """
 
@@ -9,14 +9,18 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+import vaelab
 from vaelab.errors import ArgumentError, UserError, is_number, nearest, one_line
 
-OWN_TARGETS = {"optimizer": "torch.optim", "trainer": "vaelab.training.config", "logger": "vaelab.run.logger"}
+CONF = Path(vaelab.__file__).parent / "conf"
 Config = Mapping[str, Any]
 
 
@@ -76,6 +80,10 @@ class NodeBuilder:
         with naming(name):
             return instantiate(partial)(**given)
 
+    def names(self, name: str) -> set[str]:
+        """The parameters of what the node `name` is built by."""
+        return {parameter.name for parameter in _parameters(_locate(str(self.config[name]["_target_"])))}
+
     def _check_targets(self, name: str, node: Any) -> None:
         if self.trusted is None:
             return
@@ -85,24 +93,42 @@ class NodeBuilder:
         if isinstance(node, Mapping):
             target = node.get("_target_")
             if target is not None and not self._is_trusted(name, str(target)):
-                own = OWN_TARGETS.get(name, f"vaelab.{name}")
+                own = "torch.optim" if name == "optimizer" else f"the options of {name} in vaelab's conf"
                 raise UserError(
-                    f"{name}._target_ of a saved run must lie in {own}, got {target}; "
+                    f"{name}._target_ of a saved run must be one of {own}, got {target}; "
                     f"if you trust its code, name its package: trust=[{str(target).split('.')[0]}]"
                 )
         for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
-            self._check_targets(name, child)
+            self._check_targets(f"{name}.", child)  # no option of vaelab's has a node in a node
 
     def _is_trusted(self, name: str, target: str) -> bool:
-        packages = (OWN_TARGETS.get(name, f"vaelab.{name}"), *(self.trusted or ()))
+        if target in own_targets(name):
+            return True
+        packages = (*(["torch.optim"] if name == "optimizer" else []), *(self.trusted or ()))
         if not any(target.startswith(f"{package}.") for package in packages):
             return False
-        if target.rpartition(".")[2].startswith("_"):  # a part has a public name
-            return False
-        # `vaelab.training.config.torch.hub.load` begins well and ends elsewhere: ask the object where it is from
+        # `torch.optim.sgd.torch.hub.load` begins well and ends elsewhere: ask the object where it is from
         found = _locate(target)
         module = getattr(found, "__module__", None) or ""
         return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+@cache
+def own_targets(group: str) -> frozenset[str]:
+    """What the options of a group in vaelab's own `conf/` are built by."""
+    files = (CONF / group).glob("*.yaml") if group.isidentifier() else ()
+    return frozenset(filter(None, (_target_of(file) for file in files)))
+
+
+def default_target(group: str) -> str | None:
+    """What the default option of a group is built by."""
+    defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
+    option = next(entry[group] for entry in defaults if isinstance(entry, dict) and group in entry)
+    return _target_of(CONF / group / f"{option}.yaml")
+
+
+def _target_of(file: Path) -> str | None:
+    return yaml.safe_load(file.read_text()).get("_target_")
 
 
 @contextmanager

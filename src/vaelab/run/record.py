@@ -14,7 +14,7 @@ from vaelab.files import folder
 from vaelab.run.lock import has_writer
 from vaelab.run.rows import METRICS, whole_lines
 from vaelab.run.saved import CONFIG, read_config
-from vaelab.run.settings import MOST_ENTRIES, measured_on, settings, short
+from vaelab.run.settings import ELBO, MOST_ENTRIES, measured_on, settings, short
 from vaelab.run.summary import FAILED, FINISHED, KILLED, PRUNED, RUNNING, SUMMARY, read_summary
 
 DAMAGED = "damaged"
@@ -102,8 +102,15 @@ class RunRecord:
 
     @cached_property
     def measured_on(self) -> dict[str, Any]:
-        """The conditions under which its numbers were measured, as far as they are known."""
-        return measured_on(self.config, self.summary)
+        """The conditions under which its numbers were measured, as far as they are known.
+
+        A run without an ELBO is ranked by its loss, which compares with that of the same objective only.
+        """
+        found = measured_on(self.config, self.summary)
+        if self.merit is None:
+            return found
+        has_elbo = any(name.endswith("/elbo") for name in self.metrics)
+        return {**found, "ranked_by": ELBO if has_elbo else f"the loss {short(self.config.get('objective'))}"}
 
     @cached_property
     def metrics(self) -> dict[str, float]:

@@ -8,7 +8,8 @@ from typing import Any
 from vaelab.errors import is_number, one_line
 
 # What a number was measured on; between runs that differ in one of these, a larger ELBO is not a better one.
-CONDITIONS = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size")
+CONDITIONS = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size", "ranked_by")
+ELBO = "the ELBO"  # by which runs are ranked that have one
 # Where things are, and what is logged: no setting of the model or its training.
 NO_SETTINGS = ("logger", "dataset.root", "trainer.pictures_every", "resume", "trust", "choices")
 LONGEST_VALUE = 80

@@ -18,7 +18,7 @@ try:
     import ray
 except ImportError as missing:
     raise UserError(
-        "hydra/launcher=ray needs a package that is not installed; run: pip install -e '.[ray]'"
+        "hydra/launcher=ray needs a package that is not installed; run: pip install 'vaelab[ray]'"
     ) from missing
 
 

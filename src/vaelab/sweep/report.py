@@ -146,8 +146,9 @@ def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
 
     with TemporaryDirectory(prefix="vaelab-") as scratch:
         path = Path(scratch, "comparison.png")
-        have_elbo = any(MERIT in job.curves for group in groups for job in group)
-        quantity = "validation ELBO" if have_elbo else "negative validation loss"
+        have_elbo = {MERIT in job.curves for group in groups for job in group if job.merit_curve}
+        quantity = {True: "validation ELBO", False: "negative validation loss"}[have_elbo.pop()]
+        quantity = f"{quantity}, or negative loss" if have_elbo else quantity
         save_comparison(path, panels, _in_picture(f"{title}: {quantity}"), quantity)
         return path.read_bytes()
 

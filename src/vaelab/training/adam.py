@@ -15,7 +15,7 @@ def is_adam(optimizer: torch.optim.Optimizer) -> bool:
 def has_moments(optimizer: torch.optim.Optimizer) -> bool:
     """Whether Adam has made a step, so that its moments are there."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return all("exp_avg" in optimizer.state.get(parameter, {}) for parameter in parameters)
+    return all("exp_avg" in optimizer.state.get(parameter, {}) for parameter in parameters if parameter.requires_grad)
 
 
 class Adam:

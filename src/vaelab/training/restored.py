@@ -1,6 +1,6 @@
 """What a checkpoint holds, held against the objects that it is to be restored into.
 
-A checkpoint that is damaged, or a stranger's, holds any tensors and plain values. Torch copies the state of an
+A checkpoint that is damaged, or not trusted, holds any tensors and plain values. Torch copies the state of an
 optimizer as it comes, and its kernels then write past the end of what is too small or overlaps itself. Here every value
 is checked before it is used, and every tensor copied into a fresh one in the layout of the live one.
 

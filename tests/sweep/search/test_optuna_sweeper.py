@@ -147,7 +147,7 @@ def test_without_optuna_a_sentence_names_the_extra(inline, monkeypatch):
     monkeypatch.setattr("vaelab.sweep.search.config.find_spec", lambda name: None)
     code, _, err = inline(*SEARCH, *TINY, LR)
     assert code == 2
-    assert "pip install -e '.[hpo]'" in err
+    assert "pip install 'vaelab[hpo]'" in err
 
 
 def test_several_objectives_end_with_a_front(quickly, tmp_path):

@@ -29,7 +29,8 @@ class SearchConfig:
         """Raise UserError if a number is out of range, or a package is missing."""
         if find_spec("optuna") is None or find_spec("cmaes") is None:
             raise UserError(
-                "hydra/sweeper=optuna needs packages that are not installed; run: pip install -e '.[hpo]'", COMMAND_LINE
+                "hydra/sweeper=optuna needs packages that are not installed; run: pip install 'vaelab[hpo]'",
+                COMMAND_LINE,
             )
         try:
             check_integer("n_trials", self.n_trials, 1)
