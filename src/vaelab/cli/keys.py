@@ -21,6 +21,7 @@ _TYPED = {
 }
 # Hydra refuses any other key, in an experiment file too, but for one that `+` adds
 Root = make_dataclass("Root", [(key, *_TYPED.get(key, (Any, MISSING))) for key in KEYS])
+Root.__module__ = __name__  # by which the jobs of a pool find it; an argument from Python 3.12 on
 
 
 class NoOtherKeys(Callback):

@@ -7,6 +7,7 @@ from hydra.errors import InstantiationException
 
 from vaelab.cli.composition_errors import explained
 from vaelab.cli.config_files import ConfigFiles
+from vaelab.cli.suggestions import content_of
 from vaelab.errors import OUT_OF_MEMORY, UserError, is_out_of_memory, one_line
 
 COMMAND_LINE = 2
