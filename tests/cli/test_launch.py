@@ -305,7 +305,7 @@ def test_an_untrusted_run_directory_runs_no_code_when_resumed(inline, tmp_path, 
     put_config(tmp_path / "run", yaml.safe_dump(config))
     code, _, err = inline("resume=run")
     assert code == 1
-    assert "must lie in vaelab.prior" in err
+    assert "must be one of the options of prior in vaelab's conf" in err
     assert not (tmp_path / "owned").exists()
 
 

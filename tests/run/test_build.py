@@ -325,7 +325,9 @@ def test_a_model_that_takes_labels_is_refused_where_there_are_none():
         model_of({"levels": "mass"}, True),
         Dataset("bare", lambda part: Split(small_split(9).images), 0, "none"),
     )
-    assert "the model takes labels, and bare has none" in refusal(lambda: check_pixels({}, model, bare))
+    assert "the model takes labels, and the training images of bare have none" in refusal(
+        lambda: check_pixels({}, model, bare)
+    )
     check_pixels({}, model, small_dataset())
 
 

@@ -155,7 +155,7 @@ MISTAKES = {
     "one module": (
         "model",
         models(lambda: nn.Sequential(Encoder(64), Decoder(1))),
-        "two networks or a whole model, got torch.nn",
+        "vaelab.parts.Model names, got torch.nn",
     ),
     "three modules": ("model", models(lambda: (Encoder(64), Decoder(1), Decoder(1))), "a whole model, got 3 objects"),
     "nothing": ("model", models(lambda: None), "a whole model, got NoneType; return the pair (encoder, decoder)"),

@@ -286,7 +286,7 @@ def test_a_config_that_names_foreign_code_is_refused(run_dir, part, target):
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     config[part]["_target_"] = target
     put_config(run_dir, yaml.safe_dump(config))
-    with pytest.raises(UserError, match=f"must lie in vaelab.{part}"):
+    with pytest.raises(UserError, match=f"must be one of the options of {part} in vaelab.s conf"):
         vaelab.load_run(run_dir)
 
 
