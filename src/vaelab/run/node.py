@@ -110,7 +110,8 @@ class NodeBuilder:
         # `torch.optim.sgd.torch.hub.load` begins well and ends elsewhere: ask the object where it is from
         found = _locate(target)
         module = getattr(found, "__module__", None) or ""
-        return any(f"{module}.".startswith(f"{package}.") for package in packages)
+        is_own = f"{module}.{getattr(found, '__qualname__', '')}" in own_targets(name)  # imported by a trusted package
+        return is_own or any(f"{module}.".startswith(f"{package}.") for package in packages)
 
 
 @cache
