@@ -164,7 +164,7 @@ def test_the_importance_weighted_bound_is_not_below_the_elbo():
 class Threads(Ranks):
     """Ranks that are threads of this process; their store is a dictionary and a barrier."""
 
-    def gather(self, value):
+    def all_gather(self, value):
         values, barrier = self.store
         values[self.rank] = value
         barrier.wait(timeout=10)
