@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal
+from helpers.published import points
 from helpers.published.mixture import Mixture
 from helpers.published.objectives import IWAE, MMD, TC, FreeBits
 from helpers.small_training import Recorder, train, trainer_of
@@ -315,3 +316,27 @@ def test_an_output_of_a_hundred_channels_for_rgb(model, compose):
     assert trace.log_px.shape == (2, 2)
     assert model.reconstruct(x).shape == x.shape
     assert isinstance(trace.latents[0].p, StandardNormal)
+
+
+def test_a_whole_model_refuses_what_it_would_ignore(setup_of):
+    _, config = setup_of("ladder")
+    config["prior"] = {"_target_": f"{HERE}.mixture.MixturePrior"}
+    with pytest.raises(UserError, match="whole model, which has its own prior"):
+        Builder(config, None).setup()
+    with pytest.raises(UserError, match="does not take bfloat16"):
+        setup_of("ladder", "trainer.precision=bfloat16")
+
+
+def test_labels_that_are_not_there_are_refused_at_start(setup_of, monkeypatch):
+    monkeypatch.setattr("vaelab.dataset.images.Dataset.num_classes", 7)
+    with pytest.raises(UserError, match="labels of digits must be from 0 to 6, got 0 to 9"):
+        setup_of("labels")
+
+
+def test_a_loss_of_the_model_has_a_name_of_its_own(setup_of, monkeypatch):
+    named = points.PointPosterior.forward
+    monkeypatch.setattr(
+        points.PointPosterior, "forward", lambda self, h: replace(named(self, h), losses={"kl": torch.zeros(())})
+    )
+    with pytest.raises(UserError, match="a loss of the model may not be named kl"):
+        setup_of("rae")

@@ -53,3 +53,13 @@ def test_axes_are_made_for_what_finished_and_did_not_diverge():
     assert names([typical(runs)]) == [["a", "b", "c", "poor"]]
     assert names([typical([diverged])]) == [["diverged"]]
     assert typical([run("failed")]) == []
+
+
+def test_a_run_without_an_elbo_is_ranked_with_those_of_its_objective_only():
+    def run(name, metric, objective):
+        summary = {"status": "finished", "name": name, "metrics": {metric: -160.0}}
+        return RunRecord(Path(name), summary, {"objective": {"_target_": objective}}, [])
+
+    runs = [run("a", "val/elbo", "ELBO"), run("b", "val/elbo", "IWAE"), run("c", "val/loss", "RAE")]
+    groups = ranked([*runs, run("d", "val/loss", "MMD"), run("e", "val/loss", "RAE")])
+    assert sorted(sorted(record.name for record in group) for group in groups) == [["a", "b"], ["c", "e"], ["d"]]
