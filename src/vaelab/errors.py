@@ -168,7 +168,12 @@ def check_number(name: str, value: object, minimum: float, *, above: bool = Fals
 
 def is_number(value: object) -> bool:
     """Whether it is a finite real number, and no truth value; a float can hold it, and a difference of two such."""
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return abs(float(value)) < LARGEST_NUMBER
+    except OverflowError:  # an integer of more than 308 digits
+        return False
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
