@@ -182,6 +182,8 @@ class Trace:
 class Model(Protocol):
     """A generative model with its approximate posterior; a `torch.nn.Module`.
 
+    What a step changes in buffers it changes in place, and by means over the images, which ranks can add up.
+
     Attributes:
         likelihood: p(x|z), which says what log p(x|z) is on which pixels.
         latent_dim: D, of all groups together.
