@@ -11,7 +11,7 @@ from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_margin
 from helpers.published import points
 from helpers.published.mixture import Mixture
 from helpers.published.objectives import IWAE, MMD, TC, FreeBits
-from helpers.small_training import Recorder, train, trainer_of
+from helpers.small_training import Recorder, assert_resumes_bit_for_bit, train, trainer_of
 from vaelab.distributions import Normal, StandardNormal
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate, log_likelihood
@@ -73,17 +73,7 @@ def name(request):
 
 
 def test_it_trains_and_resumes_bit_for_bit(name, setup_of, tmp_path):
-    whole, first, second = (trainer_of(setup_of(name)[0], tmp_path / each) for each in ("whole", "parts", "parts"))
-    before = [parameter.clone() for parameter in whole.model.parameters()]
-    train(whole, 4)
-    changed = [not torch.equal(a, b) for a, b in zip(before, whole.model.parameters(), strict=True)]
-    assert all(changed)
-    train(first, 2)
-    first.save()
-    second.restore()
-    train(second, 2)
-    for key, value in whole.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[key]), key
+    assert_resumes_bit_for_bit(lambda: setup_of(name)[0], 2, tmp_path)
 
 
 def test_it_evaluates_and_samples_from_the_noise_given_and_no_other(name, setup_of):

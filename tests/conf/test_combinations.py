@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import ROOT
-from helpers.small_training import train, trainer_of
+from helpers.small_training import assert_resumes_bit_for_bit
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.ops import generator
@@ -38,17 +38,7 @@ def test_a_combination_trains_resumes_samples_and_evaluates_or_is_refused(config
         with pytest.raises(UserError, match=r"scores pixels of the kind .* choose dataset\.binarize="):
             Builder(config, None).setup()
         return
-    whole, first, second = (trainer_of(Builder(config, None).setup(), tmp_path) for _ in range(3))
-    before = [parameter.clone() for parameter in whole.model.parameters()]
-    train(whole, 2)
-    assert not any(torch.equal(a, b) for a, b in zip(before, whole.model.parameters(), strict=True))
-    train(first, 1)
-    first.save()
-    second.restore()
-    train(second, 1)
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
-
+    whole = assert_resumes_bit_for_bit(lambda: Builder(config, None).setup(), 1, tmp_path)
     model = whole.model.eval()
     metrics = evaluate(model, whole.objective, dataset, dataset.val, 100)
     assert all(map(torch.isfinite, map(torch.tensor, metrics.values())))

@@ -1,5 +1,7 @@
 """Trainings without a run directory's files: a few steps in this process."""
 
+import torch
+
 from vaelab.training.loop import Trainer
 from vaelab.training.signals import StopRequest
 
@@ -31,3 +33,24 @@ def train(trainer, steps):
     trainer.model.train()
     for batch, _ in zip(trainer.batches.epoch(0, trainer.progress.position), range(steps), strict=False):
         trainer.step(*batch)
+
+
+def assert_resumes_bit_for_bit(build, steps, tmp_path):
+    """A training of twice so many steps changes every weight, and equals one resumed halfway; returns it.
+
+    Args:
+        build: gives a new setup, always the same.
+        steps: of each half.
+        tmp_path: where checkpoints may lie.
+    """
+    whole, first, second = (trainer_of(build(), tmp_path / each) for each in ("whole", "parts", "parts"))
+    before = [parameter.clone() for parameter in whole.model.parameters()]
+    train(whole, 2 * steps)
+    assert not any(torch.equal(a, b) for a, b in zip(before, whole.model.parameters(), strict=True))
+    train(first, steps)
+    first.save()
+    second.restore()
+    train(second, steps)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    return whole

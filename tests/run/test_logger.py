@@ -12,6 +12,8 @@ from unittest.mock import Mock
 import pytest
 from PIL import Image
 
+from vaelab.errors import UserError
+from vaelab.run.build import Builder
 from vaelab.run.logger import Logger
 from vaelab.run.rows import read_rows
 
@@ -297,3 +299,11 @@ def test_a_project_that_wandb_would_refuse_is_refused_at_once(project, tmp_path)
 def test_tags_are_a_list_of_words(tags, tmp_path):
     with pytest.raises(ValueError, match=r"tags must be a list of words of at most 64 letters, \[a,b\], got"):
         Logger(tmp_path, "offline", **{**PROJECT, "tags": tags})
+
+
+@pytest.mark.parametrize(("key", "value"), [("entity", "a/b"), ("project", ""), ("tags", "a")])
+def test_an_odd_name_is_refused_with_its_key(key, value, compose, tmp_path):
+    config = compose("dataset=digits")
+    config["logger"][key] = value
+    with pytest.raises(UserError, match=rf"^logger\.{key} must be"):
+        Builder(config, None).logger(tmp_path)

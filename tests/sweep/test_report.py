@@ -1,6 +1,5 @@
 """Sweeps: every job its own directory and W&B run, failures stay where they are, the report tells all."""
 
-import csv
 import json
 import os
 import subprocess
@@ -12,11 +11,11 @@ from PIL import Image
 
 from conftest import ROOT, clean_environment
 from helpers.made_up_runs import begun_sweep, made_up_run
+from helpers.sweeps import QUICK, results, wandb_runs
 from vaelab.cli.commands import main
 from vaelab.compare.page_data import page_data
 from vaelab.sweep.report import report
 
-QUICK = ("dataset=digits", "trainer.epochs=1", "trainer.pictures_every=0", "trainer.batch_size=300")
 EXITING = """
 import sys
 from vaelab.prior.normal import NormalPrior
@@ -24,28 +23,6 @@ from vaelab.prior.normal import NormalPrior
 def exits():
     sys.exit(7)
 """
-
-
-def wandb_runs(sweep_dir: Path) -> dict[str, dict]:
-    """What W&B wrote for each job, read back from its own files."""
-    runs = {}
-    for file in sweep_dir.glob("*/wandb/offline-run-*/*.wandb"):
-        job = file.relative_to(sweep_dir).parts[0]
-        assert job not in runs
-        records = [json.loads(line) for line in inspect("--json", file).splitlines()]
-        (group,) = [record["run"]["run_group"] for record in records if record["type"] == "run"]
-        runs[job] = {**json.loads(inspect("--summary", "--json", file)), "group": group}
-    return runs
-
-
-def inspect(*arguments) -> str:
-    wandb = Path(sys.executable).parent / "wandb"
-    return subprocess.run([wandb, "leet", "inspect", *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def results(sweep_dir: Path) -> list[dict]:
-    with (sweep_dir / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vaelab.errors import UserError, check_choice, check_number, one_line
+from vaelab.errors import ArgumentError, UserError, check_choice, check_number, one_line
 from vaelab.evaluation.figures import save_curves
 from vaelab.files import folder
 from vaelab.run.row_writer import RowWriter
@@ -52,9 +52,11 @@ class Logger:
         check_number("finish_timeout", finish_timeout, 1)
         for name, value in (("project", project), ("entity", entity)):
             if not (isinstance(value, str) and PROJECT.fullmatch(value)) and (name, value) != ("entity", None):
-                raise ValueError(f"{name} must be a name of 1 to 128 letters without / \\ # ? % :, got {value!r}")
+                raise ArgumentError(name, f"must be a name of 1 to 128 letters without / \\ # ? % :, got {value!r}")
         if isinstance(tags, str) or not all(isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG for tag in tags):
-            raise ValueError(f"tags must be a list of words of at most {LONGEST_TAG} letters, [a,b], got {tags!r}")
+            raise ArgumentError(
+                "tags", f"must be a list of words of at most {LONGEST_TAG} letters, [a,b], got {tags!r}"
+            )
         self.run_dir = run_dir
         self.mode = mode
         self._options = {"mode": mode, "project": project, "entity": entity, "tags": tuple(tags)}
