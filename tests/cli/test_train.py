@@ -96,6 +96,13 @@ def test_a_mistake_is_one_sentence_with_the_command_that_was_used(vaelab, projec
     assert said in err
 
 
+def test_a_mistake_in_a_file_of_ones_own_names_its_folder(vaelab, project):
+    (project / "conf").rename(project / "own")
+    (project / "own/experiment/rooted.yaml").write_text("# @package _global_\ntraner:\n  epochs: 3\n")
+    _, _, err = vaelab("train", "experiment=rooted", "--config-dir", "own")
+    assert "own/experiment/rooted.yaml has a key 'traner'" in err
+
+
 def test_help_and_completion_name_the_command(vaelab, monkeypatch):
     code, out, _ = vaelab("sweep", "--help")
     assert code == 0

@@ -118,8 +118,12 @@ def test_config_files_are_read_once(begin, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(ROOT / "conf", project / "conf")
     shutil.copy(ROOT / "run.py", project)
+    mine = tmp_path / "own/experiment/mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package _global_\nscheduler:\n  final: 0.5\ndefaults:\n  - override /scheduler: cosine\n")
     sweep = begin(
         "seed=0,1",
+        *(f"--config-dir={tmp_path}/own", "experiment=mine"),
         *(*LONG, "trainer.epochs=30", "hydra/launcher=pool", "hydra.launcher.n_jobs=1"),
         f"hydra.sweep.dir={tmp_path}/sweep",
         run_py=project / "run.py",
@@ -128,9 +132,12 @@ def test_config_files_are_read_once(begin, tmp_path):
     adam = project / "conf/optimizer/adam.yaml"
     adam.write_text(adam.read_text().replace("lr: 0.001", "lr: 0.5").replace("lr: 1e-3", "lr: 0.5"))
     assert "lr: 0.5" in adam.read_text()
+    mine.write_text(mine.read_text().replace("0.5", "0.25"))
     assert sweep.wait(300) == 0
     for job in "01":
-        assert "lr: 0.001" in (tmp_path / "sweep" / job / "config.yaml").read_text()
+        saved = (tmp_path / "sweep" / job / "config.yaml").read_text()
+        assert "lr: 0.001" in saved
+        assert "final: 0.5" in saved
 
 
 # Stands in for SLURM on one machine: runs a job as its batch script says, and again if it was requeued.

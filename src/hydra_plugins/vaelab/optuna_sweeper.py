@@ -92,6 +92,12 @@ class OptunaSweeper(Sweeper):
                     COMMAND_LINE,
                 )
 
+    @property
+    def _config_dir(self) -> list[str]:
+        """The flag that names the person's own config folder, where there is one."""
+        sources = self.config.hydra.runtime.config_sources
+        return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+
     def _run(self, search: "Search") -> None:
         from vaelab.sweep.search.report import write_best, write_pictures
 
@@ -101,10 +107,10 @@ class OptunaSweeper(Sweeper):
                 jobs = [search.problem.overrides(trial.params) for trial in batch]
                 for trial, done in zip(batch, self.launcher.launch(jobs, batch[0].number), strict=True):
                     search.tell(trial.number, ended_well=done.status == JobStatus.COMPLETED)
-                write_best(search)
+                write_best(search, self._config_dir)
                 search.require_success(given.max_failure_rate, given.n_trials)
         finally:
-            write_best(search)
+            write_best(search, self._config_dir)
             write_pictures(search)
         if not search.best:
             raise UserError(f"all {len(search.trials)} trials failed; the lines above say why")

@@ -150,10 +150,11 @@ def _is_sweep(match: re.Match[str], files: ConfigFiles) -> str:
 
 
 def _in_file(match: re.Match[str], files: ConfigFiles) -> str:
-    file, detail = match[1], match[2].splitlines()[0]
+    name, detail = match[1], match[2].splitlines()[0]
+    file = next((file for file in files if str(file.group / file.path.stem) == name), f"{name}.yaml")
     if key := re.match(r"Key '([^']+)' (?:not in 'Root'|is not in struct)", detail):
-        return f"conf/{file}.yaml has a key {key[1]!r} that no config has{did_you_mean(key[1], None, files)}"
-    return f"conf/{file}.yaml: {detail}"
+        return f"{file} has a key {key[1]!r} that no config has{did_you_mean(key[1], None, files)}"
+    return f"{file}: {detail}"
 
 
 # What Hydra says of an override or a file that it cannot apply, and how to say it.

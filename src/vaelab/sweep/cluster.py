@@ -106,5 +106,5 @@ def _outcome(reference: Any, job: Job) -> Outcome:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
         death = UserError(f"the job's process died ({type(error).__name__}); go on with: {resuming(job.directory)}")
-        record_failure(job.directory, {"overrides": list(job.overrides)}, death)
+        record_failure(job.directory, job.told, death)
         return Outcome(None, death, math.nan, died=True)

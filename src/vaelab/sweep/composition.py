@@ -35,9 +35,9 @@ class Composer:
         remove_abandoned()
         copies, lock = locked_folder()
         finalize(self, remove, copies, lock)  # a launcher is not told when the sweep has ended
-        for source in context.config_loader.get_sources():
-            if source.provider == "main" and source.scheme() == "file":  # a folder of --config-dir could hold anything
-                source.path = shutil.copytree(source.path, copies, dirs_exist_ok=True)
+        for number, source in enumerate(context.config_loader.get_sources()):
+            if source.scheme() == "file":  # conf/ itself, or a folder of --config-dir
+                source.path = shutil.copytree(source.path, copies / str(number), ignore=_all_but_yaml)
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
         """The jobs, each composed as it is asked for."""
@@ -52,6 +52,13 @@ class Composer:
             name = name_of_job(Path(sweep_dir), number, task_overrides)
             call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
             yield Job(number, name, Path(sweep_dir, subdir), task_overrides, call)
+
+
+def _all_but_yaml(directory: str, names: list[str]) -> list[str]:
+    """What is left out of a copy: a folder of --config-dir could hold anything."""
+    return [
+        name for name in names if name.startswith(".") or not (name.endswith(".yaml") or Path(directory, name).is_dir())
+    ]
 
 
 def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path) -> Any:

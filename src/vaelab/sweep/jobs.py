@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vaelab.errors import UserError, one_line
 
@@ -29,6 +29,11 @@ class Job:
     directory: Path
     overrides: Sequence[str]
     call: Callable[[], float]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a summary tells of the job before it has run."""
+        return {"name": self.name, "group": self.directory.parent.name, "overrides": list(self.overrides)}
 
 
 @dataclass(frozen=True)

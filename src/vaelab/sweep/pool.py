@@ -75,5 +75,5 @@ class Pool:
                 continue
             del running[place]
             if outcome.error is not None and (outcome.died or not folder.exists(attempt.job.directory, SUMMARY)):
-                record_failure(attempt.job.directory, {"overrides": list(attempt.job.overrides)}, outcome.error)
+                record_failure(attempt.job.directory, attempt.job.told, outcome.error)
             yield attempt.job, outcome

@@ -36,6 +36,9 @@ def test_the_best_trial_can_be_run_again_with_its_command(search_of, tmp_path):
     assert best["directory"] == str(tmp_path / str(number))
     assert best["overrides"] == ["dataset=digits", *as_overrides(trial.params)]
     assert shlex.split(best["command"]) == ["vaelab", "train", *best["overrides"]]
+    write_best(search, ["--config-dir=my own"])
+    best = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert shlex.split(best["command"]) == ["vaelab", "train", "--config-dir=my own", *best["overrides"]]
 
 
 def test_of_several_objectives_the_whole_front_is_kept(search_of, tmp_path):

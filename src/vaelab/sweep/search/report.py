@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -15,9 +16,14 @@ from vaelab.sweep.search.search import Search
 log = logging.getLogger(__name__)
 
 
-def write_best(search: Search) -> None:
-    """Write `best.yaml`: the best trial, or the Pareto front of several objectives; nothing before one is complete."""
-    entries = [_entry(search, trial) for trial in search.best]
+def write_best(search: Search, flags: Sequence[str] = ()) -> None:
+    """Write `best.yaml`: the best trial, or the Pareto front of several objectives; nothing before one is complete.
+
+    Args:
+        search: whose trials they are.
+        flags: of its command line, which the command that runs a trial again needs too.
+    """
+    entries = [_entry(search, trial, flags) for trial in search.best]
     if entries:
         content = {"pareto_front": entries} if len(search.problem.objectives) > 1 else entries[0]
         text = yaml.safe_dump({"objectives": search.problem.objectives, **content}, sort_keys=False, width=1000)
@@ -45,14 +51,14 @@ def write_pictures(search: Search) -> None:
         save_importances(path, importances, f"search {search.directory.name}: importances (fANOVA)")
 
 
-def _entry(search: Search, trial: FrozenTrial) -> dict[str, Any]:
+def _entry(search: Search, trial: FrozenTrial, flags: Sequence[str]) -> dict[str, Any]:
     overrides = search.problem.overrides(trial.params)
     return {
         "trial": trial.number,
         "values": dict(zip(search.problem.objectives, trial.values, strict=True)),
         "directory": str(search.directory / str(trial.number)),
         "overrides": overrides,
-        "command": command(*overrides),
+        "command": command(*flags, *overrides),
     }
 
 
