@@ -15,7 +15,7 @@ from vaelab.evaluation.metrics import METRICS, label, metric
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-DESCRIBED = ("model", "posterior", "prior", "likelihood", "objective", "dataset", "scheduler")
+DESCRIBED = ("model", "posterior", "prior", "likelihood", "objective", "conditional", "dataset", "scheduler")
 SPLITS = ("train", "val", "test")
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 END_OF_SENTENCE = re.compile(r"\.(?=\s+[A-Z]|\s*$)")

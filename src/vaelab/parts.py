@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vaelab.distributions import Distribution
+from vaelab.errors import UserError
 from vaelab.ops import remembered
 
 # What log_prob is on a given kind of pixel: only the log of a probability `mass` can be read as bits per dimension.
@@ -56,14 +57,18 @@ class Decoder(Protocol):
 
 
 class Posterior(Protocol):
-    """q(z|x) of features h (B, F)."""
+    """q(z|x) of features h (B, F).
+
+    One whose latents are no vectors of real numbers says so in `space`, which the prior must share, such as `sphere`.
+    One of discrete codes brings the prior over them itself, as `prior() -> Distribution`.
+    """
 
     def __call__(self, h: Tensor) -> Distribution:
         """The density of z given the features."""
 
 
 class Prior(Protocol):
-    """p(z); with labels y (B,) as a second argument in a conditional model."""
+    """p(z); with labels y (B,) as a second argument in a conditional model. `space` as of a posterior."""
 
     def __call__(self, infer: Infer) -> Distribution:
         """The density of z.
@@ -114,7 +119,7 @@ class Latent:
 
     def _require_density(self, what: str) -> None:
         if self.log_q is None:
-            raise ValueError(f"{type(self.q).__name__} has no density, which {what} needs; choose another objective")
+            raise UserError(f"{type(self.q).__name__} has no density, which {what} needs; choose another objective")
 
     @property
     def log_p(self) -> Tensor:
@@ -200,6 +205,9 @@ class Model(Protocol):
     def __call__(self, x: Tensor, noise: Noise, y: Tensor | None = None) -> Trace:
         """Encode x (B, C, H, W) in [0, 1] with labels y (B,), draw z with the noise, score x."""
 
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Callable[[Noise], Trace]:
+        """What is left of a pass once x is encoded: from noise to the trace, so that more samples cost no encoding."""
+
     def sample(
         self, count: int, generator: torch.Generator, y: Tensor | None = None, pixel_noise: bool = False
     ) -> Tensor:
@@ -214,6 +222,10 @@ class Model(Protocol):
 
 class Objective(Protocol):
     """What is minimised.
+
+    One with networks of its own, such as a discriminator, is a `torch.nn.Module` with an attribute `optimizer` over
+    their parameters, which makes its step after the model's. What they are trained by is added to the loss as
+    `own - own.detach()`, a gradient without a value. One that cannot work with a model raises UserError.
 
     Attributes:
         samples: K, samples of z for each image, for which noise is drawn.

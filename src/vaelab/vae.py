@@ -1,5 +1,6 @@
 """The variational autoencoder: six parts composed; one forward pass gives a trace."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -48,12 +49,20 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Trace:
         """Encode x (B, C, H, W) in [0, 1], draw z with the standard normal noise (K, B, D), score x."""
-        samples, images, _ = noise.shape
+        return self.encode(x, y)(noise)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Callable[[Tensor], Trace]:
+        """What is left of a pass once x is encoded: from noise to the trace, so that more samples cost no encoding."""
         q, p = self.infer(x, y), self.prior_of(y)
-        z, log_q = q.draw(noise)  # (K, B, D), (K, B)
-        params = self.decode(z.flatten(0, 1), None if y is None else y.repeat(samples))  # (K * B, M, H, W)
-        log_px = self.likelihood.log_prob(params.unflatten(0, (samples, images)), x)  # (K, B)
-        return Trace(log_px, (Latent(z, log_q, q, p),), getattr(q, "losses", {}))
+
+        def trace(noise: Tensor) -> Trace:
+            samples, images, _ = noise.shape
+            z, log_q = q.draw(noise)  # (K, B, D), (K, B)
+            params = self.decode(z.flatten(0, 1), None if y is None else y.repeat(samples))  # (K * B, M, H, W)
+            log_px = self.likelihood.log_prob(params.unflatten(0, (samples, images)), x)  # (K, B)
+            return Trace(log_px, (Latent(z, log_q, q, p),), getattr(q, "losses", {}))
+
+        return trace
 
     def infer(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """q(z|x) of images x (B, C, H, W)."""
@@ -62,7 +71,9 @@ class VAE(nn.Module):
         return self.posterior(h.float())
 
     def prior_of(self, y: Tensor | None = None) -> Distribution:
-        """p(z), given labels y (B,) where the model takes them."""
+        """p(z), given labels y (B,) where the model takes them; of a posterior of codes the one that it brings."""
+        if hasattr(self.posterior, "prior"):
+            return self.posterior.prior()
         return self.prior(self.infer, *_given(y))
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:

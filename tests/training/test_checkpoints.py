@@ -11,6 +11,7 @@ from helpers.small_training import Recorder
 from helpers.states import assert_equal_states, constant, set_in, without
 from vaelab.errors import UserError
 from vaelab.machine.ranks import SINGLE
+from vaelab.objective.elbo import ELBO
 from vaelab.run.build import Builder
 from vaelab.run.row_position import START, checked
 from vaelab.training import checkpoint, restored
@@ -151,7 +152,7 @@ def kept(tmp_path):
     sum(parameter.square().sum() for parameter in model.parameters()).backward()
     optimizer.step()
     average = MovingAverage(model, 0.9)
-    return model, average, Checkpoints(tmp_path, model, optimizer, average)
+    return model, average, Checkpoints(tmp_path, model, optimizer, ELBO(1.0, 0, 1), average)
 
 
 def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tools(kept, tmp_path):

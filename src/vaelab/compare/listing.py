@@ -18,7 +18,7 @@ from vaelab.run.terminal import show, table, width
 
 USUAL = ("model", "latent.dim")  # shown also where they do not differ, if there is room
 # what a person looks for first, where there is no room for all that differs
-FIRST = ("model", "latent", "likelihood", "prior", "posterior", "objective", "optimizer", "seed")
+FIRST = ("model", "latent", "likelihood", "prior", "posterior", "conditional", "objective", "optimizer", "seed")
 GAP = 2  # letters from a column to the next
 
 

@@ -1,8 +1,8 @@
 """From a config, a plain dictionary, to objects; past this file nothing knows of a config."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,11 @@ class Builder:
                 f"trainer.precision=tf32 is for CUDA GPUs, got the device {device}; use float32 or bfloat16"
             )
         facts = dataset.facts
-        objective = self.objective(facts)
+        objective = self.objective(facts, seed)
         with in_memory("the model", "choose smaller networks or a smaller latent.dim"):
             model = self.model(facts, seed).to(device)
+        if isinstance(objective, torch.nn.Module):
+            objective = objective.to(device)
         check_pixels(self.config, model, dataset)
         check_model(model, objective, facts)
         return Setup(model, dataset, objective, self.optimizer(model), schedule, trainer, seed)
@@ -73,9 +75,10 @@ class Builder:
         with nullcontext() if self._may_download else found_only():
             return _of_kind(Dataset, "dataset", self._nodes.build("dataset"))
 
-    def objective(self, facts: Facts) -> Objective:
-        """The objective."""
-        objective = self._nodes.build("objective", **_named(facts), latent_dim=self._latent_dim())
+    def objective(self, facts: Facts, seed: int = 0) -> Objective:
+        """The objective, the weights of networks of its own a function of the seed."""
+        with _weights_of(seed, "objective"):
+            objective = self._nodes.build("objective", **_named(facts), latent_dim=self._latent_dim())
         check_objective(objective)
         return objective
 
@@ -111,12 +114,13 @@ class Builder:
         """The model in the precision of the training, its weights a function of the seed."""
         known = {**_named(facts), "latent_dim": self._latent_dim()}
         bfloat16 = self.trainer().precision == "bfloat16"
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(generator(seed, "weights").get_state())
+        with _weights_of(seed, "weights"):
             likelihood = self._part("likelihood", Likelihood, known)
             out_channels = likelihood.out_channels(facts.image_shape[0])
+            conditional = self._nodes.build("conditional", **known)
+            inputs = known["latent_dim"] + conditional.decoder_inputs
             given = {**known, "out_channels": out_channels, "likelihood": likelihood, "bfloat16": bfloat16}
-            built = self._nodes.build("model", **given)
+            built = self._nodes.build("model", **{**given, "latent_dim": inputs})
             if isinstance(built, torch.nn.Module):
                 check_members("model", built, Model)
                 self._check_whole(bfloat16)
@@ -125,13 +129,30 @@ class Builder:
             encoder, decoder = built
             posterior = self._part("posterior", Posterior, {**known, "in_features": encoder.out_features})
             prior = self._part("prior", Prior, known)
+            self._check_space(posterior, prior)
+            encoder, decoder, prior = conditional(encoder, decoder, prior)
             return VAE(encoder, decoder, posterior, prior, likelihood, known["latent_dim"], bfloat16)
+
+    def _check_space(self, posterior: Posterior, prior: Prior) -> None:
+        """Raise UserError unless posterior and prior are densities over the same latents."""
+        if hasattr(posterior, "prior"):
+            self._check_default("prior", f"{type(posterior).__name__} brings a prior over its codes")
+            return
+        of_q, of_p = (getattr(part, "space", "real") for part in (posterior, prior))
+        if of_q != of_p:
+            raise UserError(
+                f"posterior and prior must be over the same latents, got {type(posterior).__name__} ({of_q}) and "
+                f"{type(prior).__name__} ({of_p}); choose another prior"
+            )
+
+    def _check_default(self, group: str, reason: str) -> None:
+        if self.config.get(group, {}).get("_target_") != default_target(group):
+            raise UserError(f"{reason}; leave the choice of a {group} out")
 
     def _check_whole(self, bfloat16: bool) -> None:
         """Refuse what a whole model would ignore: parts that it does not take, and a precision."""
-        for name in ("posterior", "prior"):
-            if self.config.get(name, {}).get("_target_") != default_target(name):
-                raise UserError(f"model is a whole model, which has its own {name}; leave the choice of one out")
+        for group in ("posterior", "prior", "conditional"):
+            self._check_default(group, f"model is a whole model, which has its own {group}")
         if bfloat16 and "bfloat16" not in self._nodes.names("model"):
             raise UserError("model is a whole model that does not take bfloat16; use trainer.precision=float32")
 
@@ -149,6 +170,14 @@ class Builder:
         with naming("latent"):
             check_integer("dim", node.get("dim"), 1)
         return node["dim"]
+
+
+@contextmanager
+def _weights_of(seed: int, stream: str) -> Iterator[None]:
+    """Torch's own generator as a function of (seed, stream) while weights are drawn, and afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator(seed, stream).get_state())
+        yield
 
 
 def _named(facts: Facts) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _check_flat(vae: VAE, x: Tensor, noise: Tensor, y: Tensor | None) -> None:
     h = _output("the encoder of model", vae.encoder, x, *given)
     _check_shape("the encoder of model", "h (B, F)", h, (IMAGES, vae.encoder.out_features))
     q = _output("posterior", vae.posterior, h.float())
-    p = _output("prior", vae.prior, vae.infer, *given)
+    p = _output("prior", vae.prior_of, y)
     for name, found in (("posterior", q), ("prior", p)):
         check_members(f"what {name} returns", found, Distribution)
     z, log_q = _output("posterior.draw", q.draw, noise)

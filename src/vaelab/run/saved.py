@@ -19,6 +19,7 @@ PARTS = (
     "latent",
     "posterior",
     "prior",
+    "conditional",
     "likelihood",
     "objective",
     "optimizer",

@@ -9,13 +9,14 @@ import torch
 
 from vaelab.errors import UserError, one_line
 from vaelab.machine.ranks import Ranks
-from vaelab.parts import Facts
+from vaelab.parts import Facts, Objective
 from vaelab.training import checkpoint, restored
 from vaelab.training.average import MovingAverage
 from vaelab.training.meter import Meter
 from vaelab.training.state import Progress
+from vaelab.training.step import has_networks
 
-KEYS = ("model", "average", "optimizer", "meter", "progress", "metrics_position")
+KEYS = ("model", "average", "optimizer", "objective", "meter", "progress", "metrics_position")
 
 
 class Checkpoints:
@@ -25,27 +26,37 @@ class Checkpoints:
         run_dir: the run's directory.
         model: whose weights and buffers are kept.
         optimizer: whose moments are kept.
+        objective: of which networks of its own are kept, with their moments.
         average: of the weights, or None.
     """
 
     def __init__(
-        self, run_dir: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage | None
+        self,
+        run_dir: Path,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        average: MovingAverage | None,
     ) -> None:
         self.run_dir = run_dir
         self.last = run_dir / "checkpoints" / "last.pt"
         self._model = model
         self._optimizer = optimizer
+        self._networks = objective if has_networks(objective) else None
         self._average = average
 
     def save_last(self, meter: dict[str, Any], progress: Progress, metrics_position: object) -> None:
         """Write `last.pt`, from which the run goes on bit for bit."""
         average = None if self._average is None else self._average.state()
+        own = self._networks
+        kept = None if own is None else {"weights": own.state_dict(), "optimizer": own.optimizer.state_dict()}
         checkpoint.save(
             self.last,
             {
                 "model": self._model.state_dict(),
                 "average": average,
                 "optimizer": self._optimizer.state_dict(),
+                "objective": kept,
                 "meter": meter,
                 "progress": asdict(progress),
                 "metrics_position": metrics_position,
@@ -94,11 +105,19 @@ class Checkpoints:
         try:
             weights = restored.weights("weights", state["model"], self._model)
             optimizer = restored.optimizer_state(state["optimizer"], self._optimizer)
+            own = self._networks
+            if own is not None:
+                kept = restored.entries("objective", state["objective"], ("weights", "optimizer"))
+                own_weights = restored.weights("objective", kept["weights"], own)
+                own_optimizer = restored.optimizer_state(kept["optimizer"], own.optimizer)
             average = state["average"]
             if self._average is not None and average is not None:  # one that is switched on later begins with weights
                 average = restored.weights("average", average, self._average.model)
             self._model.load_state_dict(weights)
             self._optimizer.load_state_dict(optimizer)
+            if own is not None:
+                own.load_state_dict(own_weights)
+                own.optimizer.load_state_dict(own_optimizer)
             if self._average is not None:
                 self._average.restore(average)
         except (RuntimeError, TypeError, ValueError) as error:

@@ -81,7 +81,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         ranks.broadcast_tensors(model.state_dict().values())  # a network of one's own may draw its weights otherwise
         self.average = None if config.ema is None else MovingAverage(model, config.ema)
-        self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.average)
+        self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.objective, self.average)
         images = place(dataset.train.images, config.images_on, self.device)
         labels = dataset.train.labels.long().to(images.device) if model.takes_labels else None
         self.batches = Batches(images, labels, self.device, config.batch_size, setup.seed)
@@ -281,12 +281,12 @@ class Trainer:
             log.info("going on from step %s of %s", f"{self.progress.step:,}", f"{self.total_steps:,}")
 
     def _step_of_a_copy(self) -> Callable[[], object]:
-        """A step, always the same, on a copy of the model and of the optimizer, whose weights stay what they are."""
-        model, optimizer = copy.deepcopy((self.model, self.optimizer))
+        """A step, always the same, on a copy of all that it changes, whose weights stay what they are."""
+        model, objective, optimizer = copy.deepcopy((self.model, self.objective, self.optimizer))
         model.train()
-        for group in optimizer.param_groups:
+        step = EagerStep(model, objective, optimizer, self.config.grad_clip)
+        for group in (group for each in step.optimizers for group in each.param_groups):
             group["lr"] = 0.0  # the same step again and again could diverge
-        step = EagerStep(model, self.objective, optimizer, self.config.grad_clip)
         batch, labels = next(self.batches.epoch(self.progress.epoch, 0))
         return partial(step, *self._seen(batch), self.progress.step, labels)
 

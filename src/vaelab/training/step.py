@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from vaelab.errors import UserError
@@ -43,7 +43,7 @@ class EagerStep:
 
     Args:
         model: its parameters are changed in place.
-        objective: what to minimise.
+        objective: what to minimise; networks of its own are changed by its own optimizer.
         optimizer: over these parameters.
         grad_clip: largest norm of the gradient, or None.
     """
@@ -56,7 +56,9 @@ class EagerStep:
         self.optimizer = optimizer
         self.grad_clip = grad_clip
         self.device = next(model.parameters()).device
-        self._skips_by_itself = self.device.type == "cuda" and getattr(optimizer, "_step_supports_amp_scaling", False)
+        self.optimizers = [optimizer, *([objective.optimizer] if has_networks(objective) else [])]
+        fused = all(getattr(each, "_step_supports_amp_scaling", False) for each in self.optimizers)
+        self._skips_by_itself = self.device.type == "cuda" and fused
         self._has_stepped = False
 
     def __call__(self, x: Tensor, noise: Noise, step: int, y: Tensor | None = None, grad_norm: bool = False) -> Values:
@@ -67,7 +69,8 @@ class EagerStep:
     def backward(self, x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         """Leave the gradient of the loss in the parameters; return the loss with its terms."""
         loss, trace, terms = self.objective(self.model, x, noise, scalar(step, self.device), y)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss.backward()
         return {"loss": loss, **trace.terms, **terms}
 
@@ -78,13 +81,20 @@ class EagerStep:
             values = {**values, "grad_norm": norm} if grad_norm else values
         # the first step makes the moments, and torch's SGD leaves them uninitialised where that step is skipped
         if self._skips_by_itself and self._has_stepped:
-            self.optimizer.found_inf = (~values["loss"].detach().isfinite()).float()
-            self.optimizer.grad_scale = None
+            for optimizer in self.optimizers:
+                optimizer.found_inf = (~values["loss"].detach().isfinite()).float()
+                optimizer.grad_scale = None
         else:
             require_finite(values, step)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self._has_stepped = True
         return values
+
+
+def has_networks(objective: Objective) -> bool:
+    """Whether an objective has networks of its own, and so an optimizer and a state that resumes."""
+    return isinstance(objective, nn.Module) and any(True for _ in objective.parameters())
 
 
 def scalar(value: float, device: torch.device) -> Tensor:

@@ -32,8 +32,14 @@ class Ladder(nn.Module):
         return tuple(normal((samples, images, size), generator, device) for size in self.dims)
 
     def forward(self, x, noise, y=None):
-        latents, params = self.descend(x, noise)
-        return Trace(self.likelihood.log_prob(params, x), latents)
+        return self.encode(x)(noise)
+
+    def encode(self, x, y=None):
+        def trace(noise):
+            latents, params = self.descend(x, noise)
+            return Trace(self.likelihood.log_prob(params, x), latents)
+
+        return trace
 
     def descend(self, x, noise):
         h = self.bottom_up(x)  # (B, F)
