@@ -6,6 +6,7 @@ names, groups from `conf/`, measured figures from `docs/results.yaml` with label
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,12 @@ def table(name: str) -> str:
     """The table of that name, in Markdown."""
     if name == "parts":
         return markdown(("group", "option", "what it is"), parts())
+    if name == "choices":
+        return markdown(("group", "what it is", "options"), choices())
+    if name == "presets":
+        return markdown(("experiment", "what it is"), presets())
+    if name == "pythae":
+        return markdown(("pythae", "vaelab", "and"), pythae())
     if name == "groups":
         return markdown(("group", "options", "default"), groups())
     if name == "metrics":
@@ -58,6 +65,27 @@ def parts() -> Iterable[list[str]]:
             by = [dataset for dataset, chosen in of_datasets.items() if chosen == option]
             mark = f" (default of {', '.join(by)})" if by else " (default)" if option == usual else ""
             yield [group, f"`{option}`{mark}", first_sentence(node(group, option)["_target_"])]
+
+
+def choices() -> Iterable[list[str]]:
+    """Each group of parts, with what its package says it holds and its options."""
+    for group in DESCRIBED:
+        package = get_object(f"vaelab.{group}").__doc__.partition(", one ")[0]
+        yield [group, package, " ".join(f"`{option}`" for option in options(group))]
+
+
+def presets() -> Iterable[list[str]]:
+    """Each preset with the sentence that its file begins with."""
+    for name in options("experiment"):
+        lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+        comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines[1:]))
+        yield [f"`{name}`", END_OF_SENTENCE.split(comment)[0] + "."]
+
+
+def pythae() -> Iterable[list[str]]:
+    """Each model of pythae with the command that trains it here, or why there is none."""
+    for model, row in yaml.safe_load((ROOT / "docs" / "pythae.yaml").read_text()).items():
+        yield [model, f"`python run.py {row['overrides']}`" if "overrides" in row else "none", row["note"]]
 
 
 def groups() -> Iterable[list[str]]:

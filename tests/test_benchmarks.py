@@ -18,6 +18,7 @@ def benchmarks(command):
     return lambda *arguments: command(sys.executable, "-m", "benchmarks", *SHORT, *arguments, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_a_short_run_prints_its_table_and_writes_its_files(benchmarks, tmp_path):
     numbers, picture = tmp_path / "numbers.json", tmp_path / "bars.png"
     done = benchmarks(
@@ -41,6 +42,7 @@ def test_a_short_run_prints_its_table_and_writes_its_files(benchmarks, tmp_path)
         assert opened.width == 1000
 
 
+@pytest.mark.slow
 def test_all_rows_compute_the_same_loss(command):
     done = command(sys.executable, "-c", LOSSES, cwd=ROOT)
 

@@ -56,7 +56,7 @@ def test_what_a_command_may_not_do_is_noticed(call):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("campaign", "count"), [("damages", 90), ("links", 90), ("kills", 4), ("servers", 4), ("lines", 120)]
+    ("campaign", "count"), [("damages", 45), ("links", 45), ("kills", 2), ("servers", 2), ("lines", 60)]
 )
 def test_some_cases_of_a_campaign_go_well(campaign, count):
     done = python("-m", "tests.adversary", "--campaign", campaign, "--count", str(count), timeout=600)

@@ -128,6 +128,7 @@ def pasted(command, out):
     return command("bash", "-c", out.replace("python run.py", f"python {shlex.quote(str(ROOT / 'run.py'))}"))
 
 
+@pytest.mark.slow
 def test_the_command_printed_for_a_run_works(inline, command, finished, tmp_path):
     shutil.copytree(finished, tmp_path / ALL_ODD)
     code, _, err = inline(*QUICK, f'hydra.run.dir="{ALL_ODD}"')
@@ -138,6 +139,7 @@ def test_the_command_printed_for_a_run_works(inline, command, finished, tmp_path
     assert json.loads((tmp_path / ALL_ODD / "summary.json").read_text())["step"] == 2
 
 
+@pytest.mark.slow
 def test_the_command_printed_for_a_sweep_works(inline, command, tmp_path):
     place = f'hydra.sweep.dir="{ALL_ODD}"'
     code, _, err = inline("-m", *QUICK, "optimizer.lr=1e-3,-1", place)

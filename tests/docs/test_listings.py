@@ -37,6 +37,7 @@ def test_the_notebook(inline, tmp_path):
     assert names["z"].shape == (3, 20)
 
 
+@pytest.mark.slow
 def test_a_network_is_added_as_shown(command, tmp_path):
     copy = tmp_path / "project"
     for name in ("conf", "src"):

@@ -259,6 +259,7 @@ def test_a_picture_that_cannot_be_sent_stops_nothing(logger_in, caplog):
     assert the_offline_run(logger)["summary"]["train/elbo"] == -3.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["a" * 40, None], ids=["unreachable", "without a key"])
 def test_mode_online_that_cannot_be_is_offline_with_one_warning(key, logger_in, monkeypatch, caplog):
     monkeypatch.setattr("vaelab.run.wandb_run.INIT_SECONDS", 2)

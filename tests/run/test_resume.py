@@ -64,6 +64,7 @@ def uninterrupted(tmp_path_factory):
     return run_dir
 
 
+@pytest.mark.slow
 def test_three_and_three_epochs_equal_six(run_py, tmp_path, uninterrupted):
     run_dir = tmp_path / "run"
     assert run_py(*SMALL, "trainer.epochs=3", f"hydra.run.dir={run_dir}").returncode == 0
@@ -153,6 +154,7 @@ def wait_for(path: Path, rows: int, seconds: float = 60) -> None:
 LONG = (*SMALL, "trainer.epochs=5000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_a_checkpoint_and_its_exit_code(run_py, tmp_path, signum, code):
     run_dir = tmp_path / "run"

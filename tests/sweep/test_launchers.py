@@ -33,6 +33,9 @@ def begin(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # ignored where a shell runs the tests with &
         )
         begun.append(process)
         return process

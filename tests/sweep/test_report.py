@@ -42,6 +42,7 @@ def sweep(tmp_path_factory):
     return process, sweep_dir
 
 
+@pytest.mark.slow
 def test_a_failing_job_takes_no_other_with_it_and_the_exit_code_says_so(sweep):
     process, sweep_dir = sweep
     assert process.returncode == 1
@@ -51,6 +52,7 @@ def test_a_failing_job_takes_no_other_with_it_and_the_exit_code_says_so(sweep):
     assert "Traceback" not in process.stdout + process.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_job_has_its_traceback_in_its_own_log(sweep):
     _, sweep_dir = sweep
     assert "Traceback" not in (sweep_dir / "0/run.log").read_text()
@@ -58,6 +60,7 @@ def test_a_failing_job_has_its_traceback_in_its_own_log(sweep):
     assert "optimizer.lr must be a finite number" in (sweep_dir / "2/run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_job_that_never_began_has_a_row_with_its_name_and_leaves_its_directory_free(sweep):
     _, sweep_dir = sweep
     summary = json.loads((sweep_dir / "2/summary.json").read_text())
@@ -69,6 +72,7 @@ def test_a_job_that_never_began_has_a_row_with_its_name_and_leaves_its_directory
     assert not (sweep_dir / "2/metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_every_job_that_began_is_a_wandb_run_of_its_own_with_its_config_and_exit_status(sweep):
     _, sweep_dir = sweep
     runs = wandb_runs(sweep_dir)
@@ -83,6 +87,7 @@ def test_every_job_that_began_is_a_wandb_run_of_its_own_with_its_config_and_exit
         assert runs["0"]["summary"][name] == pytest.approx(summary["metrics"][name])
 
 
+@pytest.mark.slow
 def test_the_results_hold_overrides_metrics_and_directories(sweep):
     _, sweep_dir = sweep
     finished = results(sweep_dir)[0]
