@@ -25,6 +25,11 @@ from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
 
+NO_ELBO = (
+    "q(z|x) has no density, so that there is no ELBO: the reconstruction and the loss are reported, and the best epoch is "
+    "that of the lowest loss"
+)
+
 
 class Builder:
     """Builds the parts of one config.
@@ -67,7 +72,8 @@ class Builder:
         if isinstance(objective, torch.nn.Module):
             objective = objective.to(device)
         check_pixels(self.config, model, dataset)
-        check_model(model, objective, facts)
+        if not check_model(model, objective, facts).has_density:
+            log.info(NO_ELBO)
         return Setup(model, dataset, objective, self.optimizer(model), schedule, trainer, seed)
 
     def dataset(self) -> Dataset:

@@ -59,8 +59,8 @@ def check_objective(objective: Any) -> None:
 
 
 @torch.no_grad()
-def check_model(model: Model, objective: Objective, facts: Facts) -> None:
-    """Raise UserError unless each part takes what the one before gives, in a pass of two black images.
+def check_model(model: Model, objective: Objective, facts: Facts) -> Trace:
+    """A pass of two black images; UserError unless each part takes what the one before gives.
 
     The model stays as it was, and torch's generator too.
     """
@@ -80,6 +80,7 @@ def check_model(model: Model, objective: Objective, facts: Facts) -> None:
         _check_shape("model.reconstruct", "E[x|z] (B, C, H, W)", images, tuple(x.shape))
         images = _output("model.sample", model.sample, IMAGES, draws, y)
         _check_shape("model.sample", "E[x|z] (N, C, H, W)", images, tuple(x.shape))
+    return trace
 
 
 def _check_flat(vae: VAE, x: Tensor, noise: Tensor, y: Tensor | None) -> None:
