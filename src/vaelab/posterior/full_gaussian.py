@@ -23,15 +23,15 @@ class FullGaussianPosterior(nn.Module):
 
     def __init__(self, in_features: int, latent_dim: int) -> None:
         super().__init__()
-        self.register_buffer("below", torch.tril_indices(latent_dim, latent_dim, -1), persistent=False)
-        self.sizes = (latent_dim, latent_dim, self.below.shape[1])
+        rows, columns = torch.tril_indices(latent_dim, latent_dim, -1)
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self.sizes = (latent_dim, latent_dim, len(rows))
         self.heads = nn.Linear(in_features, sum(self.sizes))
 
     def forward(self, h: Tensor) -> MultivariateNormal:
         """q(z|x) of features h (B, F)."""
         mean, log_diagonal, below = self.heads(h).split(self.sizes, dim=-1)
         cholesky = torch.diag_embed(log_diagonal.exp())  # (B, D, D)
-        rows, columns = self.below
-        return MultivariateNormal(
-            mean, cholesky.index_put((torch.arange(len(h), device=h.device)[:, None], rows, columns), below)
-        )
+        cholesky[:, self.rows, self.columns] = below
+        return MultivariateNormal(mean, cholesky)

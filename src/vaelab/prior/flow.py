@@ -11,7 +11,7 @@ from vaelab.distributions import Distribution, StandardNormal
 from vaelab.errors import check_choice, check_integer
 from vaelab.parts import Infer
 
-KINDS = ("nsf", "realnvp")
+KINDS = ("realnvp", "nsf")
 PASSES = 2  # that the inverse of a coupling takes, as many as it has halves
 
 
@@ -24,7 +24,7 @@ class FlowPrior(nn.Module):
 
     Args:
         latent_dim: D.
-        kind: `nsf` or `realnvp`.
+        kind: `realnvp` or `nsf`.
         transforms: how many couplings f is made of.
         hidden: widths of the layers of the network in each.
 
@@ -49,6 +49,9 @@ class FlowPrior(nn.Module):
             flow = zuko.flows.NSF(latent_dim, passes=PASSES, **sizes)
         else:
             flow = zuko.flows.RealNVP(latent_dim, **sizes)
+        if latent_dim == 1:
+            for parameter in flow.parameters():  # zuko's N(0, 1) would be a density of spikes
+                nn.init.normal_(parameter, std=0.01)
         self.bijection = Bijection(flow.transform)
 
     def forward(self, infer: Infer) -> "Flow":
