@@ -1,40 +1,14 @@
-"""Distributions over latents: what posteriors and priors return.
-
-Shapes: B images, K samples of z per image, D latent dimensions. Parameters broadcast against z (K, B, D): those of
-q(z|x) are (B, D) or, where they depend on other latents of the same sample, (K, B, D). All densities are in nats.
-"""
+"""Diagonal normal densities."""
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from vaelab.distributions.contract import Distribution
+
 LOG_2PI = math.log(2 * math.pi)
-
-
-class Distribution(Protocol):
-    """A density p(z) as a small frozen object of tensors.
-
-    One that brings losses of its own, as a codebook does, has them in `losses`: by name, means over the images, ().
-    One that factorises also has `factors(z)`, log p by dimension, (..., D) -> (..., D).
-    """
-
-    def draw(self, eps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Samples and log p of them in one pass, which a flow must: standard normal eps (..., D) -> (..., D), (...).
-
-        A distribution without a density, such as a point, gives None for log p.
-        """
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z), (..., D) -> (...)."""
-
-    def kl(self, other: "Distribution") -> Tensor | None:
-        """KL(self || other) by dimension, (B, D), or (B, 1); None where no closed form is known for the pair."""
-
-    def detached(self) -> "Distribution":
-        """The same density, whose parameters get no gradient."""
 
 
 @dataclass(frozen=True)
