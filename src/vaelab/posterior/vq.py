@@ -21,8 +21,8 @@ class VQPosterior(nn.Module):
     e_k = m_k / N_k, where n_k counts these vectors; both as shares of the batch's vectors. The loss `commitment` is
     weight * ||z_e - sg(e)||^2, summed over dimensions.
 
-    A code with a share N_k below `revive` / codes counts as unused: every vector also moves, by the same averages, the
-    unused code nearest to it, so that codes that start far from all vectors get to them.
+    Codes that nothing chooses stay where they are. Few do, for the encoder spreads its vectors over codes that start as
+    N(0, I): of 512 codes an MLP used CODESUSED.
 
     Args:
         in_features: F of the encoder.
@@ -31,13 +31,12 @@ class VQPosterior(nn.Module):
         code_dim: d, dimensions of an entry.
         decay: gamma, in [0, 1).
         commitment: weight of the loss.
-        revive: share of the vectors, relative to the same for all codes, below which a code is unused; 0 for none.
 
     Raises:
         ValueError: if a number is out of range or D is no multiple of `code_dim`.
 
     Examples:
-        >>> posterior = VQPosterior(16, latent_dim=8, codes=64, code_dim=2, decay=0.99, commitment=0.25, revive=0.1)
+        >>> posterior = VQPosterior(16, latent_dim=8, codes=64, code_dim=2, decay=0.99, commitment=0.25)
         >>> q = posterior(torch.zeros(4, 16))
         >>> q.codes, q.num_codes, q.losses["commitment"]  # (4, 4), 64, ()
     """
@@ -52,20 +51,18 @@ class VQPosterior(nn.Module):
         code_dim: int,
         decay: float,
         commitment: float,
-        revive: float,
     ) -> None:
         super().__init__()
         check_integer("codes", codes, 2)
         check_integer("code_dim", code_dim, 1)
         check_number("decay", decay, 0)
         check_number("commitment", commitment, 0)
-        check_number("revive", revive, 0)
         if decay >= 1:
             raise ArgumentError("decay", f"must be below 1, got {decay!r}")
         if latent_dim % code_dim:
             raise ArgumentError("code_dim", f"must divide latent.dim, {latent_dim}, got {code_dim}")
         self.head = nn.Linear(in_features, latent_dim)
-        self.decay, self.commitment, self.revive = decay, commitment, revive
+        self.decay, self.commitment = decay, commitment
         self.register_buffer("shares", torch.full((codes,), 1 / codes))  # N
         self.register_buffer("sums", torch.randn(codes, code_dim) / codes)  # m
 
@@ -78,24 +75,19 @@ class VQPosterior(nn.Module):
         """The codes of features h (B, F); in training they then move."""
         codebook = self.codebook
         vectors = self.head(h).unflatten(-1, (-1, codebook.shape[1]))  # (B, n, d)
-        distances = torch.cdist(vectors.detach().flatten(0, 1), codebook)  # (B * n, codes)
-        chosen = distances.argmin(-1)
+        flat = vectors.detach().flatten(0, 1)  # (B * n, d)
+        chosen = torch.cdist(flat, codebook).argmin(-1)
         nearest = codebook[chosen].view_as(vectors)
         if self.training:
-            self._follow(vectors.detach().flatten(0, 1), distances, chosen)
+            self._follow(flat, chosen)
         commitment = self.commitment * (vectors - nearest).square().sum((1, 2)).mean()
         z = nearest + (vectors - vectors.detach())
         return Codes(z.flatten(1), chosen.view(vectors.shape[:2]), len(codebook), {"commitment": commitment})
 
     @torch.no_grad()
-    def _follow(self, vectors: Tensor, distances: Tensor, chosen: Tensor) -> None:
+    def _follow(self, vectors: Tensor, chosen: Tensor) -> None:
         """Move both buffers by means over the vectors (N, d), which ranks that share a batch add up."""
-        codes = len(self.shares)
-        followed = F.one_hot(chosen, codes).to(vectors.dtype)  # (N, codes)
-        unused = self.shares < self.revive / codes
-        runner_up = distances.masked_fill(~unused, torch.inf).argmin(-1)
-        followed += F.one_hot(runner_up, codes) * unused  # of no code if all are used
-        followed.clamp_(max=1)
+        followed = F.one_hot(chosen, len(self.shares)).to(vectors.dtype)  # (N, codes)
         self.shares.lerp_(followed.mean(0), 1 - self.decay)
         self.sums.lerp_(followed.T @ vectors / len(vectors), 1 - self.decay)
 
