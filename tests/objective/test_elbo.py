@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from helpers.combinations import levels, normals
+from helpers.estimators import ladder_and_noise
 from helpers.linear_gaussian import IMAGE_SHAPE, LATENT_DIM, linear_gaussian_vae, log_marginal, sigma_points
 from vaelab.distributions import Normal
 from vaelab.objective.elbo import ELBO
@@ -17,8 +18,8 @@ X = unit_interval(levels(5, *IMAGE_SHAPE))
 EXACT = sigma_points(len(X))  # means over such noise are exact, for all is quadratic in it
 
 
-def elbo(beta=1.0, warmup_steps=0):
-    return ELBO(beta, warmup_steps, samples=1)
+def elbo(beta=1.0, warmup_steps=0, cycles=1, free_bits=0.0):
+    return ELBO(beta, warmup_steps, samples=1, cycles=cycles, free_bits=free_bits)
 
 
 def terms_of(vae, noise=EXACT):
@@ -66,7 +67,58 @@ def test_the_weight_rises_linearly_to_beta_and_none_is_after_the_warm_up(beta, s
     assert trace.terms["kl"] > 0.1
 
 
-@pytest.mark.parametrize("setting", [{"beta": 7.0}, {"beta": 0}, {"warmup_steps": 100}])
+@pytest.mark.parametrize(
+    ("step", "share"),
+    [(0, 0), (5, 0.5), (10, 1), (19, 1), (20, 0), (27, 0.7), (39, 1), (40, 0), (45, 0.5), (50, 1), (60, 1), (10**6, 1)],
+)
+def test_in_cycles_the_weight_rises_again_after_as_many_steps_at_beta_and_stays_after_the_last(step, share):
+    found = elbo(beta=2.0, warmup_steps=10, cycles=3).weight(torch.tensor(float(step)))
+    torch.testing.assert_close(found, torch.tensor(2.0 * share))
+    assert elbo(beta=2.0, warmup_steps=10, cycles=3).weight(None) == 2
+
+
+@pytest.mark.parametrize("free_bits", [0.01, 0.3, 0.6, 100.0])
+@pytest.mark.parametrize("beta", [1.0, 3.0])
+def test_free_bits_bound_the_mean_kl_of_each_dimension_from_below(free_bits, beta):
+    vae = linear_gaussian_vae(mean_shift=0.3)
+    loss, trace, terms = elbo(beta, free_bits=free_bits)(vae, X, EXACT)
+    by_dimension = trace.latents[0].kl.mean(0).tolist()
+    assert 0.3 < min(by_dimension) < 0.6 < max(by_dimension)
+    expected = beta * sum(max(kl, free_bits) for kl in by_dimension) - trace.terms["reconstruction"]
+    torch.testing.assert_close(loss, expected)
+    assert terms == {}
+    assert trace.terms == terms_of(vae)
+
+
+def test_a_kl_within_the_free_bits_has_no_gradient():
+    vae = linear_gaussian_vae()
+    reconstruction = -vae(X, EXACT).log_px.mean()
+    (expected,) = torch.autograd.grad(reconstruction, vae.posterior.heads.weight)
+    (found,) = torch.autograd.grad(elbo(free_bits=100.0)(vae, X, EXACT)[0], vae.posterior.heads.weight)
+    torch.testing.assert_close(found, expected)
+
+
+def test_free_bits_are_of_each_group_of_latents():
+    ladder, noise = ladder_and_noise()
+    loss, trace, _ = elbo(free_bits=50.0)(ladder, torch.ones(4, 1, 8, 8), noise)
+    torch.testing.assert_close(loss, 50.0 * 3 - trace.terms["reconstruction"])
+
+
+def test_a_loss_with_free_bits_is_no_mean_over_images():
+    vae = linear_gaussian_vae(mean_shift=0.3)
+    kl = vae(X, EXACT).latents[0].kl  # (B, D)
+    free = kl.mean().item()
+    assert (kl < free).any()
+    assert (kl > free).any()
+    objective = elbo(free_bits=free)
+    together = objective(vae, X, EXACT)[0]
+    alone = [objective(vae, X[i : i + 1], EXACT[:, i : i + 1])[0] for i in range(len(X))]
+    assert (together - torch.stack(alone).mean()).abs() > 0.01
+    assert not objective.is_mean_over_images
+    assert elbo().is_mean_over_images
+
+
+@pytest.mark.parametrize("setting", [{"beta": 7.0}, {"beta": 0}, {"warmup_steps": 100}, {"free_bits": 2.0}])
 def test_the_elbo_is_never_weighted(setting):
     vae = linear_gaussian_vae()
     loss, trace, _ = elbo(**setting)(vae, X, EXACT, torch.tensor(3.0))
@@ -100,6 +152,8 @@ def test_further_losses_of_the_model_are_added_unweighted():
         ({"warmup_steps": -1}, "warmup_steps must be an integer of at least 0, got -1"),
         ({"warmup_steps": 0.5}, "warmup_steps must be an integer of at least 0, got 0.5"),
         ({"samples": 0}, "samples must be an integer of at least 1, got 0"),
+        ({"cycles": 0}, "cycles must be an integer of at least 1, got 0"),
+        ({"free_bits": -1}, "free_bits must be a finite number of at least 0, got -1"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_with_a_sentence(setting, sentence):
