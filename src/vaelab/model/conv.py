@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.errors import ArgumentError, check_integer
+from vaelab.model.blocks import LinearPath, group_norm
 from vaelab.model.layers import activation_layer, check_widths
 
 
@@ -76,7 +77,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise([image_shape[0], *channels]):
             down = nn.Conv2d(before, after, 4, stride=2, padding=1)
-            layers += [down, _group_norm(after), activation_layer(activation)]
+            layers += [down, group_norm(after), activation_layer(activation)]
         flat = channels[-1] * math.prod(last_size)
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, features), activation_layer(activation))
         self.linear = nn.Linear(math.prod(image_shape), features) if linear else None
@@ -112,32 +113,9 @@ class Decoder(nn.Module):
             # A transposed convolution doubles; where the encoder halved an odd size, it must give one more.
             odd = tuple(after - 2 * before for before, after in zip(sizes[i], sizes[i + 1], strict=True))
             up = nn.ConvTranspose2d(channels[i], channels[i + 1], 4, stride=2, padding=1, output_padding=odd)
-            layers += [_group_norm(channels[i]), activation_layer(activation), up]
+            layers += [group_norm(channels[i]), activation_layer(activation), up]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """Likelihood parameters, (N, D) -> (N, M, H, W)."""
         return self.layers(z)
-
-
-class LinearPath(nn.Module):
-    """A decoder, and a linear map of z added to the first C channels of what it gives."""
-
-    def __init__(self, decoder: Decoder, latent_dim: int, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.linear = nn.Linear(latent_dim, math.prod(image_shape), bias=False)
-        nn.init.zeros_(self.linear.weight)  # z is noise at first, which the pixels are not to begin with
-        self.image_shape = image_shape
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Likelihood parameters, (N, D) -> (N, M, H, W)."""
-        params = self.decoder(z)
-        means = self.linear(z).unflatten(1, self.image_shape)  # (N, C * H * W) -> (N, C, H, W)
-        others = params.shape[1] - means.shape[1]
-        return params + nn.functional.pad(means, (0, 0, 0, 0, 0, others))
-
-
-def _group_norm(channels: int) -> nn.GroupNorm:
-    # groups of at least four channels: where the image is down to 1 x 1, a group of one would always be 0
-    return nn.GroupNorm(math.gcd(8, channels // 4) if channels % 4 == 0 else 1, channels)

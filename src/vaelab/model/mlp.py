@@ -1,11 +1,13 @@
 """Fully connected networks, as in the first VAE paper (Kingma & Welling, 2014, appendix C)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from vaelab.model.layers import activation_layer, check_widths
+
+Layer = Callable[[int, int], list[nn.Module]]  # from in_features and width to the modules of a hidden layer
 
 
 def networks(
@@ -28,17 +30,21 @@ def networks(
         ValueError: if `hidden` is empty or not of positive integers, or the activation is unknown.
     """
     check_widths("hidden", hidden)
-    encoder = Encoder(image_shape, hidden, activation)
-    return encoder, Decoder(image_shape, latent_dim, out_channels, hidden[::-1], activation)
+
+    def layer(in_features: int, width: int) -> list[nn.Module]:
+        return [nn.Linear(in_features, width), activation_layer(activation)]
+
+    encoder = Encoder(image_shape, hidden, layer)
+    return encoder, Decoder(image_shape, latent_dim, out_channels, hidden[::-1], layer)
 
 
 class Encoder(nn.Module):
     """x (B, C, H, W) -> h (B, hidden[-1])."""
 
-    def __init__(self, image_shape: tuple[int, int, int], hidden: Sequence[int], activation: str) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], hidden: Sequence[int], layer: Layer) -> None:
         super().__init__()
         self.out_features = hidden[-1]
-        self.layers = nn.Sequential(nn.Flatten(), *_hidden_layers(math.prod(image_shape), hidden, activation))
+        self.layers = nn.Sequential(nn.Flatten(), *_hidden_layers(math.prod(image_shape), hidden, layer))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of the images, (B, C, H, W) -> (B, F)."""
@@ -54,13 +60,13 @@ class Decoder(nn.Module):
         latent_dim: int,
         out_channels: int,
         hidden: Sequence[int],
-        activation: str,
+        layer: Layer,
     ) -> None:
         super().__init__()
         _, height, width = image_shape
         out_shape = (out_channels, height, width)
         self.layers = nn.Sequential(
-            *_hidden_layers(latent_dim, hidden, activation),
+            *_hidden_layers(latent_dim, hidden, layer),
             nn.Linear(hidden[-1], math.prod(out_shape)),
             nn.Unflatten(1, out_shape),
         )
@@ -70,9 +76,9 @@ class Decoder(nn.Module):
         return self.layers(z)
 
 
-def _hidden_layers(in_features: int, widths: Sequence[int], activation: str) -> list[nn.Module]:
+def _hidden_layers(in_features: int, widths: Sequence[int], layer: Layer) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for width in widths:
-        layers += [nn.Linear(in_features, width), activation_layer(activation)]
+        layers += layer(in_features, width)
         in_features = width
     return layers
