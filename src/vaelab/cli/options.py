@@ -44,21 +44,15 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
     bound = "also log p(x), bounded with K samples of z"
     evaluate.add_argument("--importance-samples", type=_positive, default=0, metavar="K", help=bound)
-    evaluate.add_argument(
-        "--aggregate", action="store_true", help="also I(x; z), marginal KL, total correlation of q(z)"
-    )
-    evaluate.add_argument(
-        "--probe", action="store_true", help="also the accuracy of a linear classifier of the latents"
-    )
+    evaluate.add_argument("--aggregate", action="store_true", help="also I(x; z) and how q(z) differs from p(z)")
+    evaluate.add_argument("--probe", action="store_true", help="also the accuracy of a linear classifier of z")
     evaluate.add_argument("--factors", action="store_true", help="also MIG, DCI and SAP, by factors that are known")
     distance = "also a Fréchet distance of samples in features of a small classifier trained here, which is no FID"
     evaluate.add_argument("--fcd", action="store_true", help=distance)
     evaluate.add_argument("--all", action="store_true", help="all of these but the two with a K or a FILE")
     inception = "also FID, with the weights of torch-fidelity's Inception network"
     evaluate.add_argument("--fid-weights", type=Path, metavar="FILE", help=inception)
-    evaluate.add_argument(
-        "--limit", type=_positive, metavar="N", help="of the split only N images, spread evenly over it"
-    )
+    evaluate.add_argument("--limit", type=_positive, metavar="N", help="only N images, spread evenly over the split")
     evaluate.add_argument("--seed", type=_seed, default=0, help="of all that is drawn but the ELBO (0)")
     evaluate.add_argument("--output", type=Path, metavar="FILE", help="write everything with its settings as JSON")
 

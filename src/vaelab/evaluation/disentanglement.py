@@ -13,6 +13,7 @@ from vaelab.evaluation.subject import Found, LeftOutError, Subject
 
 BINS = 20
 TREES = 20
+DEPTH = 10  # deeper trees split on what tells nothing, and so find every latent important
 MOST_FITTED = 10_000  # images that the trees are fitted to
 
 
@@ -28,7 +29,7 @@ def disentanglement(subject: Subject) -> Found:
     sap = separated_predictability(subject.embedded, test.factors, named)
     metrics = {"mig": gaps.mean().item(), **dci, "sap": sap.mean().item()}
     lists = {"mig_by_factor": gaps.tolist(), "sap_by_factor": sap.tolist()}
-    setting = f"factors {', '.join(factor.name for factor in named)}; {BINS} bins, {TREES} trees"
+    setting = f"factors {', '.join(factor.name for factor in named)}; {BINS} bins, {TREES} trees of depth {DEPTH}"
     return Found(metrics, lists=lists, setting=setting)
 
 
@@ -73,7 +74,7 @@ def dci_scores(z: Tensor, factors: Tensor, test_z: Tensor, test_factors: Tensor,
 
     importance, accuracy = [], []
     for factor, test_factor in zip(factors.T.numpy(), test_factors.T.numpy(), strict=True):
-        forest = RandomForestClassifier(TREES, random_state=seed % 2**32).fit(z.numpy(), factor)
+        forest = RandomForestClassifier(TREES, max_depth=DEPTH, random_state=seed % 2**32).fit(z.numpy(), factor)
         importance.append(forest.feature_importances_)
         accuracy.append(forest.score(test_z.numpy(), test_factor))
     relevance = torch.from_numpy(np.stack(importance, 1))  # (D, F)
