@@ -1,4 +1,4 @@
-"""Evaluation against closed forms: means over images, bits per dimension, the importance-weighted likelihood."""
+"""Evaluation against closed forms: means over images, bits per dimension."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from helpers.combinations import levels, vae_of
 from helpers.fakes import labelled_vae
 from helpers.linear_gaussian import IMAGE_SHAPE, linear_gaussian_vae, log_marginal
 from vaelab.dataset.images import Dataset, Split
-from vaelab.evaluation.evaluator import evaluate, log_likelihood
+from vaelab.evaluation.evaluator import evaluate
 from vaelab.machine.ranks import SINGLE, Ranks
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
@@ -52,8 +52,6 @@ def test_evaluating_twice_gives_the_same_values(binarize):
     first = evaluate(vae, elbo(), pixels(binarize), DIGIT_LIKE, batch_size=3)
     torch.manual_seed(2)
     assert evaluate(vae, elbo(), pixels(binarize), DIGIT_LIKE, batch_size=3) == first
-    weighted = log_likelihood(vae, pixels(binarize), DIGIT_LIKE, samples=4, batch_size=3)
-    assert log_likelihood(vae, pixels(binarize), DIGIT_LIKE, samples=4, batch_size=3) == weighted
 
 
 @pytest.mark.parametrize(("binarize", "is_binary"), [("none", False), ("dynamic", True)])
@@ -61,8 +59,7 @@ def test_the_model_sees_the_pixels_that_the_dataset_names(binarize, is_binary):
     seen, vae = [], vae_of()
     vae.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
     evaluate(vae, elbo(), pixels(binarize), DIGIT_LIKE, batch_size=7)
-    log_likelihood(vae, pixels(binarize), DIGIT_LIKE, samples=1, batch_size=7)
-    assert len(seen) == 2
+    assert len(seen) == 1
     assert all((x.unique().tolist() == [0, 1]) == is_binary for x in seen)
     assert is_binary or all(torch.equal(x, unit_interval(DIGIT_LIKE.images)) for x in seen)
 
@@ -133,32 +130,7 @@ def test_an_interruption_passes_through():
 def test_evaluation_leaves_no_gradient():
     vae = vae_of()
     evaluate(vae, elbo(), pixels(), DIGIT_LIKE, batch_size=3)
-    log_likelihood(vae, pixels(), DIGIT_LIKE, samples=2, batch_size=3)
     assert all(parameter.grad is None for parameter in vae.parameters())
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 7])
-@pytest.mark.parametrize(("samples", "at_once"), [(1, 50), (7, 3), (8, 4), (60, 50)])
-def test_with_the_exact_posterior_any_number_of_samples_gives_the_log_marginal(samples, at_once, batch_size):
-    vae = linear_gaussian_vae()
-    bound = log_likelihood(vae, pixels(), IMAGES, samples, batch_size, at_once)
-    assert bound == pytest.approx(mean_log_marginal(vae), abs=1e-3)
-
-
-def test_the_importance_weighted_bound_rises_to_the_log_marginal():
-    vae = linear_gaussian_vae(mean_shift=0.5, variance_factor=2.0)
-    exact = mean_log_marginal(vae)
-    images = Split(IMAGES.images.repeat(200, 1, 1, 1))  # each with its own noise
-    bounds = [log_likelihood(vae, pixels(), images, samples, batch_size=700) for samples in (1, 5, 50, 1000)]
-    assert bounds == sorted(bounds)
-    assert bounds[0] < exact - 0.5
-    assert bounds[-1] == pytest.approx(exact, abs=0.02)
-
-
-def test_the_importance_weighted_bound_is_not_below_the_elbo():
-    vae = linear_gaussian_vae(mean_shift=0.5)
-    weighted = log_likelihood(vae, pixels(), IMAGES, samples=100, batch_size=7)
-    assert weighted > evaluate(vae, elbo(samples=100), pixels(), IMAGES, batch_size=7)["elbo"]
 
 
 class Threads(Ranks):
@@ -189,9 +161,7 @@ def test_images_and_noise_go_where_the_model_is():
     vae.register_forward_pre_hook(lambda module, arguments: seen.extend(arguments[:2]))
     with pytest.raises((RuntimeError, NotImplementedError)):
         evaluate(vae, elbo(), pixels("dynamic"), DIGIT_LIKE, batch_size=7)
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        log_likelihood(vae, pixels("dynamic"), DIGIT_LIKE, samples=1, batch_size=7)
-    assert [value.device.type for value in seen] == ["meta"] * 4
+    assert [value.device.type for value in seen] == ["meta"] * 2
 
 
 def test_labels_go_with_their_images():
@@ -200,9 +170,6 @@ def test_labels_go_with_their_images():
     vae.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[2]))
     evaluate(vae, elbo(), pixels(), split, batch_size=3)
     assert torch.equal(torch.cat(seen), labels.long())
-    seen.clear()
-    log_likelihood(vae, pixels(), split, samples=4, batch_size=3, samples_at_once=2)
-    assert torch.equal(torch.cat(seen), torch.cat([part.repeat(2) for part in labels.long().split(3)]))
 
 
 class Point:

@@ -7,19 +7,13 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vaelab.cli.options import parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
-from vaelab.evaluation.metrics import metric
-from vaelab.run.summary import SUMMARY
 from vaelab.run.terminal import VisibleFormatter
-
-if TYPE_CHECKING:
-    from vaelab.run.load import Run
 
 COMPLETION = ("-sc", "--shell-completion")
 
@@ -72,38 +66,22 @@ def _generate(options: argparse.Namespace) -> None:
     from vaelab.run.load import load_run
 
     run = load_run(options.run, options.trust, options.device)
-    images = run.sample(options.num_samples, options.seed, options.pixel_noise)
+    images = run.sample(
+        options.num_samples,
+        options.seed,
+        options.pixel_noise,
+        sampler=options.sampler,
+        temperature=options.temperature,
+    )
     columns = math.isqrt(options.num_samples - 1) + 1 if options.grid else options.num_samples
     save_grid(options.output, images, columns)
     print(visible(f"{options.num_samples} samples in {options.output}"))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from vaelab.run.load import load_run
+    from vaelab.cli.evaluate import evaluate
 
-    run = load_run(options.run, options.trust, options.device)
-    found = run.evaluate(options.split, options.importance_samples)
-    for name, value in found.items():
-        unit = metric(name).unit
-        if name == "log_likelihood":
-            unit += f", a lower bound of log p(x) with {options.importance_samples} samples of z"
-        print(visible(f"{options.split}/{name:<16} {value:12.4f}  {unit}"))
-    print(_beside_record(run, options.split, found))
-
-
-def _beside_record(run: "Run", split: str, found: Mapping[str, float]) -> str:
-    """How figures compare with those that the run has recorded, in one line."""
-    recorded = run.recorded(split)
-    if SUMMARY in run.record.damaged:
-        return "summary.json is damaged, and its figures are not compared with"
-    if not recorded:
-        return f"summary.json holds no figures of {split} to compare with"
-    apart = {name: abs(found[name] - value) for name, value in recorded.items() if found.get(name, value) != value}
-    if not apart:
-        return "equal to summary.json to the last digit"
-    versions, worst = run.summary.get("versions", {}), max(apart, key=apart.__getitem__)
-    where = one_line(f"{versions.get('device', 'another device')} with torch {versions.get('torch', 'unknown')}", 200)
-    return f"summary.json, recorded on {where}, differs by up to {apart[worst]:.1e} ({split}/{worst})"
+    evaluate(options)
 
 
 def _runs(options: argparse.Namespace) -> None:

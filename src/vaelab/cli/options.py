@@ -1,6 +1,7 @@
 """The commands of `vaelab` and their options."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_generate(commands: Any) -> None:
-    generate = commands.add_parser("generate", help="draw images from a run's prior into a PNG")
+    generate = commands.add_parser("generate", help="draw images from a run into a PNG")
     _add_run(generate)
     generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
     _add_output(generate, "samples.png", "the PNG")
@@ -31,14 +32,29 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument(
         "--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean"
     )
+    source = "of z: the prior, or a mixture of 10 normals or a flow fitted to training images (prior)"
+    generate.add_argument("--sampler", choices=("prior", "gmm", "flow"), default="prior", help=source)
+    generate.add_argument("--temperature", type=_temperature, default=1.0, help="factor of the prior's noise (1)")
 
 
 def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="ELBO, reconstruction, KL and bits/dim of a run on its dataset")
+    told = "ELBO, reconstruction, KL and bits/dim of a run on its dataset, active units, PSNR and SSIM; more when asked"
+    evaluate = commands.add_parser("evaluate", help=told, description=told)
     _add_run(evaluate)
     evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
     bound = "also log p(x), bounded with K samples of z"
     evaluate.add_argument("--importance-samples", type=_positive, default=0, metavar="K", help=bound)
+    evaluate.add_argument("--aggregate", action="store_true", help="also I(x; z) and how q(z) differs from p(z)")
+    evaluate.add_argument("--probe", action="store_true", help="also the accuracy of a linear classifier of z")
+    evaluate.add_argument("--factors", action="store_true", help="also MIG, DCI and SAP, by factors that are known")
+    distance = "also a Fréchet distance of samples in features of a small classifier trained here, which is no FID"
+    evaluate.add_argument("--fcd", action="store_true", help=distance)
+    evaluate.add_argument("--all", action="store_true", help="all of these but the two with a K or a FILE")
+    inception = "also FID, with the weights of torch-fidelity's Inception network"
+    evaluate.add_argument("--fid-weights", type=Path, metavar="FILE", help=inception)
+    evaluate.add_argument("--limit", type=_positive, metavar="N", help="only N images, spread evenly over the split")
+    evaluate.add_argument("--seed", type=_seed, default=0, help="of all that is drawn but the ELBO (0)")
+    evaluate.add_argument("--output", type=Path, metavar="FILE", help="write everything with its settings as JSON")
 
 
 def _add_runs(commands: Any) -> None:
@@ -79,6 +95,22 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
     return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
+    return int(text)
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return value
 
 
 def _keys(text: str) -> list[str]:

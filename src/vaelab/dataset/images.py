@@ -1,7 +1,7 @@
 """Images in memory: uint8 tensors with fixed splits, checked when they are read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -16,15 +16,34 @@ LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
+class Factor:
+    """A known cause of the images, such as a place or a shape, with the values 0, 1, ..., `count` - 1.
+
+    Args:
+        name: of the cause.
+        count: of its values.
+        ordered: whether near values cause similar images, as of a scale, but not of a shape.
+    """
+
+    name: str
+    count: int
+    ordered: bool = True
+
+
+@dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8 and their labels (N,), integers, or None where they have none."""
+    """Images (N, C, H, W) uint8 and their labels (N,), integers, or None where they have none.
+
+    `factors` (N, F), integers, are the values of the dataset's F factors, where these are known.
+    """
 
     images: Tensor
     labels: Tensor | None = None
+    factors: Tensor | None = None
 
     def at(self, index: Tensor) -> "Split":
-        """The images of these numbers with their labels."""
-        return Split(self.images[index], None if self.labels is None else self.labels[index])
+        """The images of these numbers with their labels and factors."""
+        return Split(self.images[index], *(None if of is None else of[index] for of in (self.labels, self.factors)))
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,7 @@ class Dataset:
         binarize: `none` leaves 256 levels in [0, 1]; `dynamic` draws every pixel anew as 0 or 1 in each step, with
             the grey value as its probability; `static` draws once, the same in every run.
         max_channels: more than 4 for images that are no photographs; without it they are taken for a mistake.
+        factors: the known causes of the images, by which disentanglement is measured; none of most datasets.
 
     Raises:
         ValueError: if `val_size` leaves no training image, or `binarize` is not one of the three.
@@ -55,6 +75,7 @@ class Dataset:
     val_size: int
     binarize: str
     max_channels: int = 4
+    factors: tuple[Factor, ...] = ()
 
     def __post_init__(self) -> None:
         check_integer("val_size", self.val_size, 0)
@@ -142,7 +163,7 @@ class Dataset:
             return split
         x = unit_interval(split.images)
         drawn = binarize(x, uniform_like(x, generator(0, f"static binarisation of {part}")))
-        return Split(drawn.mul_(255).to(torch.uint8), split.labels)
+        return replace(split, images=drawn.mul_(255).to(torch.uint8))
 
 
 def _check_split(name: str, split: Split, max_channels: int) -> None:

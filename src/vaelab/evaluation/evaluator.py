@@ -1,4 +1,4 @@
-"""What a trained model is worth: the ELBO and its terms, bits per dimension, the importance-weighted likelihood."""
+"""What a training reports of a model: the ELBO and its terms, bits per dimension."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaelab.dataset.images import Dataset, Split
 from vaelab.machine.ranks import SINGLE, Ranks
-from vaelab.ops import bits_per_dim, generator, log_mean_exp
+from vaelab.ops import bits_per_dim, generator
 from vaelab.parts import MASS, Model, Objective
 
 Batch = tuple[Tensor, Tensor | None, torch.Generator]  # pixels and labels on the model's device, a generator on the CPU
@@ -49,7 +49,7 @@ def evaluate(
         objective's further terms, `loss`, and `bits_per_dim` where the likelihood gives probabilities of pixels.
     """
     own: list[tuple[int, dict[str, float]]] = []  # number of the batch, its sums
-    for index, (x, y, noise) in _batches(model, dataset, split, batch_size, may_stop, ranks):
+    for index, (x, y, noise) in batches(model, dataset, split, batch_size, may_stop, ranks):
         loss, trace, terms = objective(model, x, model.noise(objective.samples, len(x), noise), None, y)
         values = {**trace.terms, **terms, "loss": loss}
         own.append((index, {name: value.item() * len(x) for name, value in values.items()}))
@@ -63,28 +63,15 @@ def evaluate(
     return means
 
 
-@torch.no_grad()
-def log_likelihood(
-    model: Model, dataset: Dataset, split: Split, samples: int, batch_size: int, samples_at_once: int = 50
-) -> float:
-    """Importance-weighted bound on log p(x), log (1/K) sum_k p(x, z_k) / q(z_k|x), a mean over images in nats.
-
-    It rises to log p(x) as K = `samples` grows (Burda et al., 2016, arXiv:1509.00519).
-    """
-    total = 0.0
-    for _, (x, y, noise) in _batches(model, dataset, split, batch_size, nothing, SINGLE):
-        log_weights = []  # (K', B) each
-        for first in range(0, samples, samples_at_once):
-            k = min(samples_at_once, samples - first)
-            log_weights.append(model(x, model.noise(k, len(x), noise), y).log_w)
-        total += log_mean_exp(torch.cat(log_weights), dim=0).sum().item()
-    return total / len(split.images)
-
-
-def _batches(
-    model: Model, dataset: Dataset, split: Split, batch_size: int, may_stop: Callable[[], None], ranks: Ranks
+def batches(
+    model: Model,
+    dataset: Dataset,
+    split: Split,
+    batch_size: int,
+    may_stop: Callable[[], None] = nothing,
+    ranks: Ranks = SINGLE,
 ) -> Iterator[tuple[int, Batch]]:
-    """The batches of this rank, with their numbers."""
+    """The batches of this rank, with their numbers; the same pixels and generators at every call."""
     device = next(model.parameters()).device
     for index, start in islice(enumerate(range(0, len(split.images), batch_size)), ranks.rank, None, ranks.size):
         may_stop()

@@ -35,6 +35,23 @@ METRICS = {
         Metric("loss", "loss", better=DOWN),
         Metric("bits_per_dim", "bits/dim", "bits", DOWN, digits=4),
         Metric("log_likelihood", "log p(x)", better=UP),
+        Metric("active_units", "active units", "units", digits=0),
+        Metric("codes_used", "codes used", "share", digits=3),
+        Metric("code_perplexity", "code perplexity", "codes"),
+        Metric("psnr", "PSNR", "dB", UP),
+        Metric("ssim", "SSIM", "index", UP, digits=4),
+        Metric("mutual_information", "I(x; z)"),
+        Metric("marginal_kl", "marginal KL"),
+        Metric("total_correlation", "total correlation"),
+        Metric("dimension_wise_kl", "dimension-wise KL"),
+        Metric("probe_accuracy", "probe accuracy", "share", UP, digits=4),
+        Metric("mig", "MIG", "index", UP, digits=4),
+        Metric("dci_disentanglement", "DCI disentanglement", "index", UP, digits=4),
+        Metric("dci_completeness", "DCI completeness", "index", UP, digits=4),
+        Metric("dci_informativeness", "DCI informativeness", "share", UP, digits=4),
+        Metric("sap", "SAP", "index", UP, digits=4),
+        Metric("frechet_classifier_distance", "Fréchet classifier distance", "squared features", DOWN, digits=3),
+        Metric("fid", "FID", "squared features", DOWN),
     )
 }
 

@@ -1,7 +1,7 @@
 """Finished runs as objects, for notebooks and the command line."""
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +13,19 @@ from torch import Tensor
 
 from vaelab.dataset.images import Dataset
 from vaelab.distributions import Distribution
-from vaelab.errors import UserError, check_choice, check_integer, one_line, resuming, visible
-from vaelab.evaluation.evaluator import evaluate, log_likelihood
-from vaelab.machine.device import in_memory, pick_device, precision_of
-from vaelab.machine.threads import own_number_of_threads
-from vaelab.ops import generator, unit_interval
-from vaelab.parts import CROSS_ENTROPY, Facts, Model
+from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line, resuming, visible
+from vaelab.evaluation.ex_post import SAMPLERS
+from vaelab.evaluation.importance import nothing
+from vaelab.evaluation.report import QUICK, Plan, Report
+from vaelab.machine.device import in_memory, pick_device
+from vaelab.ops import unit_interval
+from vaelab.parts import Facts, Model
 from vaelab.run.build import Builder
 from vaelab.run.continuation import on_this_machine
+from vaelab.run.evaluation import report
 from vaelab.run.record import RunRecord
 from vaelab.run.rows import read_rows
+from vaelab.run.sampling import images_of
 from vaelab.run.saved import read_config
 from vaelab.training import checkpoint, restored
 from vaelab.vae import VAE
@@ -80,16 +83,35 @@ class Run:
         return Builder(self.config, self.trusted).dataset()
 
     @torch.no_grad()
-    def sample(self, count: int, seed: int | None = None, pixel_noise: bool = False, y: Tensor | None = None) -> Tensor:
+    def sample(
+        self,
+        count: int,
+        seed: int | None = None,
+        pixel_noise: bool = False,
+        y: Tensor | None = None,
+        sampler: str = "prior",
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Images (count, C, H, W) in [0, 1] from the prior: means of p(x|z), or draws from it with `pixel_noise`.
 
         They are others at every call, or with a `seed` always the same, those of `vaelab generate --seed`. A
         conditional model draws them of the labels y (count,), or without them of each class in turn.
+
+        Args:
+            count: how many.
+            seed: of the noise.
+            pixel_noise: draw from p(x|z).
+            y: labels (count,).
+            sampler: `prior`; or `gmm` or `flow`, a mixture of 10 normal densities or a spline flow that is fitted to
+                the embeddings of the training images first (Ghosh et al., 2020), for which the dataset must be there.
+            temperature: factor of the prior's noise.
         """
         check_integer("count", count, 1)
+        check_choice("sampler", sampler, SAMPLERS)
+        check_number("temperature", temperature, 0)
         if self.model.takes_labels and y is None:
             y = torch.arange(count) % self.facts.num_classes
-        return self.model.sample(count, generator(_seed(seed), "samples"), self._labels(y, count), pixel_noise)
+        return images_of(self, count, _seed(seed), pixel_noise, self._labels(y, count), sampler, temperature)
 
     @torch.no_grad()
     def posterior(self, x: Tensor | np.ndarray, y: Tensor | None = None) -> Distribution:
@@ -131,36 +153,21 @@ class Run:
             split: `test`, `val` or `train`.
             importance_samples: K > 0 adds `log_likelihood`, the bound with K samples (Burda et al., 2016).
         """
+        return self.report(split, Plan(importance_samples=importance_samples)).metrics
+
+    def report(self, split: str = "test", plan: Plan | None = None, advance: Callable[[int], None] = nothing) -> Report:
+        """The same metrics and those that a plan names, with their standard errors and settings.
+
+        Args:
+            split: `test`, `val` or `train`.
+            plan: what to measure; without one that which takes no longer than the ELBO.
+            advance: called with numbers of images whose importance-weighted bound is done.
+
+        Examples:
+            >>> run.report(plan=Plan(("aggregate", "probe"), importance_samples=5000, limit=200)).metrics
+        """
         check_choice("split", split, SPLITS)
-        check_integer("importance_samples", importance_samples, 0)
-        builder, dataset = Builder(self.config, self.trusted), self.dataset
-        chosen = dataset.test() if split == "test" else getattr(dataset, split)
-        if not len(chosen.images):
-            raise UserError(f"the run kept no {split} images (dataset.val_size=0); evaluate another split")
-        shape = tuple(chosen.images.shape[1:])
-        if shape != self.facts.image_shape:
-            raise UserError(
-                f"{dataset.name} must have the images {self.facts.image_shape} of the training, got {shape}"
-            )
-        if importance_samples and self.model.likelihood.pixels[dataset.pixel_kind] == CROSS_ENTROPY:
-            raise UserError(
-                "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
-                "none; evaluate it without importance samples"
-            )
-        trainer = builder.trainer()
-        batch = trainer.eval_batch_size
-        with own_number_of_threads(), precision_of(trainer.precision):
-            torch.set_num_threads(self._threads())
-            metrics = evaluate(self.model, builder.objective(self.facts), dataset, chosen, batch)
-            if importance_samples and "elbo" not in metrics:
-                raise UserError(
-                    "log p(x) needs a posterior with a density, which this model has not; evaluate it without "
-                    "importance samples"
-                )
-            if importance_samples:
-                some = max(1, batch // 10)
-                metrics["log_likelihood"] = log_likelihood(self.model, dataset, chosen, importance_samples, some)
-        return metrics
+        return report(self, split, Plan(QUICK) if plan is None else plan, self._threads(), advance)
 
     def recorded(self, split: str) -> dict[str, float]:
         """What `summary.json` holds of a split that was evaluated, `test` or `val`; of `train` it holds other means."""

@@ -1,0 +1,102 @@
+"""`vaelab evaluate`: what a run is worth, as a table with units and settings, and as JSON."""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from vaelab.errors import check_output, one_line, visible
+from vaelab.evaluation.metrics import metric
+from vaelab.files import folder
+from vaelab.run.summary import SUMMARY
+from vaelab.run.terminal import show, table
+
+if TYPE_CHECKING:
+    from vaelab.evaluation.report import Plan, Report
+    from vaelab.run.load import Run
+
+FLAGS = ("aggregate", "probe", "factors", "fcd")
+DIGITS = 4
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure what was asked for, print it, and write it where that was asked for."""
+    if options.output is not None:
+        check_output(options.output, ".json")  # before torch is imported and the model loaded
+    from vaelab.run.load import load_run
+
+    plan = _plan(options)
+    run = load_run(options.run, options.trust, options.device)
+    with _progress(plan.importance_samples) as advance:
+        found = run.report(options.split, plan, advance)
+    _show(found)
+    for name, reason in found.left_out.items():
+        print(visible(f"left out: {name}, which {one_line(reason)}"))
+    print(visible(_beside_record(run, options.split, found)))
+    if options.output is not None:
+        folder.write(options.output.parent, options.output.name, found.json().encode())
+        print(visible(f"all figures with their settings in {options.output}"))
+
+
+def _plan(options: argparse.Namespace) -> "Plan":
+    from vaelab.evaluation.report import QUICK, Plan
+
+    asked = [name for name in FLAGS if options.all or getattr(options, name)]
+    if options.fid_weights is not None:
+        asked.append("fid")
+    return Plan((*QUICK, *asked), options.importance_samples, options.seed, options.limit, options.fid_weights)
+
+
+def _show(found: "Report") -> None:
+    split, settings = found.settings["split"], found.settings
+    shown = table("metric", numbers=("value", "± standard error"), last=("unit", "depends on"))
+    for name, value in found.metrics.items():
+        of = metric(name)
+        digits = 0 if of.digits == 0 else max(of.digits, DIGITS)
+        error = found.standard_errors.get(name)
+        cells = f"{value:.{digits}f}", "" if error is None else f"{error:.{digits}f}"
+        shown.add_row(f"{split}/{name}", *cells, of.unit, found.depends_on.get(name, ""))
+    some = "all" if settings["images"] == settings["images_of_split"] else f"{settings['images']:,} of the"
+    show(
+        shown,
+        f"{some} {settings['images_of_split']:,} {split} images of {settings['dataset']} "
+        f"(binarize={settings['binarize']}), seed {settings['seed']}, {settings['device']}, torch {settings['torch']}",
+    )
+
+
+@contextmanager
+def _progress(importance_samples: int) -> Iterator[Callable[[int], None]]:
+    """Counts images while their importance-weighted bounds are computed, where a terminal shows it."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    shown = Progress(
+        SpinnerColumn(),
+        TextColumn("log p(x): {task.completed:,.0f} images"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not (console.is_terminal and importance_samples),
+    )
+    with shown:
+        task = shown.add_task("", total=None)
+        yield lambda count: shown.advance(task, count)
+
+
+def _beside_record(run: "Run", split: str, report: "Report") -> str:
+    """How figures compare with those that the run has recorded, in one line."""
+    found: Mapping[str, float] = report.metrics
+    recorded = run.recorded(split)
+    if SUMMARY in run.record.damaged:
+        return "summary.json is damaged, and its figures are not compared with"
+    if not recorded:
+        return f"summary.json holds no figures of {split} to compare with"
+    if report.settings["images"] != report.settings["images_of_split"]:
+        return "summary.json holds figures of all images, which those of some are not compared with"
+    apart = {name: abs(found[name] - value) for name, value in recorded.items() if found.get(name, value) != value}
+    if not apart:
+        return "equal to summary.json to the last digit"
+    versions, worst = run.summary.get("versions", {}), max(apart, key=apart.__getitem__)
+    where = one_line(f"{versions.get('device', 'another device')} with torch {versions.get('torch', 'unknown')}", 200)
+    return f"summary.json, recorded on {where}, differs by up to {apart[worst]:.1e} ({split}/{worst})"

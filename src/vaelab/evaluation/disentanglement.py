@@ -1,0 +1,126 @@
+"""How far each known factor of the images has a latent of its own: MIG, DCI and SAP.
+
+Definitions follow the papers; bins and trees are as in the study of Locatello et al., 2019 (arXiv:1811.12359). Shapes:
+N images, D latents, F factors.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.dataset.images import Factor
+from vaelab.evaluation.subject import Found, LeftOutError, Subject
+
+BINS = 20
+TREES = 20
+DEPTH = 10  # deeper trees split on what tells nothing, and so find every latent important
+MOST_FITTED = 10_000  # images that the trees are fitted to
+
+
+def disentanglement(subject: Subject) -> Found:
+    """MIG and SAP of the split's images; DCI of trees that are fitted to images trained on and tested on the split."""
+    train, test, named = subject.dataset.train, subject.split, subject.dataset.factors
+    if not named or train.factors is None or test.factors is None:
+        raise LeftOutError("needs a dataset whose factors are known, such as sprites")
+    gaps = mutual_information_gaps(subject.embedded, test.factors)
+    some = slice(MOST_FITTED)
+    fitted = subject.embedded_train[some], train.factors[some]
+    dci = dci_scores(*fitted, subject.embedded, test.factors, subject.seed)
+    sap = separated_predictability(subject.embedded, test.factors, named)
+    metrics = {"mig": gaps.mean().item(), **dci, "sap": sap.mean().item()}
+    lists = {"mig_by_factor": gaps.tolist(), "sap_by_factor": sap.tolist()}
+    setting = f"factors {', '.join(factor.name for factor in named)}; {BINS} bins, {TREES} trees of depth {DEPTH}"
+    return Found(metrics, lists=lists, setting=setting)
+
+
+def mutual_information_gaps(z: Tensor, factors: Tensor) -> Tensor:
+    """(I(z_first; v) - I(z_second; v)) / H(v) of each factor v, the two latents that know most of it, (F,) in [0, 1].
+
+    Chen et al., 2018 (arXiv:1802.04942); z (N, D) in 20 bins of equal width, and factors (N, F).
+    """
+    lowest, highest = z.amin(0), z.amax(0)
+    bins = ((z - lowest) / (highest - lowest).clamp(min=1e-12) * BINS).long().clamp(max=BINS - 1)
+    gaps = []
+    for factor in factors.long().unbind(1):
+        values = int(factor.max()) + 1
+        joints = [torch.bincount(code * values + factor, minlength=BINS * values).double() for code in bins.unbind(1)]
+        known = torch.stack([_mutual_information(joint.view(BINS, values) / len(z)) for joint in joints])
+        entropy = torch.special.entr(torch.bincount(factor).double() / len(z)).sum()
+        gaps.append(_gap(known) / entropy)
+    return torch.stack(gaps)
+
+
+def _mutual_information(joint: Tensor) -> Tensor:
+    """I = H(a) + H(b) - H(a, b) in nats, of probabilities (A, B)."""
+    entropies = (torch.special.entr(part).sum() for part in (joint.sum(1), joint.sum(0), joint))
+    first, second, both = entropies
+    return first + second - both
+
+
+def _gap(scores: Tensor) -> Tensor:
+    """By how much the best of some scores is ahead of the second, which is 0 where there is none."""
+    best = torch.cat([scores, scores.new_zeros(1)]).topk(2).values
+    return best[0] - best[1]
+
+
+def dci_scores(z: Tensor, factors: Tensor, test_z: Tensor, test_factors: Tensor, seed: int) -> dict[str, float]:
+    """Disentanglement, completeness and informativeness, in [0, 1] (Eastwood & Williams, 2018).
+
+    With R (D, F) the importance of each latent to a forest that predicts a factor: disentanglement is one less the
+    entropy of a latent's row, weighted by the row's sum; completeness one less the entropy of a factor's column, and
+    informativeness the accuracy of the forests on the test images, means over the factors.
+    """
+    from sklearn.ensemble import RandomForestClassifier  # takes a second to import
+
+    importance, accuracy = [], []
+    for factor, test_factor in zip(factors.T.numpy(), test_factors.T.numpy(), strict=True):
+        forest = RandomForestClassifier(TREES, max_depth=DEPTH, random_state=seed % 2**32).fit(z.numpy(), factor)
+        importance.append(forest.feature_importances_)
+        accuracy.append(forest.score(test_z.numpy(), test_factor))
+    relevance = torch.from_numpy(np.stack(importance, 1))  # (D, F)
+    weights = relevance.sum(1) / relevance.sum()
+    return {
+        "dci_disentanglement": (weights * _concentration(relevance)).sum().item(),
+        "dci_completeness": _concentration(relevance.T).mean().item(),
+        "dci_informativeness": float(np.mean(accuracy)),
+    }
+
+
+def _concentration(rows: Tensor) -> Tensor:
+    """One less the entropy of each row (A, B) to the base B: 1 where one entry has all, 0 where all are equal."""
+    if rows.shape[1] < 2:
+        return rows.new_ones(len(rows))
+    shares = rows / rows.sum(1, keepdim=True).clamp(min=1e-12)
+    return 1 - torch.special.entr(shares).sum(1) / np.log(rows.shape[1])
+
+
+def separated_predictability(z: Tensor, factors: Tensor, named: tuple[Factor, ...]) -> Tensor:
+    """By how much the latent that predicts a factor best is ahead of the second, (F,) in [0, 1].
+
+    Kumar et al., 2018 (arXiv:1711.00848): of an ordered factor the score of a latent is the share of variance that a
+    line explains, of any other the balanced accuracy of a linear classifier, from chance at 0 to 1.
+    """
+    z = ((z - z.mean(0)) / z.std(0).clamp(min=1e-6)).double()
+    gaps = []
+    for factor, known in zip(factors.unbind(1), named, strict=True):
+        gaps.append(_gap(_explained(z, factor.double()) if known.ordered else _told(z, factor)))
+    return torch.stack(gaps)
+
+
+def _explained(z: Tensor, factor: Tensor) -> Tensor:
+    """R² of a line from each latent (N, D) to the factor (N,), (D,)."""
+    centred = factor - factor.mean()
+    covariance = (z * centred[:, None]).mean(0)
+    return covariance.square() / (z.var(0, correction=0) * centred.square().mean()).clamp(min=1e-12)
+
+
+def _told(z: Tensor, factor: Tensor) -> Tensor:
+    """Balanced accuracy of a logistic regression from each latent (N, D) to the factor (N,), without chance, (D,)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+
+    scores = []
+    for column in z.T.numpy():
+        predicted = LogisticRegression(class_weight="balanced").fit(column[:, None], factor).predict(column[:, None])
+        scores.append(max(0.0, balanced_accuracy_score(factor, predicted, adjusted=True)))
+    return torch.tensor(scores, dtype=torch.float64)
