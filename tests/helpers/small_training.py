@@ -17,7 +17,7 @@ class Recorder:
     def log_pictures(self, names):
         pass
 
-    def draw_curves(self, title):
+    def draw_curves(self, title, picture_format):
         pass
 
     def rewind(self, position):

@@ -33,7 +33,7 @@ class KeptRows(Recorder):
     def log_pictures(self, names):
         self.pictures.append(list(names))
 
-    def draw_curves(self, title):
+    def draw_curves(self, title, picture_format):
         self.curves += 1
 
 

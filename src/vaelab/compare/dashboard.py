@@ -11,6 +11,7 @@ from vaelab.compare.differing import differing
 from vaelab.errors import UserError, check_output, one_line
 from vaelab.evaluation.curves import CURVES
 from vaelab.evaluation.metrics import MERIT, label, metric
+from vaelab.evaluation.pictures import PICTURES
 from vaelab.files import folder
 from vaelab.run.find import find_runs
 from vaelab.run.record import RunRecord
@@ -20,7 +21,6 @@ from vaelab.run.wandb_account import folder_of_settings, has_key
 log = logging.getLogger(__name__)
 
 NAME = "vaelab"
-PICTURES = ("samples", "reconstructions", "latent_plane", "posterior_means")
 SCORES = (MERIT, "val/reconstruction", "val/kl")
 USUAL_KEYS = ("latent.dim", "objective.beta", "optimizer.lr")
 MAX_RUNS = 50  # lines in a panel, the newest runs; W&B's own default of 10 hides most of a sweep

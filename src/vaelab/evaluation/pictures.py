@@ -1,92 +1,117 @@
-"""The pictures a run leaves: samples, reconstructions, and for two latent dimensions the latent plane."""
+"""The pictures a run leaves: samples and reconstructions of its epochs, at its end those of the latent space."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from vaelab.dataset.images import Dataset, Split
+from vaelab.dataset.images import Dataset
 from vaelab.distributions import StandardNormal
-from vaelab.evaluation.figures import save_grid, save_posterior_means, side_by_side
+from vaelab.evaluation.animation import save_animation
+from vaelab.evaluation.figures import labelled_grid, save, side_by_side
+from vaelab.evaluation.latent_pictures import (
+    draw_interpolations,
+    draw_kl_by_dimension,
+    draw_posterior_means,
+    draw_samples_by_temperature,
+    draw_traversals,
+)
+from vaelab.evaluation.shown import Shown
 from vaelab.files import folder
 from vaelab.ops import generator, normal
 from vaelab.parts import Model
-from vaelab.vae import VAE
 
+COLUMNS = 8
 SAMPLES = 64
+CLASSES = 16  # rows of samples of a conditional model at most
 RECONSTRUCTIONS = 24
 PLANE = 16  # images along each side of the latent plane
-POSTERIOR_MEANS = 5000
-EMBEDDED_AT_ONCE = 500
 PRIOR_SAMPLES = 65_536  # for quantiles that are known to 0.01 standard deviations
+
+Draw = Callable[[Shown], Any]  # an image or a figure, or None where there is nothing to draw
 
 
 @torch.no_grad()
-def draw_pictures(model: Model, dataset: Dataset, run_dir: Path, epoch: int, may_stop: Callable[[], None]) -> list[str]:
-    """Write the pictures of an epoch to the run directory and return their names; `may_stop` may raise."""
-    title = f"{dataset.name}, epoch {epoch}"
-    shown = dataset.val if len(dataset.val.images) else dataset.train
-    may_stop()
-    _draw_samples(model, dataset, run_dir, epoch, title)
-    may_stop()
-    _draw_reconstructions(model, dataset, shown, run_dir, title)
-    if not isinstance(model, VAE) or model.takes_labels or model.latent_dim != 2:
-        return ["samples.png", "reconstructions.png"]
-    may_stop()
-    plane_title = f"{title}: the mean of p(x|z) at quantiles of p(z1), to the right, and p(z2), upwards"
-    save_grid(run_dir / "latent_plane.png", _plane(model), PLANE, plane_title)
-    may_stop()
-    _draw_posterior_means(model, dataset, shown, run_dir, title)
-    return ["samples.png", "reconstructions.png", "latent_plane.png", "posterior_means.png"]
+def draw_pictures(
+    model: Model,
+    dataset: Dataset,
+    run_dir: Path,
+    epoch: int,
+    may_stop: Callable[[], None],
+    picture_format: str = "png",
+    is_last: bool = False,
+) -> list[str]:
+    """Write the pictures of an epoch, and of the last one those of the whole run too, to the run directory.
+
+    Args:
+        model: the model.
+        dataset: what the pixels are; its validation images are shown, or without any its training images.
+        run_dir: where to write.
+        epoch: its number.
+        may_stop: called before each picture; may raise.
+        picture_format: `pdf` or `svg` to write each picture in this format too.
+        is_last: whether the run ends with this epoch.
+
+    Returns:
+        The names of the PNGs.
+    """
+    shown = Shown(model, dataset, epoch)
+    names = []
+    for name, draw in ({**OF_EPOCH, **OF_RUN} if is_last else OF_EPOCH).items():
+        may_stop()
+        picture = draw(shown)
+        if picture is not None:
+            content = save(picture, run_dir / f"{name}.png", picture_format)
+            names.append(f"{name}.png")
+            if name == "samples":
+                folder.make(run_dir, "images")
+                folder.write(run_dir, f"images/samples-{epoch:04d}.png", content)
+    if is_last:
+        may_stop()
+        save_animation(run_dir, epoch)
+    return names
 
 
-def _draw_samples(model: Model, dataset: Dataset, run_dir: Path, epoch: int, title: str) -> None:
-    y = _labels_in_turn(SAMPLES, dataset, model)
-    images = model.sample(SAMPLES, generator(0, "samples"), y)
-    picture = save_grid(run_dir / "samples.png", images, 8, f"{title}: samples, the mean of p(x|z) for z ~ p(z)")
-    folder.make(run_dir, "images")
-    folder.write(run_dir, f"images/samples-{epoch:04d}.png", picture)
+def _draw_samples(shown: Shown) -> Image.Image:
+    title = f"{shown.title}: samples, the mean of p(x|z) for z ~ p(z)"
+    if not shown.model.takes_labels:
+        images = shown.model.sample(SAMPLES, generator(0, "samples"))
+        return labelled_grid(images, COLUMNS, title)
+    classes = min(shown.dataset.num_classes, CLASSES)
+    y = torch.arange(classes, device=shown.device).repeat_interleave(COLUMNS)
+    images = shown.model.sample(len(y), generator(0, "samples"), y)
+    rows = [f"class {label}" for label in range(classes)]
+    return labelled_grid(images, COLUMNS, f"{title.replace('p(z)', 'p(z|y)')}, a row for each class y", rows)
 
 
-def _draw_reconstructions(model: Model, dataset: Dataset, shown: Split, run_dir: Path, title: str) -> None:
-    x, y = _as_seen(model, dataset, shown, 0, RECONSTRUCTIONS)
-    pairs = side_by_side(x, model.reconstruct(x, y), 8)
-    title = f"{title}: originals, each row above its reconstructions"
-    save_grid(run_dir / "reconstructions.png", pairs, 8, title)
+def _draw_reconstructions(shown: Shown) -> Image.Image:
+    x, y = shown.at(torch.arange(min(RECONSTRUCTIONS, len(shown.split.images))))
+    pairs = side_by_side(x, shown.model.reconstruct(x, y), COLUMNS)
+    return labelled_grid(pairs, COLUMNS, f"{shown.title}: originals, each row above its reconstructions")
 
 
-def _draw_posterior_means(model: Model, dataset: Dataset, shown: Split, run_dir: Path, title: str) -> None:
-    count = min(POSTERIOR_MEANS, len(shown.images))
-    starts = range(0, count, EMBEDDED_AT_ONCE)
-    seen = (_as_seen(model, dataset, shown, start, min(start + EMBEDDED_AT_ONCE, count)) for start in starts)
-    means = torch.cat([model.embed(x, y) for x, y in seen])
-    labels = None if shown.labels is None else shown.labels[:count]
-    title = f"{title}: z at zero noise, the mean of a Gaussian q(z|x)"
-    save_posterior_means(run_dir / "posterior_means.png", means, labels, title)
-
-
-def _as_seen(model: Model, dataset: Dataset, shown: Split, start: int, end: int) -> tuple[Tensor, Tensor | None]:
-    """Images and labels of a split as the model sees them, on its device."""
-    device = next(model.parameters()).device
-    x = dataset.pixels(shown.images[start:end], generator(0, "pictures")).to(device)
-    return x, shown.labels[start:end].to(device).long() if model.takes_labels else None
-
-
-def _labels_in_turn(count: int, dataset: Dataset, model: Model) -> Tensor | None:
-    """0, 1, 2, ... again and again, (N,), where the model takes labels."""
-    if not model.takes_labels:
+def _draw_latent_plane(shown: Shown) -> Image.Image | None:
+    if shown.space != "real" or shown.model.takes_labels or shown.model.latent_dim != 2:
         return None
-    return torch.arange(count, device=next(model.parameters()).device) % dataset.num_classes
+    title = f"{shown.title}: the mean of p(x|z) at quantiles of p(z1), to the right, and p(z2), upwards"
+    return labelled_grid(_plane(shown), PLANE, title)
 
 
-def _plane(model: VAE) -> Tensor:
+def _draw_map(shown: Shown) -> Any:
+    """Posterior means of two dimensions, which need no projection and change from epoch to epoch."""
+    return draw_posterior_means(shown) if shown.model.latent_dim == 2 else None
+
+
+def _plane(shown: Shown) -> Tensor:
     """The mean of p(x|z), (PLANE², C, H, W), at equally probable steps of each marginal of p(z), the largest z2 first.
 
     The steps are those of a sample, the same at each call, and exact for a standard normal.
     """
     levels = (torch.arange(PLANE) + 0.5) / PLANE
-    device = next(model.parameters()).device
+    model, device = shown.model, shown.device
     prior = model.prior_of()
     if isinstance(prior, StandardNormal):
         steps = torch.special.ndtri(levels).expand(2, -1)
@@ -96,3 +121,19 @@ def _plane(model: VAE) -> Tensor:
     z2, z1 = torch.meshgrid(steps[1].flip(0), steps[0], indexing="ij")
     z = torch.stack([z1, z2], dim=-1).flatten(0, 1).to(device)
     return model.likelihood.mean(model.decode(z))
+
+
+OF_EPOCH: Mapping[str, Draw] = {
+    "samples": _draw_samples,
+    "reconstructions": _draw_reconstructions,
+    "latent_plane": _draw_latent_plane,
+    "posterior_means": _draw_map,
+}
+OF_RUN: Mapping[str, Draw] = {
+    "posterior_means": draw_posterior_means,
+    "interpolations": draw_interpolations,
+    "traversals": draw_traversals,
+    "kl_by_dimension": draw_kl_by_dimension,
+    "samples_by_temperature": draw_samples_by_temperature,
+}
+PICTURES = tuple({**OF_EPOCH, **OF_RUN})

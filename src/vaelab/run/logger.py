@@ -106,9 +106,9 @@ class Logger:
         """Drop the rows that were written after a checkpoint, None for all; ValueError if it can be no position."""
         self._rows.rewind(position)
 
-    def draw_curves(self, title: str) -> None:
-        """Draw `curves.png`."""
-        save_curves(self.run_dir / "curves.png", read_rows(self.run_dir), title)
+    def draw_curves(self, title: str, picture_format: str) -> None:
+        """Draw `curves.png`, and the curves as `pdf` or `svg` where that is wanted."""
+        save_curves(self.run_dir / "curves.png", read_rows(self.run_dir), title, picture_format)
 
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Close the files and the W&B run; status is `finished`, `pruned`, `failed` or `killed`."""
@@ -137,7 +137,7 @@ class NoLogger:
     def log_pictures(self, names: Iterable[str]) -> None:
         """Nothing."""
 
-    def draw_curves(self, title: str) -> None:
+    def draw_curves(self, title: str, picture_format: str) -> None:
         """Nothing."""
 
     def rewind(self, position: Mapping[str, Any] | None) -> None:

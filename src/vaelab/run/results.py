@@ -6,13 +6,14 @@ from typing import Any
 
 from vaelab.errors import UserError, one_line
 from vaelab.evaluation.metrics import METRICS, NATS, label, metric, own_metrics
+from vaelab.evaluation.pictures import PICTURES
 from vaelab.run.environment import versions
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
 from vaelab.training.loop import Trainer
 from vaelab.training.setup import Setup
 
-PICTURES = ("samples.png", "reconstructions.png", "curves.png")
+SHOWN = (*(f"{name}.png" for name in PICTURES), "samples.gif", "curves.png")
 
 
 def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int]:
@@ -81,7 +82,7 @@ def show_results(run_dir: Path, summary: Mapping[str, Any]) -> None:
             digits = metric(name).digits
             shown.add_row(label(name), *("" if value is None else f"{value:.{digits}f}" for value in values))
     speed = summary["images_per_second"]
-    pictures = ", ".join(name for name in PICTURES if (run_dir / name).exists())
+    pictures = ", ".join(name for name in SHOWN if (run_dir / name).exists())
     show(
         shown,
         f"{summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""),

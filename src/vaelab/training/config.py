@@ -31,6 +31,7 @@ class TrainerConfig:
     log_every: int
     evaluate_every: int
     pictures_every: int
+    picture_format: str
     checkpoint_every: int
     profile: bool
 
@@ -40,6 +41,7 @@ class TrainerConfig:
             if getattr(self, name) > LARGEST:
                 raise ArgumentError(name, f"must be an integer of at most {LARGEST:.0e}, got one above it")
         check_integer("pictures_every", self.pictures_every, 0)
+        check_choice("picture_format", self.picture_format, ("png", "pdf", "svg"))
         check_choice("images_on", self.images_on, ("auto", "device", "host"))
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
         if self.threads != "auto" and (type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS):

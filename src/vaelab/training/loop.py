@@ -174,7 +174,9 @@ class Trainer:
         val = self.evaluate("validation") if due(config.evaluate_every) and len(self.dataset.val.images) else {}
         wants_pictures = self.ranks.is_main_process and config.pictures_every and due(config.pictures_every)
         if wants_pictures:
-            names = draw_pictures(self.evaluated, self.dataset, self.run_dir, number, self.may_stop)
+            names = draw_pictures(
+                self.evaluated, self.dataset, self.run_dir, number, self.may_stop, config.picture_format, last
+            )
             self.recorder.log_pictures(names)
 
         # From here to the checkpoint no signal is answered: what is logged and what is saved belong together.
@@ -216,7 +218,8 @@ class Trainer:
     def _draw_curves(self, at_once: bool) -> None:
         if at_once or time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS:
             self._curves_drawn = time.perf_counter()
-            self.recorder.draw_curves(f"{self.dataset.name}: the ELBO and its terms")
+            title = f"{self.dataset.name}: the ELBO and its terms"
+            self.recorder.draw_curves(title, self.config.picture_format)
 
     def _report_interval(self, grad_norm: Tensor | None, bar: ProgressBar) -> None:
         """Log the means since the last report."""

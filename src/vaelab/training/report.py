@@ -27,8 +27,8 @@ class Recorder(Protocol):
     def log_pictures(self, names: Iterable[str]) -> None:
         """Send pictures of the run directory, such as `samples.png`, with the next row."""
 
-    def draw_curves(self, title: str) -> None:
-        """Draw `curves.png` from the rows."""
+    def draw_curves(self, title: str, picture_format: str) -> None:
+        """Draw `curves.png` from the rows, and in another format where one is wanted."""
 
     def rewind(self, position: Any) -> None:
         """Drop the rows that came after a checkpoint, None for all; ValueError where the position can be none."""
