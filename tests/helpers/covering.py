@@ -16,7 +16,7 @@ def covering(options: Mapping[str, Sequence[str]], allowed: Callable[[Choice], b
     }
     found = []
     while missing:
-        wanted = dict(min(missing, key=sorted))
+        wanted = dict(min(map(sorted, missing)))
         tries = filter(None, (_completed(wanted, options, allowed, chance) for _ in range(TRIES)))
         best = max(tries, key=lambda choice: len(_pairs(choice) & missing), default=None)
         if best is None:  # no allowed combination has these two
@@ -39,7 +39,7 @@ def _completed(wanted, options, allowed, chance):
         if not suited:
             return None
         choice[group] = chance.choice(suited)
-    return choice
+    return {group: choice[group] for group in options}
 
 
 def _pairs(choice):

@@ -73,7 +73,9 @@ def draw_samples_by_temperature(shown: Shown) -> Image.Image | None:
     if shown.space == "real":
         rows = _samples_of_flat(shown, y)
         is_normal = isinstance(shown.model.prior_of(y), StandardNormal | Normal)
-        what = "the temperature scales the " + ("standard deviation of p(z)" if is_normal else "noise p(z) is made from")
+        what = "the temperature scales the " + (
+            "standard deviation of p(z)" if is_normal else "noise p(z) is made from"
+        )
     elif shown.space is None and "temperature" in inspect.signature(shown.model.sample).parameters:
         rows = [_samples_of_whole(shown, temperature, y) for temperature in TEMPERATURES]
         what = "the temperature scales the standard deviation of each group"

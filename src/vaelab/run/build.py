@@ -136,7 +136,9 @@ class Builder:
             posterior = self._part("posterior", Posterior, {**known, "in_features": encoder.out_features})
             prior = self._part("prior", Prior, known)
             self._check_space(posterior, prior)
-            encoder, decoder, prior = conditional(encoder, decoder, prior)
+            encoder, decoder, given_labels = conditional(encoder, decoder, prior)
+            if not hasattr(posterior, "prior"):  # one of codes is the same for all labels
+                prior = given_labels
             return VAE(encoder, decoder, posterior, prior, likelihood, known["latent_dim"], bfloat16)
 
     def _check_space(self, posterior: Posterior, prior: Prior) -> None:

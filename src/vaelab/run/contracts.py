@@ -1,5 +1,6 @@
 """Whether the parts of a model, above all a person's own, are what `vaelab.parts` says; asked before the first step."""
 
+import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from vaelab.errors import UserError, check_integer, is_out_of_memory, one_line
 from vaelab.parts import Facts, Model, Objective, Trace
 from vaelab.run.node import naming
 from vaelab.vae import VAE
+
+log = logging.getLogger(__name__)
 
 TORCH = Path(torch.__file__).parent
 IMAGES = 2  # of the pass that looks at shapes
@@ -74,7 +77,10 @@ def check_model(model: Model, objective: Objective, facts: Facts) -> Trace:
             _check_flat(model, x, noise, y)
         trace = _output("model", model, x, noise, y)
         _check_trace(trace, samples)
-        _check_answer(_output("objective", objective, model, x, noise, torch.zeros((), device=device), y))
+        with torch.enable_grad():
+            answer = _output("objective", objective, model, x, noise, torch.zeros((), device=device), y)
+        _check_answer(answer)
+        _check_trained(answer[0], model, objective)
         _check_shape("model.embed", "z (B, D)", _output("model.embed", model.embed, x, y), (IMAGES, model.latent_dim))
         images = _output("model.reconstruct", model.reconstruct, x, y)
         _check_shape("model.reconstruct", "E[x|z] (B, C, H, W)", images, tuple(x.shape))
@@ -133,6 +139,20 @@ def _check_answer(answer: Any) -> None:
         raise UserError(f"objective must return further terms of names of their own, got {', '.join(taken)}; rename it")
     for name, value in {"the loss": loss, **terms}.items():
         _check_shape("objective", f"{name} of the batch, in nats ()", value, ())
+
+
+def _check_trained(loss: Tensor, model: Model, objective: Objective) -> None:
+    """Refuse a prior that the loss leaves as it is, and warn of other weights that it does not reach."""
+    weights = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    left = [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
+    if any(name.startswith("prior.") for name in left):
+        raise UserError(
+            f"{type(objective).__name__} does not train the prior, and {type(model.prior).__name__} has weights to be "
+            f"trained ({', '.join(left)}); choose prior=normal or another objective"
+        )
+    if left:
+        log.warning("%s does not train %s, which stay as they are", type(objective).__name__, ", ".join(left))
 
 
 def _check_shape(name: str, what: str, value: Any, expected: tuple[int, ...]) -> None:
