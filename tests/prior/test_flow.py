@@ -75,6 +75,8 @@ def test_arguments_that_make_no_flow_are_refused():
         FlowPrior(2, "nsf", 0, [16])
     with pytest.raises(ValueError, match="hidden must be an integer of at least 1, got 0"):
         FlowPrior(2, "nsf", 3, [16, 0])
+    with pytest.raises(ValueError, match="hidden must be a list of integers of at least 1, got 16"):
+        FlowPrior(2, "nsf", 3, 16)
 
 
 @kinds

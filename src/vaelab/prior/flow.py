@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vaelab.distributions import Distribution, StandardNormal
-from vaelab.errors import check_choice, check_integer
+from vaelab.errors import ArgumentError, check_choice, check_integer
 from vaelab.parts import Infer
 
 KINDS = ("realnvp", "nsf")
@@ -29,7 +29,7 @@ class FlowPrior(nn.Module):
         hidden: widths of the layers of the network in each.
 
     Raises:
-        ValueError: if the kind is unknown, or a count or width is less than one.
+        ValueError: if the kind is unknown, `hidden` is no list, or a count or width is less than one.
 
     Examples:
         >>> p = FlowPrior(latent_dim=2, kind="nsf", transforms=4, hidden=[64, 64])(infer=None)
@@ -42,6 +42,8 @@ class FlowPrior(nn.Module):
         super().__init__()
         check_choice("kind", kind, KINDS)
         check_integer("transforms", transforms, 1)
+        if not isinstance(hidden, list | tuple):
+            raise ArgumentError("hidden", f"must be a list of integers of at least 1, got {hidden!r}")
         for width in hidden:
             check_integer("hidden", width, 1)
         sizes = {"transforms": transforms, "hidden_features": tuple(hidden)}
