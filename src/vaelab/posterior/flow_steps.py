@@ -192,7 +192,7 @@ class Sylvester:
         return z + self._turned(_times(self.r, tanh)), slopes.log().sum(-1)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """What is mapped to z: a = (S P z + b)_i solves a + R_ii S_ii tanh(a) = what is known from dimensions after i."""
+        """What is mapped to z: a = (S P z + b)_i solves a + R_ii S_ii tanh(a) = what dimensions after i tell."""
         z = self._turned(z)
         found, tanh = z[..., :0], z[..., :0]  # of the dimensions after i
         for i in reversed(range(z.shape[-1])):

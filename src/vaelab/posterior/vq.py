@@ -13,8 +13,9 @@ LEAST_SHARE = 1e-20  # below it a code that nothing chooses would be 0 / 0
 class VQPosterior(nn.Module):
     """Vector quantization: nearest entries of a codebook, which follow the encoder by moving averages.
 
-    Van den Oord et al., 2017 (arXiv:1711.00937): z_e linear in h is D / d vectors of d dimensions, each replaced by the nearest of the codes e_k of one codebook;
-    backwards that is the identity. In training, with gamma the decay (appendix A.1),
+    Van den Oord et al., 2017 (arXiv:1711.00937): z_e linear in h is D / d vectors of d dimensions, each replaced by the
+    nearest of the codes e_k of one codebook; backwards that is the identity. In training, with gamma the decay
+    (appendix A.1),
 
         N_k <- gamma N_k + (1 - gamma) n_k,    m_k <- gamma m_k + (1 - gamma) sum of the vectors z_e nearest to k,
 
@@ -22,8 +23,8 @@ class VQPosterior(nn.Module):
     weight * ||z_e - sg(e)||^2, summed over dimensions.
 
     Codes start as N(0, I). One that nothing chooses stays where it is until its share is below 1e-20, after some
-    thousand steps, and then goes to the origin; no other revival was needed: after 2 epochs of MNIST an MLP with z of 20
-    numbers used all 512 codes of 2 dimensions, at a perplexity of 310.
+    thousand steps, and then goes to the origin. No other revival was needed: after 2 epochs of MNIST an MLP with 20
+    latent dimensions used all 512 codes of 2 dimensions, at a perplexity of 310.
 
     Args:
         in_features: F of the encoder.
