@@ -1,5 +1,7 @@
 """The regularised autoencoder."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -48,7 +50,7 @@ class RAE:
         self.regularizer = regularizer
         self.weight = weight
         self.samples = 2 if regularizer == "gradient_penalty" else 1  # the second is v
-        self.compiles = regularizer != "gradient_penalty"
+        self.compiles = regularizer in ("none", "l2")  # the power method compiles longer than it runs
 
     def __call__(
         self, model: Model, x: Tensor, noise: Noise, step: Tensor | None = None, y: Tensor | None = None
@@ -73,7 +75,20 @@ class RAE:
             return torch.stack([each.square().sum() for each in model.decoder.parameters()]).sum()
         if self.regularizer == "spectral":
             return spectral_penalty(model.decoder)
-        _, change = torch.func.jvp(lambda z: model.decode(z, y), (z,), (direction,))  # J v, (B, M, H, W)
+        return gradient_penalty(lambda z: model.decode(z, y), z, direction)
+
+
+def gradient_penalty(decode: Callable[[Tensor], Tensor], z: Tensor, direction: Tensor) -> Tensor:
+    """||J v||^2 of z (B, D) and directions v (B, D), a mean over the images, (); in an evaluation, too.
+
+    J v is the gradient of J^T u in u, whatever u is.
+    """
+    with torch.enable_grad():
+        z = z if z.requires_grad else z.detach().requires_grad_()
+        params = decode(z)  # (B, M, H, W)
+        u = torch.zeros_like(params, requires_grad=True)
+        (product,) = torch.autograd.grad(params, z, u, create_graph=True)
+        (change,) = torch.autograd.grad(product, u, direction, create_graph=True)
         return change.square().flatten(1).sum(-1).mean()
 
 
@@ -86,7 +101,8 @@ def spectral_penalty(network: nn.Module) -> Tensor:
 def _largest_singular_value(matrix: Tensor) -> Tensor:
     """s = u^T W v of W (R, C), (), by the power method for v, whose gradient u v^T is exact where v is."""
     with torch.no_grad():
-        v = matrix[matrix.square().sum(1).argmax()]
+        longest = matrix.square().sum(1).argmax(0, keepdim=True)
+        v = matrix.index_select(0, longest).squeeze(0)  # a row, which has a share in the direction that is sought
         for _ in range(POWER_ITERATIONS):
             v = nn.functional.normalize(matrix.T @ (matrix @ v), dim=0)
     return (matrix @ v).norm()

@@ -111,35 +111,37 @@ class PlanarFlow(nn.Module):
 
 def _planar(u: Tensor, w: Tensor, b: Tensor) -> "Planar":
     product = (w * u).sum(-1, keepdim=True)  # (B, 1)
-    slope = LEAST_SLOPE + (1 - LEAST_SLOPE) * nn.functional.softplus(product + math.log(math.e - 1))  # 1 at 0
-    missing = (slope - 1 - product) / w.square().sum(-1, keepdim=True).clamp(min=1e-12)
-    return Planar(u + missing * w, w, b)
+    softplus = nn.functional.softplus(product + math.log(math.e - 1))  # 1 at 0
+    wanted = (1 - LEAST_SLOPE) * (softplus - 1)
+    missing = (wanted - product) / w.square().sum(-1, keepdim=True).clamp(min=1e-12)
+    return Planar(u + missing * w, w, b, wanted)
 
 
 @dataclass(frozen=True)
 class Planar:
-    """z + u tanh(w^T z + b) with w^T u > -1: u and w (B, D), b (B, 1)."""
+    """z + u tanh(w^T z + b) with w^T u > -1: u and w (B, D), b and w^T u, which a sum would round, (B, 1)."""
 
     u: Tensor
     w: Tensor
     b: Tensor
+    w_u: Tensor
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The mapped z and log |det| = log(1 + (1 - tanh^2) w^T u)."""
-        tanh = (self._along(z) + self.b).tanh()
-        slope = 1 + (1 - tanh.square()) * self._along(self.u)
+        tanh = self._inside(z).tanh()
+        slope = 1 + (1 - tanh.square()) * self.w_u
         return z + self.u * tanh, slope.log().squeeze(-1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """What is mapped to z: a = w^T z + b before the step makes a + w^T u tanh(a) after it."""
-        return z - self.u * solve(self._along(self.u), self._along(z) + self.b).tanh()
+        return z - self.u * solve(self.w_u, self._inside(z)).tanh()
 
     def detached(self) -> "Planar":
         """The same map, whose parameters get no gradient."""
-        return Planar(self.u.detach(), self.w.detach(), self.b.detach())
+        return Planar(self.u.detach(), self.w.detach(), self.b.detach(), self.w_u.detach())
 
-    def _along(self, z: Tensor) -> Tensor:
-        return (self.w * z).sum(-1, keepdim=True)
+    def _inside(self, z: Tensor) -> Tensor:
+        return (self.w * z).sum(-1, keepdim=True) + self.b
 
 
 class SylvesterFlow(nn.Module):
@@ -175,7 +177,7 @@ def _bounded(diagonal: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sylvester:
-    """z + P^T R tanh(S P z + b): r and s upper triangular (B, D, D), b (B, D), and whether P reverses the dimensions."""
+    """z + P^T R tanh(S P z + b): r and s upper triangular (B, D, D), b (B, D); whether P turns the dimensions round."""
 
     r: Tensor
     s: Tensor
@@ -190,7 +192,7 @@ class Sylvester:
         return z + self._turned(_times(self.r, tanh)), slopes.log().sum(-1)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """What is mapped to z: a = (S P z + b)_i before makes a + R_ii S_ii tanh(a) after, given the dimensions after i."""
+        """What is mapped to z: a = (S P z + b)_i solves a + R_ii S_ii tanh(a) = what dimensions after i tell."""
         z = self._turned(z)
         found, tanh = z[..., :0], z[..., :0]  # of the dimensions after i
         for i in reversed(range(z.shape[-1])):

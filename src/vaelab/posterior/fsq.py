@@ -13,12 +13,12 @@ MOST_CODES = 2**16  # the largest codebook of the paper
 
 
 class FSQPosterior(nn.Module):
-    """Finite scalar quantization: each dimension of z rounded to one of L levels (Mentzer et al., 2023, arXiv:2309.15505).
+    """Finite scalar quantization: each dimension of z rounded to one of L levels.
 
-    z_d = (2 / (L - 1)) round((L - 1) / 2 (tanh(a_d) + 1)) - 1 of a linear in h, in [-1, 1]; backwards the rounding is
-    the identity. For even L the paper's levels are moved by half a step, which the linear layers around z make up for.
-    A list of d levels makes codes of d dimensions each, product of the levels many, so that z is D / d codes; one
-    number is a list of one. There is no codebook to learn and no further loss.
+    Mentzer et al., 2023 (arXiv:2309.15505): z_d = 2 / (L - 1) round((L - 1) / 2 (tanh(a_d) + 1)) - 1 in [-1, 1], of a
+    linear in h; backwards the rounding is the identity. For even L the paper's levels are moved by half a step, which
+    the linear layers around z make up for. A list of d levels makes codes of d dimensions each, product of the levels
+    many, so that z is D / d codes; one number is a list of one. There is no codebook to learn and no further loss.
 
     Args:
         in_features: F of the encoder.
