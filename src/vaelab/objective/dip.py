@@ -50,9 +50,9 @@ class DIP:
         """The loss (), the trace of the batch, and the two sums."""
         trace = model(x, noise, y)
         covariance = self.covariance(only_group(trace, "DIP-VAE"))
-        variances = covariance.diagonal()
-        off_diagonal = (covariance - variances.diag()).square().sum()
-        diagonal = (variances - 1).square().sum()
+        eye = torch.eye(len(covariance), device=x.device)
+        squared = (covariance - eye).square()
+        off_diagonal, diagonal = (squared * (1 - eye)).sum(), (squared * eye).sum()
         loss = trace.kl.mean() - trace.log_px.mean() + self.lambda_od * off_diagonal + self.lambda_d * diagonal
         return sum(trace.losses.values(), loss), trace, {"off_diagonal": off_diagonal, "diagonal": diagonal}
 
@@ -65,4 +65,6 @@ class DIP:
             )
         mean = latent.q.mean - latent.q.mean.mean(0)  # (B, D)
         covariance = mean.T @ mean / len(mean)
-        return covariance if self.variant == "i" else covariance + torch.diag(latent.q.log_var.exp().mean(0))
+        if self.variant == "i":
+            return covariance
+        return covariance + torch.eye(len(covariance), device=mean.device) * latent.q.log_var.exp().mean(0)

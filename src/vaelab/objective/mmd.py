@@ -72,8 +72,8 @@ class MMD:
         """The U-statistic of the squared MMD of two samples (B, D) (Gretton et al., 2012, equation 4), ()."""
         cross = self._kernel(a, b)
         pairs = self._kernel(a, a) + self._kernel(b, b) - cross - cross.T  # (B, B)
-        off_diagonal = pairs.sum() - pairs.diagonal().sum()
-        return off_diagonal / max(len(a) * (len(a) - 1), 1)
+        different = 1 - torch.eye(len(a), device=a.device)
+        return (pairs * different).sum() / max(len(a) * (len(a) - 1), 1)
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         """k(a_i, b_j), (B, B)."""
