@@ -186,6 +186,7 @@ def test_far_too_large_weights_leave_the_densities_finite():
 
 
 def test_every_parameter_gets_a_gradient_after_one_step():
+    """For the last convolutions of residual branches, and they alone, are zero at first."""
     ladder, x = ladder_of(moved=0), images()
     optimizer = torch.optim.Adam(ladder.parameters(), lr=1e-3)
     for step in range(2):
@@ -193,6 +194,23 @@ def test_every_parameter_gets_a_gradient_after_one_step():
         ELBO(beta=1.0, warmup_steps=0, samples=1)(ladder, x, noise_of(ladder, 1, 3, step))[0].backward()
         optimizer.step()
     assert not [name for name, parameter in ladder.named_parameters() if not parameter.grad.any()]
+
+
+def test_the_gradient_of_the_bound_is_its_slope():
+    """No way from a parameter to the bound is cut: p_l of q_l and of z, the trunk, the features of the images."""
+    ladder, x = ladder_of(), images()
+    noise = noise_of(ladder, 1, 3)
+    ladder(x, noise).log_w.sum().backward()
+    for name, parameter in ladder.named_parameters():
+        direction, slope = torch.sign(parameter.grad), parameter.grad.abs().sum()
+        step = 0.02 / slope  # so that the bound changes by about 0.04, far above rounding
+        with torch.no_grad():
+            parameter.add_(step * direction)
+            above = ladder(x, noise).log_w.double().sum()
+            parameter.sub_(2 * step * direction)
+            below = ladder(x, noise).log_w.double().sum()
+            parameter.add_(step * direction)
+        assert (above - below).item() == pytest.approx(0.04, rel=0.05), name
 
 
 def test_products_in_bfloat16_are_near_those_in_float32_and_densities_stay_float32():
@@ -232,10 +250,14 @@ def test_a_setting_out_of_range_is_refused_with_a_sentence(setting, sentence):
 
 @pytest.fixture
 def setup(compose):
-    """Builds the setup of a small ladder on the digits."""
-    structure = [f"model.{key}={value}" for key, value in SMALL.items()]
-    config = compose("dataset=digits", "logger=local", "model=ladder", "trainer.batch_size=64", *structure)
-    return lambda: Builder(config, None).setup()
+    """Builds the setup of a small ladder on the digits, with parts of its structure changed."""
+
+    def build(**changed):
+        structure = [f"model.{key}={value}" for key, value in {**SMALL, **changed}.items()]
+        config = compose("dataset=digits", "logger=local", "model=ladder", "trainer.batch_size=64", *structure)
+        return Builder(config, None).setup()
+
+    return build
 
 
 def test_it_resumes_bit_for_bit(setup, tmp_path):
@@ -244,7 +266,8 @@ def test_it_resumes_bit_for_bit(setup, tmp_path):
 
 @pytest.mark.slow
 def test_its_compiled_step_is_its_eager_one(setup, tmp_path):
-    eager, compiled = (trainer_of(setup(), tmp_path) for _ in range(2))
+    shallow = {"channels": [4, 4], "blocks": [0, 0], "groups": [1, 1]}  # each operation is there, and compiles sooner
+    eager, compiled = (trainer_of(setup(**shallow), tmp_path) for _ in range(2))
     step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
     compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
     for trainer in (eager, compiled):

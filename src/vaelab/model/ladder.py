@@ -17,7 +17,9 @@ Draw = Callable[[int, Tensor, Normal], Tensor]  # from a group's number, the tru
 
 
 class Ladder(nn.Module):
-    """Top-down hierarchical VAE, p(z) = p(z_1) p(z_2|z_1) ... p(z_L|z_<L), q(z|x) = q(z_1|x) ... q(z_L|z_<L, x).
+    """Top-down hierarchical VAE: groups of spatial latents, each given those above it, on a shared residual trunk.
+
+    p(z) = p(z_1) p(z_2|z_1) ... p(z_L|z_<L), q(z|x) = q(z_1|x) q(z_2|z_1, x) ... q(z_L|z_<L, x); log p in nats.
 
     A bottom-up residual network gives features of x at each resolution; a trunk runs top-down from a learned constant
     at the smallest. At each group the trunk gives p(z_l|z_<l), trunk and features of x together q(z_l|z_<l, x), both
