@@ -189,7 +189,7 @@ def test_a_plan_adds_figures_and_leaves_those_of_the_summary_as_they_are(run_dir
     assert "with 10 samples of z, seed 0" in found.depends_on["log_likelihood"]
     assert sum(found.lists["kl_by_dimension"]) == pytest.approx(recorded["kl"], rel=1e-5)
     three = (found.metrics[name] for name in ("mutual_information", "total_correlation", "dimension_wise_kl"))
-    assert sum(three) == pytest.approx(recorded["kl"], rel=0.05)
+    assert sum(three) == pytest.approx(recorded["kl"], abs=0.1)
     assert found.left_out == {"factors": "needs a dataset whose factors are known, such as sprites"}
     assert run.report("test").metrics.keys() == {*recorded, "active_units", "psnr"}  # 8 x 8 has no SSIM
 
