@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -9,7 +10,8 @@ from PIL import Image
 from helpers.fakes import summary_of
 from vaelab.cli.commands import main
 from vaelab.evaluation.figures import save_grid
-from vaelab.run.load import load_run
+from vaelab.evaluation.report import Report
+from vaelab.run.load import Run, load_run
 
 QUICK = ("dataset=digits", "logger=local", "trainer.epochs=1", "trainer.pictures_every=0")
 
@@ -65,6 +67,51 @@ def test_evaluate_says_how_far_it_is_from_the_summary(run_dir, capfd):
     assert said in capfd.readouterr().out
 
 
+def test_evaluate_says_what_figures_depend_on_and_writes_all_of_it(run_dir, tmp_path, capfd):
+    flags = ("--importance-samples", "20", "--limit", "60", "--seed", "3", "--aggregate", "--factors")
+    main(["evaluate", str(run_dir), *flags, "--output", "figures.json"])
+    out = capfd.readouterr().out
+    assert "a lower bound of log p(x) with 20 samples of z, seed 3" in out
+    assert "60 of the 297 test images of digits (binarize=dynamic), seed 3" in out
+    assert "left out: factors, which needs a dataset whose factors are known, such as sprites" in out
+    assert "figures of all images, which those of some are not compared with" in out
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["settings"]["images"] == 60
+    assert found["metrics"].keys() >= {"elbo", "log_likelihood", "active_units", "mutual_information", "psnr"}
+    for name in found["metrics"]:
+        assert f"test/{name} " in out
+    assert {file.name for file in tmp_path.iterdir()} == {"outputs", "figures.json"}
+
+
+def test_evaluate_measures_what_is_asked_for_only(run_dir, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Run, "report", lambda self, split, plan, advance: asked.append(plan) or Report(EMPTY))
+    for flags in ((), ("--probe", "--fcd"), ("--all",), ("--fid-weights", "inception.pth")):
+        main(["evaluate", str(run_dir), *flags])
+    quick = ("latents", "similarity")
+    assert [plan.measures for plan in asked] == [
+        quick,
+        (*quick, "probe", "fcd"),
+        (*quick, "aggregate", "probe", "factors", "fcd"),
+        (*quick, "fid"),
+    ]
+    assert asked[-1].fid_weights == Path("inception.pth")
+
+
+EMPTY = dict.fromkeys(("images", "images_of_split", "seed"), 0) | dict.fromkeys(
+    ("split", "dataset", "binarize", "device", "torch"), "test"
+)
+
+
+def test_generate_draws_from_what_is_asked_for(run_dir, tmp_path):
+    arguments = ["generate", str(run_dir), "--num-samples", "5", "--seed", "3", "--output"]
+    pictures = []
+    for name, flags in (("prior", ()), ("gmm", ("--sampler", "gmm")), ("cold", ("--temperature", "0"))):
+        main([*arguments, f"{name}.png", *flags])
+        pictures.append((tmp_path / f"{name}.png").read_bytes())
+    assert len(set(pictures)) == 3
+
+
 def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
     inline(*QUICK, "trainer.epochs=3", "hydra.run.dir=outputs/longer")
     inline(*QUICK, "optimizer.lr=1e30", "hydra.run.dir=outputs/broken")
@@ -79,7 +126,19 @@ def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["generate", "nowhere"], 1), (["runs", "nowhere"], 2), (["generate", "x", "--num-samples", "0"], 2), ([], 2)],
+    [
+        (["generate", "nowhere"], 1),
+        (["runs", "nowhere"], 2),
+        (["generate", "x", "--num-samples", "0"], 2),
+        (["generate", "x", "--sampler", "gaussian"], 2),
+        (["generate", "x", "--temperature", "-1"], 2),
+        (["generate", "x", "--temperature", "hot"], 2),
+        (["evaluate", "nowhere"], 1),
+        (["evaluate", "x", "--importance-samples", "0"], 2),
+        (["evaluate", "x", "--limit", "0"], 2),
+        (["evaluate", "x", "--seed", "-1"], 2),
+        ([], 2),
+    ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -91,11 +150,16 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(arguments, code, capfd, tmp_
 
 @pytest.mark.parametrize(
     "command",
-    [("generate", "RUN", "--output"), ("compare", "RUN", "-o"), ("dashboard", "--entity=a", "--project=b", "--output")],
+    [
+        ("generate", "RUN", "--output"),
+        ("evaluate", "RUN", "--output"),
+        ("compare", "RUN", "-o"),
+        ("dashboard", "--entity=a", "--project=b", "--output"),
+    ],
 )
 def test_an_output_that_cannot_be_written_is_refused_first_and_leaves_nothing(command, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    suffix = {"generate": ".png", "compare": ".html", "dashboard": ".json"}[command[0]]
+    suffix = {"generate": ".png", "evaluate": ".json", "compare": ".html", "dashboard": ".json"}[command[0]]
     for output, said in (
         ("it.xyz", f"must be a {suffix} file, got it.xyz; name it it{suffix}"),
         ("it", f"must be a {suffix} file, got it; name it it{suffix}"),

@@ -1,6 +1,7 @@
 """A finished run as an object, without its dataset, and safe when it is untrusted."""
 
 import hashlib
+import json
 import math
 import os
 import pickle
@@ -21,8 +22,10 @@ from helpers.fakes import put_config
 from vaelab import load_run
 from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
+from vaelab.evaluation.report import Plan
 from vaelab.machine.threads import own_number_of_threads
-from vaelab.run import load as runs
+from vaelab.ops import generator
+from vaelab.run import evaluation
 from vaelab.run.summary import read_summary, write_summary
 from vaelab.training import checkpoint
 
@@ -175,11 +178,102 @@ def test_evaluating_again_gives_the_figures_of_the_summary_to_the_last_digit(pre
     assert again["log_likelihood"] > again["elbo"]
 
 
+def test_a_plan_adds_figures_and_leaves_those_of_the_summary_as_they_are(run_dir):
+    run, done = vaelab.load_run(run_dir), []
+    found = run.report("test", Plan(("latents", "aggregate", "factors"), importance_samples=10), done.append)
+    recorded = run.recorded("test")
+    assert {name: found.metrics[name] for name in recorded} == recorded
+    assert sum(done) == found.settings["images"] == found.settings["images_of_split"] == 297
+    assert found.metrics["log_likelihood"] > recorded["elbo"]
+    assert found.standard_errors["log_likelihood"] > 0
+    assert "with 10 samples of z, seed 0" in found.depends_on["log_likelihood"]
+    assert sum(found.lists["kl_by_dimension"]) == pytest.approx(recorded["kl"], rel=1e-5)
+    three = (found.metrics[name] for name in ("mutual_information", "total_correlation", "dimension_wise_kl"))
+    assert sum(three) == pytest.approx(recorded["kl"], abs=0.1)
+    assert found.left_out == {"factors": "needs a dataset whose factors are known, such as sprites"}
+    assert run.report("test").metrics.keys() == {*recorded, "active_units", "psnr"}  # 8 x 8 has no SSIM
+
+
+def test_a_limit_takes_images_of_all_the_split_and_a_seed_changes_what_is_drawn_only(run_dir):
+    run = vaelab.load_run(run_dir)
+    first, again, other = (run.report(plan=Plan(("aggregate",), 5, seed, limit=50)).metrics for seed in (0, 0, 1))
+    assert first == again
+    same = {name for name in first if first[name] == other[name]}
+    assert same == {"elbo", "reconstruction", "kl", "loss", "bits_per_dim"}
+    assert run.report(plan=Plan(limit=50)).settings["images"] == 50
+    assert run.report(plan=Plan(limit=10_000)).metrics == run.recorded("test")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"measures": ("fdc",)}, "measures must be one of .* did you mean 'fid' or 'fcd'"),
+        ({"limit": 0}, "limit must be an integer of at least 1"),
+        ({"seed": -1}, "seed must be"),
+        ({"importance_samples": -1}, "importance_samples must be"),
+    ],
+)
+def test_a_plan_is_checked(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Plan(**wrong)
+
+
+def test_a_report_is_strict_json(run_dir):
+    found = vaelab.load_run(run_dir).report(plan=Plan(("latents",), limit=10))
+    found.lists["odd"] = [math.nan, 1.0]
+    read = json.loads(found.json(), parse_constant=lambda name: pytest.fail(name))
+    assert read["lists"]["odd"] == [None, 1.0]
+    assert read["metrics"] == found.metrics
+    assert (read["settings"]["images"], read["settings"]["images_of_split"]) == (10, 297)
+
+
+@pytest.mark.parametrize("sampler", ["gmm", "flow"])
+def test_samples_of_an_ex_post_density_are_the_same_for_a_seed(sampler, run_dir, monkeypatch):
+    monkeypatch.setattr("vaelab.evaluation.ex_post.FLOW_STEPS", 20)
+    run = vaelab.load_run(run_dir)
+    images = run.sample(6, seed=1, sampler=sampler)
+    assert images.shape == (6, 1, 8, 8)
+    assert torch.equal(run.sample(6, seed=1, sampler=sampler), images)
+    assert not torch.equal(run.sample(6, seed=1), images)
+
+
+def test_a_temperature_scales_the_noise_of_the_prior(run):
+    cold = run.sample(4, seed=1, temperature=0)
+    assert torch.allclose(cold, run.decode(torch.zeros(4, 3)))
+    assert torch.equal(run.sample(4, seed=1, temperature=1), run.sample(4, seed=1))
+    assert torch.equal(run.sample(4, seed=1, temperature=0.5), run.decode(0.5 * normal_of(run, 4)))
+
+
+def normal_of(run, count):
+    """The z that `Run.sample` draws with the seed 1."""
+    return torch.randn(count, 3, generator=generator(1, "samples"))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"sampler": "gmn"}, ValueError, "sampler must be one of prior, gmm, flow, got 'gmn'; did you mean 'gmm'"),
+        ({"temperature": -1}, ValueError, "temperature must be a finite number of at least 0"),
+        ({"sampler": "gmm", "temperature": 0.5}, UserError, "the temperature is that of the prior"),
+    ],
+)
+def test_samplers_that_are_not_there_are_refused(given, error, said, run):
+    with pytest.raises(error, match=said):
+        run.sample(3, **given)
+
+
+def test_a_density_is_fitted_to_latents_that_are_vectors_of_real_numbers_only(run_dir):
+    run = vaelab.load_run(run_dir)
+    run.model.posterior.space = "sphere"
+    with pytest.raises(UserError, match="sampler=gmm fits a density to latents that are vectors of real numbers"):
+        run.sample(3, sampler="gmm")
+
+
 @pytest.mark.parametrize(("trained_with", "used"), [(1, 1), (2, 2), (1000, 3), (None, 3), ("many", 3), (-1, 3)])
 def test_evaluating_uses_the_threads_of_the_training_where_they_are_there(trained_with, used, run_dir, monkeypatch):
     write_summary(run_dir, {**read_summary(run_dir), "threads": trained_with})
     asked = []
-    monkeypatch.setattr(runs, "evaluate", lambda *_: asked.append(torch.get_num_threads()))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: asked.append(torch.get_num_threads()))
     with own_number_of_threads():
         torch.set_num_threads(3)
         load_run(run_dir).evaluate()

@@ -14,7 +14,7 @@ from vaelab.evaluation.subject import Found, LeftOutError, Subject
 BINS = 20
 TREES = 20
 DEPTH = 10  # deeper trees split on what tells nothing, and so find every latent important
-MOST_FITTED = 10_000  # images that the trees are fitted to
+MOST_FITTED = 5000  # images that the trees are fitted to
 
 
 def disentanglement(subject: Subject) -> Found:
@@ -74,7 +74,8 @@ def dci_scores(z: Tensor, factors: Tensor, test_z: Tensor, test_factors: Tensor,
 
     importance, accuracy = [], []
     for factor, test_factor in zip(factors.T.numpy(), test_factors.T.numpy(), strict=True):
-        forest = RandomForestClassifier(TREES, max_depth=DEPTH, random_state=seed % 2**32).fit(z.numpy(), factor)
+        forest = RandomForestClassifier(TREES, max_depth=DEPTH, max_features=None, random_state=seed % 2**32)
+        forest.fit(z.numpy(), factor)
         importance.append(forest.feature_importances_)
         accuracy.append(forest.score(test_z.numpy(), test_factor))
     relevance = torch.from_numpy(np.stack(importance, 1))  # (D, F)
