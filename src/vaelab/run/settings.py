@@ -11,7 +11,15 @@ from vaelab.errors import is_number, one_line
 CONDITIONS = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size", "ranked_by")
 ELBO = "the ELBO"  # by which runs are ranked that have one
 # Where things are, and what is logged: no setting of the model or its training.
-NO_SETTINGS = ("logger", "dataset.root", "trainer.pictures_every", "trainer.picture_format", "resume", "trust", "choices")
+NO_SETTINGS = (
+    "logger",
+    "dataset.root",
+    "trainer.pictures_every",
+    "trainer.picture_format",
+    "resume",
+    "trust",
+    "choices",
+)
 LONGEST_VALUE = 80
 MOST_ENTRIES = 500  # settings or choices of an untrusted run; one's own has far fewer
 
