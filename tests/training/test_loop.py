@@ -289,7 +289,7 @@ def test_a_conditional_model_is_trained_and_evaluated_with_the_labels_of_its_ima
     setup = Setup(model, dataset, ELBO(1.0, 0, 1), optimizer, Constant(), config, seed=0)
     trainer = Trainer(setup, KeptRows(), tmp_path, StopRequest())
     trainer.fit()
-    assert len(seen) == 2 * 200
+    assert len(seen) == 2 * 200 + 30  # at the end once more the validation images, for a picture of their KL
     assert all(expected == label for expected, label in seen)
     of_epoch, of_run = trainer.recorder.pictures
     assert of_epoch == ["samples.png", "reconstructions.png", "posterior_means.png"]
@@ -309,7 +309,7 @@ def test_without_pictures_nothing_is_drawn_at_the_end_either(train):
     trainer = train("trainer.epochs=2", "trainer.pictures_every=0")
     trainer.fit()
     assert trainer.recorder.pictures == []
-    assert {path.name for path in trainer.run_dir.iterdir()} == {"checkpoints"}
+    assert {path.name for path in trainer.run_dir.iterdir()} == {"checkpoints", "model.safetensors"}
 
 
 def test_the_animation_of_a_resumed_run_shows_all_its_epochs(train, compose):
