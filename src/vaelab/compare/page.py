@@ -20,8 +20,8 @@ SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
 SHOWN_FIRST = ("samples", "reconstructions")
 LATER = tuple(name for name in PICTURES if name not in SHOWN_FIRST)  # when one of them is chosen
 MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
-# pixels: up to 24 runs have wide pictures, more have narrow ones; of the best 24 those with text in them are there too
-FEW_RUNS, WIDE, NARROW, WITH_TEXT = 24, 480, 280, 640
+FEW_RUNS, WIDE, NARROW = 24, 480, 280  # pixels: up to 24 runs have wide pictures, more have narrow ones
+BEST, LEGIBLE = 12, 640  # runs that have the other pictures too; pixels, for there is text in them
 MAX_PIXELS = 16_000_000  # of a picture; those of a run have half a million
 MAX_BYTES = 4 * MAX_PIXELS  # of its file
 QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
@@ -76,7 +76,7 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
     """
     width = WIDE if len(runs) <= FEW_RUNS else NARROW
     wanted = [(run, name, width) for run in runs for name in SHOWN_FIRST]
-    wanted += [(run, name, WITH_TEXT) for run in runs[:FEW_RUNS] for name in LATER]
+    wanted += [(run, name, LEGIBLE) for run in runs[:BEST] for name in LATER]
     left, last = MAX_PICTURES, ""
     with ThreadPoolExecutor() as pool:  # pillow leaves the interpreter to others while it works
         thumbnails = pool.map(_thumbnail_of_run, wanted)
