@@ -24,6 +24,8 @@ FILES = (
         "samples.png",
         "reconstructions.png",
         "curves.png",
+        "interpolations.png",
+        "samples.gif",
         "profile.json",
         "profile.txt",
         "output.log",

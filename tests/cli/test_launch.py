@@ -284,7 +284,8 @@ def test_a_run_directory_holds_what_the_readme_says(inline, tmp_path):
     (run_dir,) = (tmp_path / "outputs/digits-mlp").iterdir()
     names = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
     expected = {"config.yaml", "metrics.jsonl", "summary.json", "run.log", "model.safetensors", "curves.png"}
-    expected |= {"samples.png", "reconstructions.png", "latent_plane.png", "posterior_means.png"}
+    expected |= {"samples.png", "reconstructions.png", "latent_plane.png", "posterior_means.png", "samples.gif"}
+    expected |= {"interpolations.png", "traversals.png", "kl_by_dimension.png", "samples_by_temperature.png"}
     expected |= {"checkpoints/last.pt", "checkpoints/best.pt", "images/samples-0001.png", "images/samples-0002.png"}
     assert expected <= names
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["choices"]["dataset"] == "digits"

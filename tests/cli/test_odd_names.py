@@ -26,6 +26,8 @@ FILES = [
     "config.yaml.sha256",
     "curves.png",
     "images/samples-0001.png",
+    "interpolations.png",
+    "kl_by_dimension.png",
     "latent_plane.png",
     "metrics.jsonl",
     "model.safetensors",
@@ -33,7 +35,9 @@ FILES = [
     "reconstructions.png",
     "run.log",
     "samples.png",
+    "samples_by_temperature.png",
     "summary.json",
+    "traversals.png",
 ]
 FOLDERS = ["checkpoints", "images", "wandb"]
 LATER = [  # what a run leaves that is longer, a job, a search, wants W&B, or was killed as it wrote
@@ -50,6 +54,8 @@ LATER = [  # what a run leaves that is longer, a job, a search, wants W&B, or wa
     "output.log",
     "profile.json",
     "profile.txt",
+    "samples.gif",
+    "samples.pdf",
     "wandb/run_id",
     "wandb/settings",
 ]

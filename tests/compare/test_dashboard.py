@@ -61,7 +61,8 @@ def test_reconstruction_is_shown_against_kl(sections):
 
 
 def test_pictures_are_those_that_a_run_draws(sections, tmp_path):
-    drawn = draw_pictures(small_vae(latent_dim=2), small_dataset(kinds=10), tmp_path, epoch=1, may_stop=lambda: None)
+    vae, dataset = small_vae(latent_dim=2), small_dataset(kinds=10)
+    drawn = draw_pictures(vae, dataset, tmp_path, epoch=1, may_stop=lambda: None, is_last=True)
     keys = [config["mediaKeys"] for config in of_type(sections()["Pictures"], "Media Browser")]
     assert keys == [[f"pictures/{Path(name).stem}"] for name in drawn]
 

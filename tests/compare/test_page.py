@@ -380,6 +380,44 @@ def test_pictures_are_given_to_the_best_runs_until_the_page_is_full(runs, tmp_pa
     assert text.count("data:image/webp") < 24
 
 
+@pytest.fixture
+def three_runs(tmp_path):
+    """Three runs with samples and reconstructions, the first two with another picture."""
+    for number in range(3):
+        made_up_pictures(made_up_run(tmp_path / "sweep" / str(number), epochs=3, seed=number), number)
+        if number < 2:
+            Image.new("RGB", (900, 300), "red").save(tmp_path / "sweep" / str(number) / "kl_by_dimension.png")
+    return tmp_path / "sweep"
+
+
+def test_another_picture_of_the_runs_can_be_chosen(opened, three_runs, tmp_path):
+    write_page([three_runs], tmp_path / "page.html")
+    page = opened(tmp_path / "page.html")
+    assert page.locator("figure").count() == 3
+    assert page.locator("figure img").count() == 6
+    assert page.locator("#picture option").all_inner_texts() == ["samples and reconstructions", "kl by dimension"]
+    page.select_option("#picture", "kl_by_dimension")
+    assert page.locator("figure").count() == page.locator("figure img").count() == 2
+    assert page.locator("figure img").first.get_attribute("alt").startswith("kl by dimension of ")
+    assert page.locator("figure img").first.evaluate("image => image.naturalWidth") == 640
+    page.select_option("#picture", "")
+    assert page.locator("figure img").count() == 6
+
+
+def test_where_there_are_no_other_pictures_there_is_no_choice(opened, page_file):
+    assert not opened(page_file).locator("#picture-choice").is_visible()
+
+
+def test_the_other_pictures_are_those_of_the_best_runs(three_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelab.compare.page.BEST", 1)
+    for number in range(3):
+        shutil.copy(three_runs / "0/kl_by_dimension.png", three_runs / str(number) / "traversals.png")
+    write_page([three_runs], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("data:image/webp") in (7, 8)  # one has two of them perhaps
+    assert "only the first 1 runs have more than samples and reconstructions here" in text
+
+
 def test_a_thumbnail_is_small_and_a_picture_that_is_none_is_left_out(tmp_path):
     Image.new("RGB", (900, 600), "red").save(tmp_path / "large.png")
     assert thumbnail(tmp_path / "large.png", 300).startswith("data:image/webp;base64,")

@@ -1,74 +1,25 @@
-"""Pictures have the right size and content, curves the right points."""
+"""Charts have the right points, and the file of each format what was drawn."""
 
+import base64
+import io
+import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.fakes import pixels, small_split
 from helpers.figures import lines, saved_figures
-from vaelab.evaluation.figures import (
-    GAP,
-    MIN_TILE,
-    grid,
-    save_curves,
-    save_grid,
-    save_posterior_means,
-    side_by_side,
-)
-from vaelab.ops import unit_interval
+from vaelab.evaluation.figures import bars, posterior_means, save, save_curves, save_grid
+from vaelab.evaluation.grids import grid, labelled_grid
 
 
 def random_images(count, channels=1, height=8, width=8):
     return torch.rand(count, channels, height, width, generator=torch.Generator().manual_seed(0))
-
-
-def tile(canvas, image_shape, row, column):
-    """The tile in that row and column of a grid, shrunk to the size of its image (H, W, 3)."""
-    _, height, width = image_shape
-    factor = -(-MIN_TILE // min(height, width))
-    y, x = GAP + row * (height * factor + GAP), GAP + column * (width * factor + GAP)
-    enlarged = canvas[y : y + height * factor, x : x + width * factor]
-    shrunk = enlarged[::factor, ::factor]
-    assert np.array_equal(enlarged, shrunk.repeat(factor, 0).repeat(factor, 1))
-    return shrunk
-
-
-def as_pixels(image):
-    """An image (C, H, W) in [0, 1] as (H, W, 3) uint8."""
-    return image.mul(255).round().byte().permute(1, 2, 0).expand(-1, -1, 3).numpy()
-
-
-@pytest.mark.parametrize(
-    ("count", "shape", "columns", "size"),
-    [
-        (16, (1, 8, 8), 4, (4 * 58 + 2, 4 * 58 + 2)),
-        (10, (3, 8, 8), 4, (3 * 58 + 2, 4 * 58 + 2)),
-        (5, (1, 28, 28), 5, (58 + 2, 5 * 58 + 2)),
-        (3, (3, 32, 40), 2, (2 * 66 + 2, 2 * 82 + 2)),
-        (2, (1, 64, 60), 3, (66 + 2, 2 * 62 + 2)),  # no wider than its images
-    ],
-)
-def test_a_grid_has_the_right_size_and_every_image_at_its_place(count, shape, columns, size):
-    images = random_images(count, *shape)
-    canvas = grid(images, columns)
-    assert canvas.shape == (*size, 3)
-    assert canvas.dtype == np.uint8
-    for index, image in enumerate(images):
-        assert np.array_equal(tile(canvas, shape, *divmod(index, columns)), as_pixels(image))
-
-
-def test_values_beyond_black_and_white_are_cut():
-    images = torch.tensor([-0.1, 1.1]).view(2, 1, 1, 1).expand(-1, 1, 8, 8)
-    assert [int(tile(grid(images, 2), (1, 8, 8), 0, column).max()) for column in (0, 1)] == [0, 255]
-
-
-def test_gaps_and_empty_places_of_a_grid_are_white():
-    canvas = grid(torch.zeros(3, 1, 8, 8), 2)
-    assert (tile(canvas, (1, 8, 8), 1, 1) == 255).all()
-    assert int((canvas == 0).all(-1).sum()) == 3 * MIN_TILE**2
 
 
 def test_a_grid_file_holds_the_grid(tmp_path):
@@ -77,29 +28,6 @@ def test_a_grid_file_holds_the_grid(tmp_path):
     save_grid(tmp_path / "grid.png", images, 3)
     assert np.array_equal(pixels(tmp_path / "grid.png"), grid(images, 3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "grid.tmp"]
-
-
-@pytest.mark.parametrize("title", ["short", "a title that is much wider than the picture below it"])
-def test_a_title_stands_whole_above_the_grid(title, tmp_path):
-    images = random_images(2)
-    save_grid(tmp_path / "grid.png", images, 2, title)
-    picture, below = pixels(tmp_path / "grid.png"), grid(images, 2)
-    height, width, _ = below.shape
-    assert np.array_equal(picture[-height:, :width], below)
-    head = picture[:-height]
-    assert (head < 128).any()
-    assert (head[[0, -1]] == 255).all()
-    assert (head[:, [0, -1]] == 255).all()
-
-
-@pytest.mark.parametrize("count", [8, 16, 24, 5, 10])
-def test_every_original_stands_above_its_reconstruction(count):
-    originals, reconstructions = random_images(2 * count).split(count)
-    canvas = grid(side_by_side(originals, reconstructions, 8), 8)
-    for index in range(count):
-        row, column = divmod(index, 8)
-        for below, image in enumerate((originals[index], reconstructions[index])):
-            assert np.array_equal(tile(canvas, (1, 8, 8), 2 * row + below, column), as_pixels(image))
 
 
 # Curves
@@ -151,34 +79,105 @@ def test_without_rows_empty_axes_are_drawn(drawn, tmp_path):
 def test_posterior_means_are_drawn_where_they_are_in_the_colour_of_their_label(drawn, tmp_path):
     means = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     labels = small_split(40).labels % 4
-    save_posterior_means(tmp_path / "means.png", means, labels, "some dataset")
+    save(posterior_means(means, labels, ["first", "second"], "some dataset"), tmp_path / "means.png")
     assert pixels(tmp_path / "means.png").std() > 0
     (axis,) = drawn[0].axes
     (points,) = axis.collections
     assert np.allclose(points.get_offsets(), means)
     assert np.array_equal(points.get_array(), labels)
     assert len(axis.get_legend().get_texts()) == 4
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("first", "second")
+
+
+def test_bars_have_their_heights_names_and_the_colour_of_their_kind():
+    figure = bars(
+        [3.0, 2.0, 1.0], ["b", "a", "c"], {"few": [True, False, True], "others": [False, True, False]}, ("", ""), ""
+    )
+    (axis,) = figure.axes
+    drawn = {bar.get_x() + bar.get_width() / 2: (bar.get_height(), bar.get_facecolor()) for bar in axis.patches}
+    assert [drawn[place][0] for place in range(3)] == [3, 2, 1]
+    assert drawn[0][1] == drawn[2][1] != drawn[1][1]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["b", "a", "c"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["few", "others"]
+
+
+def test_many_bars_have_names_that_leave_room_for_each_other():
+    figure = bars([1.0] * 128, [str(i) for i in range(128)], {"": [True] * 128}, ("", ""), "")
+    (axis,) = figure.axes
+    assert len(axis.patches) == 128
+    assert [text.get_text() for text in axis.get_xticklabels()] == [str(i) for i in range(0, 128, 4)]
+    assert axis.get_legend() is None
+
+
+# Formats
+
+
+def chart():
+    return bars([2.0, 1.0], ["1", "2"], {"": [True, True]}, ("to the right", "upwards"), "a chart")
+
+
+def test_an_image_is_embedded_pixel_by_pixel_in_an_svg(tmp_path):
+    picture = labelled_grid(random_images(6, channels=3), 3, "a grid")
+    save(picture, tmp_path / "grid.png", "svg")
+    text = (tmp_path / "grid.svg").read_text()
+    (content,) = re.findall(r'href="data:image/png;base64,([^"]+)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(content))) as embedded:
+        assert np.array_equal(np.asarray(embedded.convert("RGB")), np.asarray(picture))
+
+
+def test_an_image_is_embedded_with_all_its_pixels_in_a_pdf(tmp_path):
+    picture = labelled_grid(random_images(6, channels=3), 3, "a grid")
+    save(picture, tmp_path / "grid.png", "pdf")
+    content = (tmp_path / "grid.pdf").read_bytes()
+    assert f"/Width {picture.width}".encode() in content
+    assert f"/Height {picture.height}".encode() in content
+    assert b"DCTDecode" not in content  # which loses some of what sharp edges need
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", content)
+    assert [float(side) for side in box] == pytest.approx([picture.width * 0.6, picture.height * 0.6], abs=0.1)
+
+
+def test_a_chart_is_vectors_with_its_words_in_an_svg_and_a_pdf(tmp_path):
+    for picture_format in ("svg", "pdf"):
+        save(chart(), tmp_path / "chart.png", picture_format)
+    root = ElementTree.parse(tmp_path / "chart.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not list(root.iter("{http://www.w3.org/2000/svg}image"))
+    content = (tmp_path / "chart.pdf").read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert content.rstrip().endswith(b"%%EOF")
+    assert b"/Subtype /Image" not in content
+
+
+@pytest.mark.parametrize("picture_format", ["pdf", "svg"])
+def test_every_format_is_written_beside_the_png_and_always_the_same(picture_format, tmp_path):
+    for picture in (chart, lambda: labelled_grid(random_images(2), 2, "a grid")):
+        contents = []
+        for _ in range(2):
+            content = save(picture(), tmp_path / "picture.png", picture_format)
+            assert (tmp_path / "picture.png").read_bytes() == content
+            contents.append((tmp_path / f"picture.{picture_format}").read_bytes())
+        assert contents[0] == contents[1]
+    save_curves(tmp_path / "curves.png", ROWS, "some dataset", picture_format)
+    assert (tmp_path / f"curves.{picture_format}").stat().st_size
+    expected = {f"{stem}.{end}" for stem in ("picture", "curves") for end in ("png", picture_format)}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_a_long_title_is_no_wider_than_its_figure(drawn, tmp_path):
+    figure = posterior_means(torch.zeros(3, 2), None, ["", ""], "a word and another one " * 10)
+    save(figure, tmp_path / "means.png")
+    box = figure.texts[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
 def test_posterior_means_without_labels_are_drawn_in_one_colour(drawn, tmp_path):
     means = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
-    save_posterior_means(tmp_path / "means.png", means, None, "some dataset")
+    save(posterior_means(means, None, ["first", "second"], "some dataset"), tmp_path / "means.png")
     (axis,) = drawn[0].axes
     (points,) = axis.collections
     assert np.allclose(points.get_offsets(), means)
     assert len(points.get_facecolors()) == 1
     assert axis.get_legend() is None
-
-
-def test_levels_survive_the_way_from_a_dataset_to_a_picture():
-    images = small_split(4).images
-    canvas = grid(unit_interval(images), 4)
-    assert np.array_equal(tile(canvas, (1, 8, 8), 0, 3)[..., 0], images[3, 0].numpy())
-
-
-def test_images_of_two_channels_are_drawn_by_their_brightness():
-    images = torch.stack([torch.zeros(2, 8, 8), torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 8, 8)])
-    assert [int(tile(grid(images, 2), (1, 8, 8), 0, column).max()) for column in (0, 1)] == [0, 128]
 
 
 def test_a_picture_replaces_a_link(tmp_path):

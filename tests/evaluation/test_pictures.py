@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from helpers.fakes import Killed, labelled_vae, pixels, small_dataset, small_vae
@@ -14,28 +15,66 @@ from vaelab.evaluation.pictures import draw_pictures
 from vaelab.prior.normal import NormalPrior
 from vaelab.vae import VAE
 
+OF_EPOCH = ["samples.png", "reconstructions.png"]
+OF_TWO = [*OF_EPOCH, "latent_plane.png", "posterior_means.png"]
+OF_RUN = ["interpolations.png", "traversals.png", "kl_by_dimension.png", "samples_by_temperature.png"]
 
-def draw(run_dir, latent_dim=3, may_stop=nothing, **options):
+
+def draw(run_dir, latent_dim=3, may_stop=nothing, picture_format="png", is_last=False, **options):
     """Draw the pictures of a small model; their paths by their names."""
-    names = draw_pictures(small_vae(latent_dim), small_dataset(**options, kinds=10), run_dir, 7, may_stop)
+    dataset = small_dataset(**options, kinds=10)
+    names = draw_pictures(small_vae(latent_dim), dataset, run_dir, 7, may_stop, picture_format, is_last)
     return {name: run_dir / name for name in names}
 
 
 def test_drawing_leaves_torchs_generator_alone(tmp_path):
     before = torch.get_rng_state()
-    draw(tmp_path, latent_dim=2, binarize="dynamic")
+    draw(tmp_path, latent_dim=2, binarize="dynamic", is_last=True)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(
-    ("latent_dim", "more"), [(3, set()), (1, set()), (2, {"latent_plane.png", "posterior_means.png"})]
-)
-def test_two_latent_dimensions_give_maps_of_them(latent_dim, more, tmp_path):
+@pytest.mark.parametrize(("latent_dim", "expected"), [(3, OF_EPOCH), (1, OF_EPOCH), (2, OF_TWO)])
+def test_two_latent_dimensions_give_maps_of_them(latent_dim, expected, tmp_path):
     drawn = draw(tmp_path, latent_dim)
-    assert drawn.keys() == {"samples.png", "reconstructions.png"} | more
+    assert [*drawn] == expected
     assert all(pixels(path).std() > 0 for path in drawn.values())
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {*drawn, "images/samples-0007.png"}
+
+
+@pytest.mark.parametrize(
+    ("latent_dim", "expected"),
+    [
+        (3, [*OF_EPOCH, "posterior_means.png", *OF_RUN]),
+        (2, [*OF_TWO, *OF_RUN]),
+        (1, [*OF_EPOCH, "interpolations.png", "traversals.png", "samples_by_temperature.png"]),
+    ],
+)
+def test_the_last_epoch_has_pictures_of_the_latent_space(latent_dim, expected, tmp_path):
+    drawn = draw(tmp_path, latent_dim, is_last=True)
+    assert [*drawn] == expected
+    assert all(pixels(path).std() > 0 for path in drawn.values())
+    assert {path.removesuffix(".png") for path in drawn} <= {*pictures.PICTURES}
+
+
+def test_the_last_epoch_makes_an_animation_of_all(tmp_path):
+    dataset = small_dataset(kinds=10)
+    for epoch in (1, 2, 3):
+        vae = small_vae()
+        torch.nn.init.constant_(next(vae.decoder.parameters()), epoch)
+        assert not (tmp_path / "samples.gif").exists()
+        draw_pictures(vae, dataset, tmp_path, epoch, nothing, is_last=epoch == 3)
+    with Image.open(tmp_path / "samples.gif") as animation:
+        assert animation.n_frames == 3
+
+
+@pytest.mark.parametrize("picture_format", ["pdf", "svg"])
+def test_every_picture_is_written_in_the_format_that_is_wanted_too(picture_format, tmp_path):
+    drawn = draw(tmp_path, latent_dim=2, picture_format=picture_format, is_last=True)
+    for path in drawn.values():
+        start = path.with_suffix(f".{picture_format}").read_bytes()[:100]
+        assert (b"%PDF-" if picture_format == "pdf" else b"<?xml") in start
+    assert {path.suffix for path in (tmp_path / "images").iterdir()} == {".png"}
 
 
 def test_the_samples_of_every_epoch_are_kept(tmp_path):
@@ -47,7 +86,8 @@ def test_the_samples_of_every_epoch_are_kept(tmp_path):
 def test_drawing_twice_gives_the_same_pictures(binarize, tmp_path):
     for folder in ("first", "second"):
         (tmp_path / folder).mkdir()
-        draw(tmp_path / folder, latent_dim=2, binarize=binarize)
+        draw(tmp_path / folder, latent_dim=2, binarize=binarize, is_last=True)
+    assert len([*(tmp_path / "first").glob("*.png")]) == 8
     for path in (tmp_path / "first").glob("*.png"):
         assert np.array_equal(pixels(path), pixels(tmp_path / "second" / path.name))
 
@@ -66,10 +106,7 @@ def test_validation_images_are_reconstructed_or_without_them_training_images(val
     assert np.array_equal(row[: 7 * 8 : 7, 2 : 2 + 7 * 8 : 7, 0], expected)
 
 
-PICTURES = ["samples.png", "reconstructions.png", "latent_plane.png", "posterior_means.png"]
-
-
-@pytest.mark.parametrize("done", range(4))
+@pytest.mark.parametrize("done", range(9))
 def test_drawing_can_be_stopped_before_each_picture(done, tmp_path):
     calls = iter([None] * done)
 
@@ -78,8 +115,8 @@ def test_drawing_can_be_stopped_before_each_picture(done, tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        draw(tmp_path, latent_dim=2, may_stop=may_stop)
-    assert {path.name for path in tmp_path.glob("*.*")} == set(PICTURES[:done])
+        draw(tmp_path, latent_dim=2, may_stop=may_stop, is_last=True)
+    assert {path.name for path in tmp_path.glob("*.*")} == {*[*OF_TWO, *OF_RUN][:done]}
 
 
 class Brightness(nn.Module):
@@ -122,9 +159,13 @@ class LogNormalPrior(nn.Module):
 def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals(prior, tmp_path, monkeypatch):
     vae, decoded, titles = small_vae(latent_dim=2, prior=prior), [], []
     vae.decoder.register_forward_hook(lambda module, arguments, out: decoded.append(arguments[0]))
-    monkeypatch.setattr(
-        "vaelab.evaluation.pictures.save_grid", lambda path, images, columns, title: [b"", titles.append(title)][0]
-    )
+    drawn = pictures.labelled_grid
+
+    def labelled_grid(images, columns, title):
+        titles.append(title)
+        return drawn(images, columns, title)
+
+    monkeypatch.setattr(pictures, "labelled_grid", labelled_grid)
     for _ in range(2):
         draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, nothing)
     (plane, again) = (z.view(16, 16, 2) for z in decoded if len(z) == 256)
@@ -145,23 +186,23 @@ def test_pictures_need_no_labels(tmp_path):
     assert pixels(tmp_path / "posterior_means.png").std() > 0
 
 
-def test_a_conditional_model_draws_each_class_in_turn_and_reconstructs_with_the_images_own_labels(tmp_path):
+@pytest.mark.parametrize(("kinds", "rows"), [(10, 10), (3, 3), (40, 16)])
+def test_a_conditional_model_draws_a_row_of_samples_for_each_class(kinds, rows, tmp_path):
+    dataset = small_dataset(val_size=30, kinds=kinds)
+    draw_pictures(labelled_vae(), dataset, tmp_path, 1, nothing)
+    tiles = pixels(tmp_path / "samples.png")[-rows * 58 - 2 :, -8 * 58 - 2 :]
+    shades = tiles[30::58, 30::58, 0]
+    expected = torch.arange(rows).float().sigmoid().mul(255).round().byte()  # the label is the logit of every pixel
+    assert np.array_equal(shades, expected[:, None].expand(-1, 8))
+
+
+def test_a_conditional_model_reconstructs_with_the_images_own_labels(tmp_path):
     vae, given = labelled_vae(), []
     vae.decoder.register_forward_hook(lambda module, arguments, out: given.append(arguments[1]))
     dataset = small_dataset(val_size=30, kinds=10)
-    assert draw_pictures(vae, dataset, tmp_path, 1, nothing) == ["samples.png", "reconstructions.png"]
-    samples, reconstructions = given
-    assert torch.equal(samples, torch.arange(64) % 10)
+    assert draw_pictures(vae, dataset, tmp_path, 1, nothing) == [*OF_EPOCH, "posterior_means.png"]
+    _, reconstructions = given
     assert torch.equal(reconstructions, dataset.val.labels[:24].long())
-
-
-def test_posterior_means_are_those_of_all_images_shown_in_their_order(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(pictures, "save_posterior_means", lambda path, means, labels, title: drawn.extend(means))
-    monkeypatch.setattr(pictures, "EMBEDDED_AT_ONCE", 70)
-    vae, dataset = small_vae(latent_dim=2), small_dataset()
-    draw_pictures(vae, dataset, tmp_path, 1, nothing)
-    torch.testing.assert_close(torch.stack(drawn), vae.embed(dataset.pixels(dataset.train.images, None)))
 
 
 def test_pictures_go_through_no_link(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from helpers.fakes import labelled_vae, small_dataset, small_split
 from helpers.small_training import Recorder
@@ -288,6 +289,36 @@ def test_a_conditional_model_is_trained_and_evaluated_with_the_labels_of_its_ima
     setup = Setup(model, dataset, ELBO(1.0, 0, 1), optimizer, Constant(), config, seed=0)
     trainer = Trainer(setup, KeptRows(), tmp_path, StopRequest())
     trainer.fit()
-    assert len(seen) == 2 * 200
+    assert len(seen) == 2 * 200 + 30  # at the end once more the validation images, for a picture of their KL
     assert all(expected == label for expected, label in seen)
-    assert trainer.recorder.pictures == [["samples.png", "reconstructions.png"]] * 2
+    of_epoch, of_run = trainer.recorder.pictures
+    assert of_epoch == ["samples.png", "reconstructions.png", "posterior_means.png"]
+    assert {*of_epoch, "interpolations.png", "traversals.png", "kl_by_dimension.png"} < {*of_run}
+
+
+def test_the_pictures_of_the_latent_space_come_once_at_the_end(train):
+    trainer = train("trainer.epochs=5", "trainer.pictures_every=2", "trainer.picture_format=svg")
+    trainer.fit()
+    assert [len(names) for names in trainer.recorder.pictures] == [2, 2, 7]  # of epochs 2, 4 and 5
+    assert {path.stem for path in trainer.run_dir.glob("*.svg")} == {
+        name.removesuffix(".png") for name in trainer.recorder.pictures[-1]
+    }
+
+
+def test_without_pictures_nothing_is_drawn_at_the_end_either(train):
+    trainer = train("trainer.epochs=2", "trainer.pictures_every=0")
+    trainer.fit()
+    assert trainer.recorder.pictures == []
+    assert {path.name for path in trainer.run_dir.iterdir()} == {"checkpoints", "model.safetensors"}
+
+
+def test_the_animation_of_a_resumed_run_shows_all_its_epochs(train, compose):
+    trainer = train("trainer.epochs=2", "trainer.pictures_every=1")
+    trainer.fit()
+    more = Builder(compose(*SMALL, "trainer.epochs=4", "trainer.pictures_every=1"), None).setup()
+    resumed = Trainer(more, KeptRows(), trainer.run_dir, StopRequest())
+    resumed.restore()
+    resumed.fit()
+    assert [len(names) for names in resumed.recorder.pictures] == [2, 7]
+    with Image.open(trainer.run_dir / "samples.gif") as animation:
+        assert animation.n_frames == 4

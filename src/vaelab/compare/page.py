@@ -13,12 +13,15 @@ from typing import Any
 
 from vaelab.compare.page_data import page_data
 from vaelab.errors import check_output
+from vaelab.evaluation.pictures import PICTURES
 from vaelab.files import folder
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
-PICTURES = ("samples", "reconstructions")
+SHOWN_FIRST = ("samples", "reconstructions")
+LATER = tuple(name for name in PICTURES if name not in SHOWN_FIRST)  # when one of them is chosen
 MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
 FEW_RUNS, WIDE, NARROW = 24, 480, 280  # pixels: up to 24 runs have wide pictures, more have narrow ones
+BEST, LEGIBLE = 12, 640  # runs that have the other pictures too; pixels, for there is text in them
 MAX_PIXELS = 16_000_000  # of a picture; those of a run have half a million
 MAX_BYTES = 4 * MAX_PIXELS  # of its file
 QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
@@ -67,24 +70,42 @@ def _hash(script: str) -> str:
 
 
 def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
-    """Give the runs, best first, `pictures`, {name: data URI}, and return the sentence about them."""
+    """Give the runs, best first, `pictures`, {name: data URI}, and return the sentence about them.
+
+    Samples and reconstructions of all runs come first; the other pictures take the room that is left.
+    """
     width = WIDE if len(runs) <= FEW_RUNS else NARROW
-    wanted = [(run, name, Path(run["directory"]) / f"{name}.png") for run in runs for name in PICTURES]
-    left, shown = MAX_PICTURES, 0
+    wanted = [(run, name, width) for run in runs for name in SHOWN_FIRST]
+    wanted += [(run, name, LEGIBLE) for run in runs[:BEST] for name in LATER]
+    left, last = MAX_PICTURES, ""
     with ThreadPoolExecutor() as pool:  # pillow leaves the interpreter to others while it works
-        thumbnails = pool.map(lambda entry: thumbnail(entry[2], width), wanted)
+        thumbnails = pool.map(_thumbnail_of_run, wanted)
         for (run, name, _), source in zip(wanted, thumbnails, strict=True):
-            left -= len(source or "")
+            left, last = left - len(source or ""), name
             if left < 0:
                 pool.shutdown(cancel_futures=True)
                 break
             if source is not None:
-                shown += "pictures" not in run
                 run.setdefault("pictures", {})[name] = source
+    shown, later = (_having(runs, names) for names in (PICTURES, LATER))
     if not shown:
         return "These runs have no pictures."
-    few = f" To keep the page small, only the first {shown} runs with pictures have them here." if left < 0 else ""
-    return f"The latest of {shown} runs, in the order of the table, at most {width} pixels wide.{few}"
+    hint = f"The latest of {shown} runs, in the order of the table, at most {width} pixels wide."
+    if left < 0 and last in SHOWN_FIRST:
+        hint += f" To keep the page small, only the first {shown} runs with pictures have them here."
+    elif 0 < later < shown:
+        hint += f" To keep the page small, only the first {later} runs have more than samples and reconstructions here."
+    return hint
+
+
+def _having(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> int:
+    """How many runs have a picture of these names."""
+    return sum(not run.get("pictures", {}).keys().isdisjoint(names) for run in runs)
+
+
+def _thumbnail_of_run(wanted: tuple[dict[str, Any], str, int]) -> str | None:
+    run, name, width = wanted
+    return thumbnail(Path(run["directory"]) / f"{name}.png", width)
 
 
 def thumbnail(path: Path, width: int) -> str | None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vaelab.files import folder
 
-SAMPLES = re.compile(r"samples-(\d{4,9})\.png")  # as `draw_pictures` writes them to `images/`
+SAMPLES = re.compile(r"samples-([0-9]{4,9})\.png")  # as `draw_pictures` writes them to `images/`
 FRAMES = 40  # at most, of epochs at even distances with the first and the last
 WIDTH = HEIGHT = 900  # pixels at most
 MAX_BYTES, MAX_PIXELS = 20_000_000, 16_000_000  # of the picture of an epoch, which has half a million pixels

@@ -1,98 +1,30 @@
-"""Pictures: grids of images, curves, maps and bar charts, as PNG, PDF and SVG."""
+"""Charts, curves and maps, and the files of all pictures: PNG, and PDF or SVG where wanted."""
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from vaelab.evaluation.curves import CURVES, charts, training_curve, validation_curve
+from vaelab.evaluation.grids import labelled_grid
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
 from vaelab.files.current_folder import elsewhere
 
-MIN_TILE = 56  # pixels: smaller images are enlarged by a whole factor
-GAP, MARGIN = 2, 8
-TEXT_SIZE, LINE = 16, 20
-MIN_TITLE = 300  # pixels: a title above a narrower picture may make it so wide
 DPI, LETTERS_PER_INCH = 120, 11
 MOST_NAMES = 40  # below the bars of a chart
 MOST_SHAPES = 1000  # of a vector graphic, which viewers draw one by one
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def grid(images: Tensor, columns: int) -> np.ndarray:
-    """Tiles images (N, C, H, W) in [0, 1], row by row, into one RGB picture (height, width, 3) uint8."""
-    from torchvision.utils import make_grid  # takes a second to import
-
-    if images.shape[1] not in (1, 3):
-        images = images.mean(1, keepdim=True)  # neither grey nor colour: its brightness
-    factor = max(1, -(-MIN_TILE // min(images.shape[2:])))
-    tiles = images.detach().cpu().clamp(0, 1).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    picture = make_grid(tiles, nrow=columns, padding=GAP, pad_value=1.0)  # (3, height, width)
-    return picture.mul(255).round().byte().permute(1, 2, 0).numpy()
-
-
-def labelled_grid(
-    images: Tensor, columns: int, title: str = "", rows: Sequence[str] = (), heads: Sequence[str] = ()
-) -> Image.Image:
-    """The picture of `grid` with a title above, a label left of each row and a head above each column, where given."""
-    font = ImageFont.load_default(TEXT_SIZE)
-    tiles = Image.fromarray(grid(images, columns))
-    left = 2 * MARGIN + max(int(_size(row, font)[0]) for row in rows) if rows else 0
-    lines = _wrapped(title, font, max(left + tiles.width, MIN_TITLE) - 2 * MARGIN) if title else []
-    top = (2 * MARGIN + LINE * len(lines) if title else 0) + (LINE if heads else 0)
-    width = max(left + tiles.width, *(int(font.getlength(line)) + 2 * MARGIN for line in lines), 0)
-    picture = Image.new("RGB", (width, top + tiles.height), "white")
-    picture.paste(tiles, (left, top))
-    draw = ImageDraw.Draw(picture)
-    for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + LINE * number), line, "black", font)
-    across, down = (tiles.width - GAP) / columns, (tiles.height - GAP) / -(-len(images) // columns)
-    for number, head in enumerate(heads):
-        draw.text((left + GAP / 2 + across * (number + 0.5), top - LINE / 2), head, "black", font, anchor="mm")
-    for number, row in enumerate(rows):
-        at = (left - MARGIN, top + GAP / 2 + down * (number + 0.5))
-        draw.multiline_text(at, row, "black", font, anchor="rm", align="right")
-    return picture
-
-
-def _size(text: str, font: Any) -> tuple[float, float]:
-    _, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
-    return right, bottom
-
-
-def _wrapped(text: str, font: Any, width: float) -> list[str]:
-    """The lines of a text that is at most so many pixels wide; a longer word stands alone."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
 def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> bytes:
     """Write images (N, C, H, W) in [0, 1] as one PNG, with a title above where one is given; returns what it holds."""
     return save(labelled_grid(images, columns, title), path)
-
-
-def side_by_side(originals: Tensor, reconstructions: Tensor, columns: int) -> Tensor:
-    """Rows of originals, each with the row of their reconstructions below: 2 x (N, C, H, W) -> (2M, C, H, W).
-
-    M is N rounded up to whole rows; white images fill the last ones.
-    """
-    blank = originals.new_ones(-len(originals) % columns, *originals.shape[1:])  # fills the last row of each
-    originals, reconstructions = torch.cat([originals, blank]), torch.cat([reconstructions, blank])
-    pairs = zip(originals.split(columns), reconstructions.split(columns), strict=True)
-    return torch.cat([rows for pair in pairs for rows in pair])
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str, picture_format: str = "png") -> None:
@@ -136,22 +68,28 @@ def posterior_means(points: Tensor, labels: Tensor | None, names: Sequence[str],
 
 
 def bars(
-    heights: Sequence[float], names: Sequence[str], marked: Sequence[bool], axes: tuple[str, str], title: str
+    heights: Sequence[float],
+    names: Sequence[str],
+    kinds: Mapping[str, Sequence[bool]],
+    axes: tuple[str, str],
+    title: str,
 ) -> Any:
     """A bar chart.
 
     Args:
         heights: of the bars.
         names: below the bars.
-        marked: those in colour; the others are grey.
+        kinds: which bars are of each, by its words in the legend: those in colour, and if there are any those in grey.
         axes: what is drawn to the right, and upwards.
         title: above.
     """
-    figure, (axis,) = subplots(1, (min(max(5.0, 1.5 + 0.24 * len(heights)), 14.0), 3.8))
-    places = range(len(heights))
-    axis.bar(places, heights, color=["C0" if mark else "0.7" for mark in marked])
+    figure, (axis,) = subplots(1, (min(max(6.0, 1.5 + 0.24 * len(heights)), 14.0), 3.8))
+    for (kind, members), color in zip(kinds.items(), ("C0", "0.7"), strict=False):
+        axis.bar([*compress(range(len(heights)), members)], [*compress(heights, members)], color=color, label=kind)
+    if any(kinds):
+        axis.legend()
     every = -(-len(heights) // MOST_NAMES)
-    axis.set_xticks(places[::every], names[::every], fontsize="small")
+    axis.set_xticks(range(0, len(heights), every), names[::every], fontsize="small")
     axis.set(xlabel=axes[0], ylabel=axes[1], xlim=(-0.8, len(heights) - 0.2))
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)

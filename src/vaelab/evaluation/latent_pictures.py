@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from vaelab.distributions import Distribution, Normal, StandardNormal
-from vaelab.evaluation.figures import bars, labelled_grid, posterior_means
+from vaelab.evaluation.figures import bars, posterior_means
+from vaelab.evaluation.grids import labelled_grid
 from vaelab.evaluation.shown import SCORED, Shown
 from vaelab.ops import generator, normal
 
@@ -60,11 +61,9 @@ def draw_traversals(shown: Shown) -> Image.Image | None:
         points[row, :, dimension] = mean[dimension] + std[dimension] * steps
     decoded = _decoded(shown, points, None if y is None else y.repeat(len(dimensions) * len(steps)))
     images = torch.cat([x.expand(len(dimensions), 1, *x.shape[1:]), decoded], dim=1).flatten(0, 1)
-    title = (
-        f"{shown.title}: the mean of p(x|z) as one dimension of the image's z is set to -{DEVIATIONS} to {DEVIATIONS} "
-        f"standard deviations of p(z) from its mean"
-    )
-    return labelled_grid(images, len(steps) + 1, title, labels, ["image", *(f"{step:+.1f}" for step in steps)])
+    way = f"from -{DEVIATIONS} to {DEVIATIONS} standard deviations of p(z)"
+    title = f"{shown.title}: the mean of p(x|z) as one dimension of the image's z goes {way}"
+    return labelled_grid(images, len(steps) + 1, title, labels, ["image", *(f"{step:.1f}" for step in steps)])
 
 
 def draw_samples_by_temperature(shown: Shown) -> Image.Image | None:
@@ -73,16 +72,14 @@ def draw_samples_by_temperature(shown: Shown) -> Image.Image | None:
     if shown.space == "real":
         rows = _samples_of_flat(shown, y)
         is_normal = isinstance(shown.model.prior_of(y), StandardNormal | Normal)
-        what = "the temperature scales the " + (
-            "standard deviation of p(z)" if is_normal else "noise p(z) is made from"
-        )
+        what = "T scales the " + ("standard deviation of p(z)" if is_normal else "noise p(z) is made from")
     elif shown.space is None and "temperature" in inspect.signature(shown.model.sample).parameters:
         rows = [_samples_of_whole(shown, temperature, y) for temperature in TEMPERATURES]
-        what = "the temperature scales the standard deviation of each group"
+        what = "T scales the standard deviation of each group"
     else:
         return None
-    labels = [f"{temperature:.1f}" for temperature in TEMPERATURES]
-    title = f"{shown.title}: samples by temperature, the same noise in each column; {what}"
+    labels = [f"T = {temperature:.1f}" for temperature in TEMPERATURES]
+    title = f"{shown.title}: samples by temperature T, the same noise in each column; {what}"
     return labelled_grid(torch.cat(rows), SAMPLES, title, labels)
 
 
@@ -92,25 +89,25 @@ def draw_kl_by_dimension(shown: Shown) -> Any:
     if len(shown.kl) > 1:
         sums = [group.sum().item() for group in shown.kl]
         names = [str(number + 1) for number in range(len(sums))]
-        title = f"{shown.title}: the KL of each group of latents, {sum(sums):.2f} nats in all"
-        return bars(sums, names, [True] * len(sums), ("group of latents, from the top down", nats), title)
+        title = f"{shown.title}: KL of each group of latents, {sum(sums):.2f} nats in all"
+        return bars(sums, names, {"": [True] * len(sums)}, ("group of latents, from the top down", nats), title)
     kl = shown.kl_by_dimension
     if kl is None or len(kl) == 1:
         return None
     order = kl.argsort(descending=True)
-    is_active = shown.embeddings.cpu().var(0, correction=0) > ACTIVE
-    title = (
-        f"{shown.title}: the KL of each dimension, {kl.sum():.2f} nats in all; in colour the {is_active.sum()} active "
-        f"of {len(kl)}, whose z at zero noise has a variance above {ACTIVE} over the images"
-    )
+    is_active = (shown.embeddings.cpu().var(0, correction=0) > ACTIVE)[order]
+    kinds = {f"{is_active.sum()} active: the variance of z at zero noise is above {ACTIVE}": is_active.tolist()}
+    if not is_active.all():
+        kinds[f"{(~is_active).sum()} not active"] = (~is_active).tolist()
     names = [str(dimension + 1) for dimension in order.tolist()]
-    return bars(kl[order].tolist(), names, is_active[order].tolist(), ("dimension of z, by its KL", nats), title)
+    title = f"{shown.title}: KL of each dimension, {kl.sum():.2f} nats in all"
+    return bars(kl[order].tolist(), names, kinds, ("dimension of z, the largest KL first", nats), title)
 
 
 def draw_posterior_means(shown: Shown) -> Any:
     """A map of the images' z at zero noise: of two dimensions as they are, of more on their first two components."""
     means = shown.embeddings.float().cpu()
-    if means.shape[1] < 2 or len(means) < MIN_IMAGES:
+    if means.shape[1] < 2 or len(means) < MIN_IMAGES or not means.isfinite().all():
         return None
     names, title = ["$z_1$", "$z_2$"], f"{shown.title}: z at zero noise, the mean of a Gaussian q(z|x)"
     if means.shape[1] > 2:
@@ -132,13 +129,14 @@ def slerp(first: Tensor, last: Tensor, t: Tensor) -> Tensor:
     the origin than both ends, where a normal prior of many dimensions has no mass (White, 2016, arXiv:1609.04468).
     Points on one line through the origin have no arc, and get the straight line.
     """
-    norms = lerp(first.norm(dim=-1, keepdim=True), last.norm(dim=-1, keepdim=True), t)  # (..., S, 1)
+    sizes = first.norm(dim=-1, keepdim=True), last.norm(dim=-1, keepdim=True)
     a, b = (torch.nn.functional.normalize(z, dim=-1).unsqueeze(-2) for z in (first, last))
     # acos of a product of the two would lose half of the digits of small angles
     angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
-    t = t.unsqueeze(-1)
-    arc = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
-    return torch.where(torch.sin(angle) > SMALLEST_SINE, norms * arc, lerp(first, last, t.squeeze(-1)))
+    has_arc = (torch.sin(angle) > SMALLEST_SINE) & (sizes[0] * sizes[1] > 0).unsqueeze(-2)
+    steps = t.unsqueeze(-1)
+    arc = (torch.sin((1 - steps) * angle) * a + torch.sin(steps * angle) * b) / torch.sin(angle)
+    return torch.where(has_arc, lerp(*sizes, t) * arc, lerp(first, last, t))
 
 
 def principal_components(points: Tensor) -> tuple[Tensor, list[float]]:

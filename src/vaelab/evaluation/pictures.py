@@ -11,7 +11,8 @@ from torch import Tensor
 from vaelab.dataset.images import Dataset
 from vaelab.distributions import StandardNormal
 from vaelab.evaluation.animation import save_animation
-from vaelab.evaluation.figures import labelled_grid, save, side_by_side
+from vaelab.evaluation.figures import save
+from vaelab.evaluation.grids import labelled_grid, side_by_side
 from vaelab.evaluation.latent_pictures import (
     draw_interpolations,
     draw_kl_by_dimension,

@@ -90,7 +90,7 @@ function tableCell(entry, { key }, numeric) {
 
 function drawGallery() {
   const runs = drawn().flatMap((entry) => entry.members?.map((index) => data.runs[index]) ?? [entry]);
-  const shown = runs.filter((run) => run.pictures);
+  const shown = runs.filter((run) => pictures(run).length);
   byId("gallery").replaceChildren(...shown.slice(0, state.pictures).map(card));
   const left = shown.length - state.pictures;
   byId("more").hidden = left <= 0;
@@ -99,8 +99,16 @@ function drawGallery() {
 
 function card(run) {
   const worth = isScored(run) ? `ELBO ${run.merit.toFixed(2)}` : run.status;
-  const images = Object.entries(run.pictures).map(([name, source]) => element("img", { src: source, alt: `${name} of ${run.name}`, title: name }));
+  const images = pictures(run).map(([name, source]) => element("img", { src: source, alt: `${words(name)} of ${run.name}`, title: words(name) }));
   return element("figure", {},
     element("figcaption", {}, element("b", { textContent: run.name }), ` · ${worth}`),
-    element("div", { className: "pair" }, ...images));
+    element("div", { className: images.length > 1 ? "pair" : "alone" }, ...images));
 }
+
+// The pictures of a run that are shown, [name, source] each.
+function pictures(run) {
+  const wanted = state.picture ? [state.picture] : SHOWN_FIRST;
+  return Object.entries(run.pictures ?? {}).filter(([name]) => wanted.includes(name));
+}
+
+const words = (name) => name.replaceAll("_", " ");

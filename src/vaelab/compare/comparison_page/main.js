@@ -59,6 +59,9 @@ function fillIn() {
   byId("notes").append(...data.notes.map((note) => element("li", { textContent: note })));
   byId("view-choice").hidden = !data.groups.length;
   byId("pictures-hint").textContent = data.pictures;
+  const names = new Set(data.runs.flatMap((run) => Object.keys(run.pictures ?? {})));
+  byId("picture").append(...[...names].filter((name) => !SHOWN_FIRST.includes(name)).map((name) => new Option(words(name), name)));
+  byId("picture-choice").hidden = byId("picture").length === 1;
   const charts = Object.keys(data.charts).map((name) => element("div", { id: name, className: "chart" }));
   document.querySelector(".curves").prepend(...charts);
   byId("colour").append(new Option("line", ""), ...data.settings.map((key) => new Option(key, key)));
@@ -76,6 +79,7 @@ function listen() {
   byId("legend").addEventListener("dblclick", showAlone);
   document.querySelector("tbody").addEventListener("click", toggleEntry);
   document.querySelector("thead").addEventListener("click", sortBy);
+  byId("picture").addEventListener("change", (event) => { state.picture = event.target.value; drawGallery(); });
   byId("more").addEventListener("click", () => { state.pictures += PICTURES_AT_ONCE; drawGallery(); });
   for (const name of Object.keys(data.charts)) {
     byId(name).on("plotly_hover", ({ points }) => point(points[0].data.meta));

@@ -5,6 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 for (const view of ["runs", "groups"]) data[view].forEach((entry, index) => { entry.id = `${view}-${index}`; });
 
 const PICTURES_AT_ONCE = 12;
+const SHOWN_FIRST = ["samples", "reconstructions"];
 const PALETTE = ["#3b75c4", "#e07b28", "#2f9e62", "#cf4a4a", "#8a63c9", "#a0705a", "#d667ad", "#7d8a97", "#a9a32a", "#21a3b8"];
 const DASHES = ["solid", "dash", "dot"];
 // from low to high, each legible on white and on black
@@ -19,6 +20,7 @@ const state = {
   brushes: new Map(), // key of an axis -> ranges kept of it
   sort: null, // { key, descending }, or null for the order of the data: best first
   pictures: PICTURES_AT_ONCE,
+  picture: "", // the one that is shown of each run, or "" for SHOWN_FIRST
 };
 
 const byId = (id) => document.getElementById(id);
