@@ -187,7 +187,8 @@ class Trace:
 class Model(Protocol):
     """A generative model with its approximate posterior; a `torch.nn.Module`.
 
-    What a step changes in buffers it changes in place, and by means over the images, which ranks can add up.
+    What a step changes in buffers it changes in place, and by means over the images, which ranks can add up; a module of
+    which that is not so, or whose log p(x|z) depends on the batch, says `is_mean_over_images = False`.
 
     Attributes:
         likelihood: p(x|z), which says what log p(x|z) is on which pixels.

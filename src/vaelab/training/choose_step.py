@@ -24,11 +24,12 @@ def training_step(
     if insists:
         _require_compilable(eager, ranks)
     if not ranks.is_single:
-        if not eager.objective.is_mean_over_images:
-            raise UserError(
-                f"{type(eager.objective).__name__} compares the images of a batch, of which each of {ranks.size} ranks "
-                f"would see a part; train it in one process"
-            )
+        for part in (eager.objective, *eager.model.modules()):
+            if not getattr(part, "is_mean_over_images", True):
+                raise UserError(
+                    f"{type(part).__name__} compares the images of a batch, of which each of {ranks.size} ranks would "
+                    f"see a part; train it in one process"
+                )
         return SharedStep(eager, ranks, lambda: stop.signum is not None)
     if insists or (config.compile == "auto" and pays(eager, total_steps)):
         return CompiledStep(eager, config.batch_size, insists, clock)
