@@ -53,7 +53,9 @@ def test_the_optimal_sigma_is_where_the_likelihood_of_the_batch_is_highest():
 def test_the_gradient_of_the_optimal_sigma_is_that_of_the_log_of_the_squared_error():
     params, x = batch()
     found, expected = params.clone().requires_grad_(), params.clone().requires_grad_()
-    GaussianLikelihood("optimal").log_prob(found, x).mean().backward()
+    likelihood = GaussianLikelihood("optimal")
+    likelihood.log_prob(found, x).mean().backward()
+    assert not likelihood.squared_error.requires_grad
     (-0.5 * x[0].numel() * (x - expected).square().mean().log()).backward()
     torch.testing.assert_close(found.grad, expected.grad)
 

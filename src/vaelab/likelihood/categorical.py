@@ -39,7 +39,8 @@ class CategoricalLikelihood(nn.Module):
     def mean(self, params: Tensor) -> Tensor:
         """E[x|z], (N, C, H, W)."""
         levels = torch.linspace(0, 1, LEVELS, device=params.device)
-        return torch.einsum("nkchw,k->nchw", params.unflatten(-3, (LEVELS, -1)).softmax(1), levels)
+        mean = torch.einsum("nkchw,k->nchw", params.unflatten(-3, (LEVELS, -1)).softmax(1), levels)
+        return mean.clamp(max=1)  # the masses sum to one up to rounding
 
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
         """One of the 256 levels k / 255, (N, C, H, W)."""
