@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from vaelab.distributions import Distribution, Normal
 from vaelab.errors import ArgumentError, check_choice, check_integer
-from vaelab.posterior.flow_steps import IAF, PlanarFlow, Step, SylvesterFlow
+from vaelab.posterior.flow_iaf import IAF
+from vaelab.posterior.flow_steps import PlanarFlow, Step, SylvesterFlow
 
 KINDS = ("iaf", "planar", "sylvester")
 

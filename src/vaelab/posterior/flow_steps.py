@@ -1,17 +1,14 @@
-"""Invertible maps of z whose parameters depend on the image: the steps of a normalizing flow.
+"""The steps of a normalizing flow, invertible maps of z whose parameters depend on the image: planar and Sylvester.
 
 Each takes z (..., B, D) to (z, log |det|) in one pass, and back; what it takes to go back differs.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from zuko.flows import MaskedAutoregressiveTransform
 
 LEAST_SLOPE = 1e-3  # of a map along any direction that it changes, so that it stays invertible in float32
 AT_FIRST = 0.1  # of torch's initial weights: a flow starts near the identity, and away from 0, where no gradient is
@@ -31,66 +28,6 @@ class Step(Protocol):
         """The same map, whose parameters get no gradient."""
 
 
-class IAF(nn.Module):
-    """Inverse autoregressive flow (Kingma et al., 2016, arXiv:1606.04934): z_i exp(s_i) + m_i, by all z before i.
-
-    m and s are those of zuko's masked network, which sees a context linear in h, too; s is softly bounded to
-    |s| < log 1000 in place of the paper's gate. Every other step runs through the dimensions backwards. Back takes D
-    passes of the network, one for each dimension.
-    """
-
-    def __init__(self, in_features: int, latent_dim: int, transforms: int, hidden: Sequence[int], context: int) -> None:
-        super().__init__()
-        self.context = nn.Linear(in_features, context)
-        order = torch.arange(latent_dim)
-        orders = (order, order.flip(0))
-        self.networks = nn.ModuleList(Masked(context, orders[i % 2], hidden) for i in range(transforms))
-
-    def forward(self, h: Tensor) -> tuple[Step, ...]:
-        """The steps of features h (B, F)."""
-        context = self.context(h)
-        return tuple(Autoregressive(network, context) for network in self.networks)
-
-
-class Masked(nn.Module):
-    """A masked autoregressive transform of z given a context, forwards or back."""
-
-    def __init__(self, context: int, order: Tensor, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.transform = MaskedAutoregressiveTransform(len(order), context, order=order, hidden_features=hidden)
-        _shrink(self.transform.hyper[-1])
-
-    def forward(self, z: Tensor, context: Tensor, back: bool) -> tuple[Tensor, Tensor] | Tensor:
-        """As the methods of `Step`."""
-        transform = self.transform(context)
-        return transform.inv(z) if back else transform.call_and_ladj(z)
-
-
-@dataclass(frozen=True)
-class Autoregressive:
-    """One step of IAF: a network, the context (B, C), and whether the network's weights get a gradient."""
-
-    network: Masked
-    context: Tensor
-    trains: bool = True
-
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The mapped z and log |det|, the sum of s."""
-        return self._call(z, back=False)
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """What is mapped to z, a dimension after the other."""
-        return self._call(z, back=True)
-
-    def detached(self) -> "Autoregressive":
-        """The same map, whose parameters get no gradient."""
-        return replace(self, context=self.context.detach(), trains=False)
-
-    def _call(self, z: Tensor, back: bool) -> tuple[Tensor, Tensor] | Tensor:
-        weights = {} if self.trains else {name: each.detach() for name, each in self.network.named_parameters()}
-        return functional_call(self.network, weights, (z, self.context, back))
-
-
 class PlanarFlow(nn.Module):
     """Planar flow (Rezende & Mohamed, 2015, arXiv:1505.05770): z + u tanh(w^T z + b), with u, w and b linear in h.
 
@@ -101,7 +38,7 @@ class PlanarFlow(nn.Module):
     def __init__(self, in_features: int, latent_dim: int, transforms: int) -> None:
         super().__init__()
         self.sizes = (latent_dim, latent_dim, 1)
-        self.head = _shrink(nn.Linear(in_features, transforms * sum(self.sizes)))
+        self.head = shrink(nn.Linear(in_features, transforms * sum(self.sizes)))
 
     def forward(self, h: Tensor) -> tuple[Step, ...]:
         """The steps of features h (B, F)."""
@@ -155,7 +92,7 @@ class SylvesterFlow(nn.Module):
     def __init__(self, in_features: int, latent_dim: int, transforms: int) -> None:
         super().__init__()
         self.sizes = (latent_dim**2, latent_dim, latent_dim)
-        self.head = _shrink(nn.Linear(in_features, transforms * sum(self.sizes)))
+        self.head = shrink(nn.Linear(in_features, transforms * sum(self.sizes)))
 
     def forward(self, h: Tensor) -> tuple[Step, ...]:
         """The steps of features h (B, F)."""
@@ -238,7 +175,8 @@ def _times(matrices: Tensor, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _shrink(layer: nn.Linear) -> nn.Linear:
+def shrink(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights small enough for a flow to start near the identity."""
     layer.weight.mul_(AT_FIRST)
     layer.bias.mul_(AT_FIRST)
     return layer
