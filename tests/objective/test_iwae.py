@@ -101,3 +101,7 @@ def test_a_ladder_and_a_posterior_without_a_density_are_refused_with_a_sentence(
 def test_a_setting_out_of_range_is_refused_with_a_sentence(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         IWAE(**{"samples": 1, "gradient": "standard", **setting})
+
+
+def test_only_dreg_which_hooks_the_gradient_cannot_be_compiled():
+    assert [kind for kind in GRADIENTS if not IWAE(2, kind).compiles] == ["dreg"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from vaelab.errors import check_number
+from vaelab.errors import UserError, check_number
 from vaelab.objective.discriminator import Discriminator, adam
 from vaelab.objective.latents import model_and_extra, only_group
-from vaelab.parts import Model, Noise, Trace
+from vaelab.parts import Model, Noise, Prior, Trace
 
 
 class Adversarial(nn.Module):
@@ -16,8 +16,9 @@ class Adversarial(nn.Module):
 
     A mean over the images. D, trained with an Adam of its own, is the probability that z is from p(z); the encoder
     makes it take its latents for such, so that the aggregate posterior becomes the prior. The posterior needs no
-    density. Makhzani et al., 2016 (arXiv:1511.05644). A prior with parameters gets no gradient. `generator_loss`, which
-    is -log D(z), `discriminator_loss` and `discriminator_accuracy` are reported. Further losses of the model are added.
+    density. Makhzani et al., 2016 (arXiv:1511.05644). A prior with parameters would get no gradient and is refused.
+    `generator_loss`, which is -log D(z), `discriminator_loss` and `discriminator_accuracy` are reported. Further losses
+    of the model are added.
 
     Args:
         latent_dim: D.
@@ -28,6 +29,7 @@ class Adversarial(nn.Module):
 
     Raises:
         ValueError: if a number is out of range.
+        UserError: if the model's prior has parameters, or the model is a ladder.
 
     Examples:
         >>> objective = Adversarial(latent_dim=2, weight=10.0, hidden=[64, 64], lr=1e-3, betas=[0.5, 0.9])
@@ -52,6 +54,7 @@ class Adversarial(nn.Module):
     ) -> tuple[Tensor, Trace, dict[str, Tensor]]:
         """The loss (), the trace of the batch, and the discriminator's terms."""
         for_model, for_prior = model_and_extra(noise, "the adversarial autoencoder")
+        _check_fixed(getattr(model, "prior", None))
         trace = model(x, for_model, y)
         latent = only_group(trace, "the adversarial autoencoder")
         z = latent.z[0]  # (B, D)
@@ -60,3 +63,11 @@ class Adversarial(nn.Module):
         own, terms = self.discriminator.told_apart(drawn, z)
         loss = self.weight * generator - trace.log_px.mean() + own - own.detach()
         return sum(trace.losses.values(), loss), trace, {"generator_loss": generator, **terms}
+
+
+def _check_fixed(prior: Prior | None) -> None:
+    if isinstance(prior, nn.Module) and any(True for _ in prior.parameters()):
+        raise UserError(
+            f"the adversarial autoencoder needs a prior without parameters, for it does not train them, got "
+            f"{type(prior).__name__}; choose prior=normal, or objective=mmd"
+        )
