@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaelab.evaluation.report import Plan, Report
     from vaelab.run.load import Run
 
-FLAGS = ("aggregate", "probe", "factors", "fcd")
+FLAGS = ("similarity", "aggregate", "probe", "factors", "fcd")
 DIGITS = 4
 
 

@@ -38,18 +38,19 @@ def _add_generate(commands: Any) -> None:
 
 
 def _add_evaluate(commands: Any) -> None:
-    told = "ELBO, reconstruction, KL and bits/dim of a run on its dataset, active units, PSNR and SSIM; more when asked"
+    told = "ELBO, reconstruction, KL and bits/dim of a run on its dataset, and active units; more when asked"
     evaluate = commands.add_parser("evaluate", help=told, description=told)
     _add_run(evaluate)
     evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
     bound = "also log p(x), bounded with K samples of z"
     evaluate.add_argument("--importance-samples", type=_positive, default=0, metavar="K", help=bound)
+    evaluate.add_argument("--similarity", action="store_true", help="also PSNR and SSIM of the reconstructions")
     evaluate.add_argument("--aggregate", action="store_true", help="also I(x; z) and how q(z) differs from p(z)")
     evaluate.add_argument("--probe", action="store_true", help="also the accuracy of a linear classifier of z")
     evaluate.add_argument("--factors", action="store_true", help="also MIG, DCI and SAP, by factors that are known")
     distance = "also a Fréchet distance of samples in features of a small classifier trained here, which is no FID"
     evaluate.add_argument("--fcd", action="store_true", help=distance)
-    evaluate.add_argument("--all", action="store_true", help="all of these but the two with a K or a FILE")
+    evaluate.add_argument("--all", action="store_true", help="all of these but those with a K or a FILE")
     inception = "also FID, with the weights of torch-fidelity's Inception network"
     evaluate.add_argument("--fid-weights", type=Path, metavar="FILE", help=inception)
     evaluate.add_argument("--limit", type=_positive, metavar="N", help="only N images, spread evenly over the split")

@@ -27,7 +27,7 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
         run: of which the dataset is on this machine.
         split: `test`, `val` or `train`.
         plan: what to measure.
-        threads: as the training had them, on which the last digits of the ELBO depend; the rest uses all.
+        threads: as the training had them, on which the last digits depend; importance weighting takes all there are.
         advance: called with numbers of images whose importance-weighted bound is done.
 
     Raises:
@@ -46,15 +46,15 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
         with own_number_of_threads():
             torch.set_num_threads(threads)
             metrics = evaluate(run.model, builder.objective(run.facts), dataset, chosen, batch)
-        found = Report(_settings(run, split, plan, len(chosen.images), whole), metrics)
-        if plan.importance_samples:
-            if "elbo" not in metrics:
+            if plan.importance_samples and "elbo" not in metrics:
                 raise UserError(
                     "log p(x) needs a posterior with a density, which this model has not; evaluate it without "
                     "importance samples"
                 )
+            found = Report(_settings(run, split, plan, len(chosen.images), whole), metrics)
+            found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed))
+        if plan.importance_samples:
             found.add(_importance_weighted(run, dataset, chosen, batch, plan, advance))
-        found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed))
     return found
 
 
