@@ -94,7 +94,7 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
     if left < 0 and last in SHOWN_FIRST:
         hint += f" To keep the page small, only the first {shown} runs with pictures have them here."
     elif 0 < later < shown:
-        hint += f" To keep the page small, only the first {later} runs have more than samples and reconstructions here."
+        hint += f" To keep the page small, only the best {later} have more than samples and reconstructions here."
     return hint
 
 
