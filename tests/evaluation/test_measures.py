@@ -145,6 +145,6 @@ def test_an_ex_post_density_draws_what_it_was_fitted_to(sampler, monkeypatch):
     assert (drawn[:, 0] > 0).double().mean() == pytest.approx(1 / 3, abs=0.04)
     near = (drawn[:, 0].abs() - 4).abs() < 3  # none, or few, between the two
     assert near.double().mean() > 0.97
-    right = drawn[:, 0] > 0
-    assert torch.allclose(drawn[right].T.cov(), z[z[:, 0] > 0].T.cov(), atol=0.3)
+    around = [part[(part - torch.tensor([4.0, 0.0])).norm(dim=1) < 3] for part in (drawn, z)]  # one of the two
+    assert torch.allclose(around[0].T.cov(), around[1].T.cov(), atol=0.25)
     assert torch.equal(draw(5, generator(1, "draws")), draw(5, generator(1, "draws")))
