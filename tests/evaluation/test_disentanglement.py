@@ -37,12 +37,14 @@ def test_codes_that_are_the_factors_are_perfect():
     assert found["dci_disentanglement"] > 0.95
     assert found["dci_completeness"] > 0.95
     assert found["dci_informativeness"] == 1
+    assert max(found.values()) <= 1 + 1e-9
 
 
 def test_codes_of_noise_have_nothing():
     found = scores(NOISE)
     assert found["mig"] < 0.02
     assert found["sap"] < 0.05
+    assert separated_predictability(NOISE[:, :1], VALUES, FACTORS).max() < 0.1  # there is no second one
     assert found["dci_disentanglement"] < 0.1
     assert found["dci_completeness"] < 0.1
     other = dci_scores(NOISE, VALUES, normals(COUNT, 4, seed=1), VALUES, seed=0)

@@ -40,6 +40,8 @@ def test_a_probe_is_fitted_to_the_images_trained_on_and_needs_labels():
     train = split_of(labelled_rows(True, 0), LABELS)
     turned = split_of(labelled_rows(True, 1), (LABELS + 1) % 3)
     assert probe(subject_of(transparent_vae(3), turned, train)).metrics["probe_accuracy"] < 0.01
+    nothing = split_of(labelled_rows(False, 1), LABELS)
+    assert probe(subject_of(transparent_vae(3), nothing, train)).metrics["probe_accuracy"] < 0.5
     for labels, said in ((None, "needs labels"), (torch.zeros_like(LABELS), "two kinds")):
         with pytest.raises(LeftOutError, match=said):
             probe(subject_of(transparent_vae(3), split_of(labelled_rows(True, 0), labels)))
@@ -143,4 +145,6 @@ def test_an_ex_post_density_draws_what_it_was_fitted_to(sampler, monkeypatch):
     assert (drawn[:, 0] > 0).double().mean() == pytest.approx(1 / 3, abs=0.04)
     near = (drawn[:, 0].abs() - 4).abs() < 3  # none, or few, between the two
     assert near.double().mean() > 0.97
+    around = [part[(part - torch.tensor([4.0, 0.0])).norm(dim=1) < 3] for part in (drawn, z)]  # one of the two
+    assert torch.allclose(around[0].T.cov(), around[1].T.cov(), atol=0.25)
     assert torch.equal(draw(5, generator(1, "draws")), draw(5, generator(1, "draws")))
