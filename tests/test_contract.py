@@ -64,10 +64,9 @@ def test_its_weights_are_there_once_and_go_to_other_tools(name, setup_of, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mixture_vae", "flow_prior_vae", "iwae", "beta_tcvae", "full_gaussian"])
+@pytest.mark.parametrize("name", ["mixture_vae", "iwae", "beta_tcvae"])
 def test_its_compiled_step_is_its_eager_one(name, setup_of, tmp_path):
-    asked = ("vae", f"posterior={name}") if name == "full_gaussian" else (name,)
-    eager, compiled = (trainer_of(setup_of(*asked, "model.hidden=[16]"), tmp_path) for _ in range(2))
+    eager, compiled = (trainer_of(setup_of(name, "model.hidden=[16]"), tmp_path) for _ in range(2))
     step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
     compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
     for trainer in (eager, compiled):
@@ -119,7 +118,7 @@ class Silent(Ranks):
 
 @pytest.mark.parametrize("name", ["beta_tcvae", "info_vae", "dip_vae_i", "factor_vae", "aae", "sigma_vae"])
 def test_a_loss_that_compares_the_images_of_a_batch_is_refused_to_ranks(name, setup_of, tmp_path):
-    with pytest.raises(UserError, match="compares the images of a batch, of which each of 2 ranks"):
+    with pytest.raises(UserError, match=r"of a batch, of which each of 2 ranks would|which 2 ranks would train apart"):
         Trainer(setup_of(name), Recorder(), tmp_path, StopRequest(), Silent(0, 2))
 
 
@@ -144,5 +143,5 @@ def test_a_loss_of_the_model_has_a_name_of_its_own(setup_of, monkeypatch):
 
 
 def test_a_loss_that_leaves_weights_as_they_are_says_which(setup_of, caplog):
-    setup_of("ms_ssim_vae", "likelihood=gaussian", "dataset.binarize=none")
+    setup_of("ms_ssim_vae", "likelihood=gaussian", "dataset.binarize=none", "objective.reconstruction=0")
     assert "MSSSIM does not train likelihood.raw_log_sigma" in caplog.text

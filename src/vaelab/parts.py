@@ -187,7 +187,7 @@ class Trace:
 class Model(Protocol):
     """A generative model with its approximate posterior; a `torch.nn.Module`.
 
-    What a step changes in buffers it changes in place, and by means over the images, which ranks can add up; a module of
+    What a step changes in buffers it changes in place, by means over the images, which ranks can add up. A module of
     which that is not so, or whose log p(x|z) depends on the batch, says `is_mean_over_images = False`.
 
     Attributes:

@@ -9,8 +9,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from helpers.fakes import labelled_vae, small_dataset, small_vae
-from helpers.published.models import Ladder
-from helpers.published.points import CodebookPosterior, PointPosterior
+from helpers.ladders import small_ladder
 from vaelab.conditional.labels import Moved
 from vaelab.distributions import Normal, StandardNormal
 from vaelab.evaluation import latent_pictures
@@ -25,8 +24,10 @@ from vaelab.evaluation.latent_pictures import (
     slerp,
 )
 from vaelab.evaluation.shown import Shown
-from vaelab.likelihood.bernoulli import BernoulliLikelihood
+from vaelab.model.ladder import Ladder
 from vaelab.ops import generator
+from vaelab.posterior.delta import DeltaPosterior
+from vaelab.posterior.fsq import FSQPosterior
 from vaelab.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("no_gradient")
@@ -287,7 +288,7 @@ def test_dimensions_whose_mean_varies_are_active(dataset):
 
 
 def test_a_ladders_bars_are_its_groups_from_the_top_down(dataset):
-    ladder = Ladder((1, 8, 8), 4, 1, BernoulliLikelihood())
+    ladder = small_ladder()
     (axis,) = draw_kl_by_dimension(Shown(ladder, dataset, 1)).axes
     assert names(axis) == ["1", "2"]
     x = dataset.pixels(dataset.train.images, None)
@@ -360,8 +361,13 @@ class WarmLadder(Ladder):
         return temperature / 2 * super().sample(count, generator, y, pixel_noise)
 
 
+class PlainLadder(Ladder):
+    def sample(self, count, generator, y=None, pixel_noise=False):
+        return super().sample(count, generator, y, pixel_noise)
+
+
 def test_a_ladder_is_sampled_by_its_own_temperature_or_not_at_all(dataset, drawn):
-    warm, other = (kind((1, 8, 8), 4, 1, BernoulliLikelihood()) for kind in (WarmLadder, Ladder))
+    warm, other = map(small_ladder, (WarmLadder, PlainLadder))
     assert draw_samples_by_temperature(Shown(other, dataset, 1)) is None
     draw_samples_by_temperature(Shown(warm, dataset, 1))
     assert [temperature for temperature, *_ in warm.seen] == [0.5, 0.7, 1.0, 1.2]
@@ -374,13 +380,11 @@ def test_a_ladder_is_sampled_by_its_own_temperature_or_not_at_all(dataset, drawn
 
 
 def whole(dataset):
-    return Ladder((1, 8, 8), 4, 1, BernoulliLikelihood())
+    return small_ladder()
 
 
 def codes(dataset):
-    vae = vae_of(CodebookPosterior(8, 3))
-    vae.posterior.prior = StandardNormal
-    return vae
+    return vae_of(FSQPosterior(8, 3, levels=8))
 
 
 def on_a_sphere(dataset):
@@ -399,8 +403,8 @@ ALL = (draw_interpolations, draw_traversals, draw_kl_by_dimension, draw_posterio
         (lambda dataset: small_vae(1), (draw_interpolations, draw_traversals, draw_samples_by_temperature)),
         (lambda dataset: labelled_vae(), ALL),
         (lambda dataset: small_vae(prior=OtherPrior()), [draw for draw in ALL if draw is not draw_kl_by_dimension]),
-        (lambda dataset: vae_of(PointPosterior(8, 3)), [draw for draw in ALL if draw is not draw_kl_by_dimension]),
-        (whole, (draw_kl_by_dimension, draw_posterior_means)),
+        (lambda dataset: vae_of(DeltaPosterior(8, 3)), [draw for draw in ALL if draw is not draw_kl_by_dimension]),
+        (whole, (draw_kl_by_dimension, draw_posterior_means, draw_samples_by_temperature)),
         (codes, (draw_posterior_means,)),
         (on_a_sphere, (draw_interpolations, draw_kl_by_dimension, draw_posterior_means)),
     ],

@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 from helpers.fakes import labelled_vae, small_dataset, small_vae
-from helpers.published.models import Ladder
-from helpers.published.points import PointPosterior
+from helpers.ladders import small_ladder
 from vaelab.conditional.labels import Moved
 from vaelab.distributions import StandardNormal
 from vaelab.evaluation import shown as module
 from vaelab.evaluation.shown import Shown
-from vaelab.likelihood.bernoulli import BernoulliLikelihood
+from vaelab.posterior.delta import DeltaPosterior
 from vaelab.vae import VAE
 
 
@@ -69,14 +68,14 @@ def test_a_kl_that_is_estimated_is_that_of_the_whole_group(dataset):
 
 @torch.no_grad()
 def test_a_ladder_has_the_kl_of_each_group(dataset):
-    ladder = Ladder((1, 8, 8), 4, 1, BernoulliLikelihood())
-    assert [len(kl) for kl in Shown(ladder, dataset, 1).kl] == [3, 1]
+    ladder = small_ladder()
+    assert [len(kl) for kl in Shown(ladder, dataset, 1).kl] == [16, 16]
     assert Shown(ladder, dataset, 1).kl_by_dimension is None
 
 
 @torch.no_grad()
 def test_without_a_density_there_is_no_kl(dataset):
-    vae = with_posterior(PointPosterior(8, 3))
+    vae = with_posterior(DeltaPosterior(8, 3))
     assert Shown(vae, dataset, 1).kl == ()
 
 
@@ -84,7 +83,7 @@ def test_the_space_of_the_latents_is_that_of_the_posterior(dataset):
     sphere, codes = small_vae(), small_vae()
     sphere.posterior.space = "sphere"
     codes.posterior.prior = StandardNormal
-    ladder = Ladder((1, 8, 8), 4, 1, BernoulliLikelihood())
+    ladder = small_ladder()
     spaces = [Shown(model, dataset, 1).space for model in (small_vae(), sphere, codes, ladder)]
     assert spaces == ["real", "sphere", "codes", None]
 

@@ -3,9 +3,8 @@
 import torch
 
 from helpers.combinations import levels, normals
+from helpers.ladders import small_ladder
 from helpers.linear_gaussian import IMAGE_SHAPE
-from helpers.published.models import Ladder
-from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.ops import unit_interval
 
 IMAGES = 3
@@ -33,8 +32,8 @@ def gradients(objective, vae, draws):
 
 
 def ladder_and_noise(samples=1):
-    """A model of two groups of latents, three dimensions together, with noise for four images of 8 x 8 pixels."""
+    """A model of two groups of latents with noise for four images of 8 x 8 pixels."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        ladder = Ladder((1, 8, 8), 3, 1, BernoulliLikelihood())
+        ladder = small_ladder()
     return ladder, ladder.noise(samples, 4, torch.Generator().manual_seed(0))

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from helpers.combinations import normals
 from helpers.estimators import X, ladder_and_noise, noise_of
 from helpers.linear_gaussian import LATENT_DIM, linear_gaussian_vae
-from helpers.published.mixture import MixturePrior
-from helpers.published.points import Point, PointPosterior
 from helpers.small_training import assert_resumes_bit_for_bit
 from vaelab.distributions import StandardNormal
 from vaelab.errors import UserError
 from vaelab.objective.adversarial import Adversarial
 from vaelab.parts import Latent, Trace
+from vaelab.posterior.delta import DeltaPosterior, Point
+from vaelab.prior.mixture import MixturePrior
 from vaelab.run.build import Builder
 
 
@@ -27,7 +27,7 @@ def adversarial(weight=3.0, lr=1e-3):
 def test_the_model_is_trained_against_the_discriminator_and_that_by_its_own_alone(deterministic):
     vae, objective = linear_gaussian_vae(mean_shift=0.3), adversarial()
     if deterministic:
-        vae.posterior = PointPosterior(6, LATENT_DIM)
+        vae.posterior = DeltaPosterior(6, LATENT_DIM)
     noise = noise_of(objective, vae)
     trace = vae(X, noise[:1])
     z = trace.latents[0].z[0]
@@ -78,7 +78,7 @@ def test_latents_become_draws_from_the_prior():
 
 def test_a_prior_that_would_not_be_trained_is_refused_with_a_sentence():
     vae, objective = linear_gaussian_vae(), adversarial()
-    vae.prior = MixturePrior(LATENT_DIM)
+    vae.prior = MixturePrior(LATENT_DIM, components=4)
     with pytest.raises(UserError, match="needs a prior without parameters, for it does not train them, got MixturePri"):
         objective(vae, X, noise_of(objective, vae))
 

@@ -8,11 +8,11 @@ import torch
 from helpers.combinations import normals
 from helpers.estimators import X, ladder_and_noise, noise_of
 from helpers.linear_gaussian import LATENT_DIM, linear_gaussian_vae
-from helpers.published.points import PointPosterior
 from vaelab.distributions import Normal, StandardNormal
 from vaelab.errors import UserError
 from vaelab.objective.dip import DIP, VARIANTS
 from vaelab.parts import Latent
+from vaelab.posterior.delta import DeltaPosterior
 
 
 def latent_of(mean, variance):
@@ -60,7 +60,7 @@ def test_one_image_has_no_covariance_of_means():
 def test_another_posterior_and_a_ladder_are_refused_with_a_sentence():
     objective = DIP("i", 1.0, 1.0)
     vae = linear_gaussian_vae()
-    vae.posterior = PointPosterior(6, LATENT_DIM)
+    vae.posterior = DeltaPosterior(6, LATENT_DIM)
     with pytest.raises(UserError, match="mean and variance of a diagonal normal posterior, got Point"):
         objective(vae, X, noise_of(objective, vae))
     ladder, noise = ladder_and_noise()

@@ -5,9 +5,9 @@ import torch
 
 from helpers.estimators import IMAGES, X, gradient, gradients, ladder_and_noise, noise_of
 from helpers.linear_gaussian import linear_gaussian_vae, log_marginal
-from helpers.published.points import PointPosterior
 from vaelab.errors import UserError
 from vaelab.objective.iwae import GRADIENTS, IWAE
+from vaelab.posterior.delta import DeltaPosterior
 
 
 def bound(samples, vae, seed=0):
@@ -85,7 +85,7 @@ def test_a_ladder_and_a_posterior_without_a_density_are_refused_with_a_sentence(
         with pytest.raises(UserError, match=f"gradient={kind} needs a model with one group of latents, got 2 groups"):
             IWAE(3, kind)(ladder, x, noise)
     vae = linear_gaussian_vae()
-    vae.posterior = PointPosterior(6, 2)
+    vae.posterior = DeltaPosterior(6, 2)
     for kind in GRADIENTS:
         with pytest.raises(UserError, match="Point has no density, which an importance weight needs"):
             IWAE(3, kind)(vae, X, torch.zeros(3, IMAGES, 2))

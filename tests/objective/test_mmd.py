@@ -8,10 +8,10 @@ import torch
 from helpers.combinations import normals
 from helpers.estimators import IMAGES, X, ladder_and_noise, noise_of
 from helpers.linear_gaussian import LATENT_DIM, linear_gaussian_vae
-from helpers.published.mixture import MixturePrior
-from helpers.published.points import PointPosterior
 from vaelab.errors import UserError
 from vaelab.objective.mmd import KERNELS, MMD
+from vaelab.posterior.delta import DeltaPosterior
+from vaelab.prior.mixture import MixturePrior
 
 
 def mmd(kernel="imq", alpha=1.0, lambda_mmd=10.0, bandwidth=1.0):
@@ -78,7 +78,7 @@ def test_the_loss_weights_kl_and_mmd_as_infovae_does():
 
 def test_one_sample_of_the_noise_is_the_models_and_the_other_the_priors():
     vae = linear_gaussian_vae(mean_shift=0.3)
-    vae.prior = MixturePrior(LATENT_DIM)
+    vae.prior = MixturePrior(LATENT_DIM, components=4)
     noise = noise_of(mmd(), vae)
     _, trace, terms = mmd()(vae, X, noise)
     drawn, _ = vae.prior_of().draw(noise[1])
@@ -90,7 +90,7 @@ def test_one_sample_of_the_noise_is_the_models_and_the_other_the_priors():
 
 def test_without_a_kl_the_posterior_needs_no_density():
     vae = linear_gaussian_vae()
-    vae.posterior = PointPosterior(6, LATENT_DIM)
+    vae.posterior = DeltaPosterior(6, LATENT_DIM)
     loss, trace, terms = mmd()(vae, X, noise_of(mmd(), vae))
     torch.testing.assert_close(loss, 10 * terms["mmd"] - trace.log_px.mean())
     with pytest.raises(UserError, match="Point has no density, which its KL needs; choose another objective"):

@@ -159,7 +159,7 @@ def test_it_trains_resumes_and_evaluates(regularizer, build, tmp_path):
 
 
 def test_a_conditional_models_decoder_is_regularised_too(build):
-    setup = build("posterior=delta", "conditional=labels", "objective.regularizer=gradient_penalty")
+    setup = build("posterior=fsq", "conditional=labels", "objective.regularizer=gradient_penalty")
     assert setup.objective.samples == 2
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from helpers.combinations import normals, vae_of
-from helpers.published.points import PointPosterior
 from vaelab.errors import UserError
 from vaelab.ops import log_mean_exp
+from vaelab.posterior.flow import FlowPosterior
 from vaelab.posterior.full_gaussian import FullGaussianPosterior
 from vaelab.prior.vamp import VampPrior
 
@@ -64,8 +64,8 @@ def test_the_posterior_may_have_any_covariance(prior):
 
 
 def test_a_posterior_that_is_no_density_of_its_tensors_is_refused(prior):
-    posterior = PointPosterior(F, D)
-    with pytest.raises(UserError, match=r"needs a posterior whose density, .* Point is none"):
+    posterior = FlowPosterior(F, D, kind="iaf", transforms=1, hidden=[4], context=2)
+    with pytest.raises(UserError, match=r"needs a posterior whose density, .* Flow is none"):
         prior(lambda x: posterior(x.flatten(1)))
 
 

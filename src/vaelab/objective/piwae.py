@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vaelab.errors import check_integer
+from vaelab.objective.latents import only_group
 from vaelab.ops import log_mean_exp
 from vaelab.parts import Model, Noise, Trace
 
@@ -43,6 +44,7 @@ class PIWAE:
         """The loss (), the trace of the batch, and no further terms."""
         pass_of = model.encode(x, y)
         trace = pass_of(noise)
+        only_group(trace, "PIWAE, which trains q and p apart,")  # a ladder's share a trunk
         log_w = trace.log_w.unflatten(0, (self.bounds, -1))  # (M, K, B)
         encoder = -log_mean_exp(log_w, dim=1).mean()
         weights = trace.log_w.detach().softmax(0)  # of the bound of all samples, (M K, B)
@@ -56,10 +58,7 @@ class PIWAE:
 
 def _log_p_of_fixed_z(trace: Trace) -> Tensor:
     """log p(x, z), (K, B), whose gradient stops at z."""
-    for latent in trace.latents:
-        if latent.z.requires_grad:
-            latent.z.register_hook(torch.zeros_like)
-    log_p = trace.log_px
-    for latent in trace.latents:
-        log_p = log_p + latent.log_p
-    return log_p
+    (latent,) = trace.latents
+    if latent.z.requires_grad:
+        latent.z.register_hook(torch.zeros_like)
+    return trace.log_px + latent.log_p

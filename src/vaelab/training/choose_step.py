@@ -8,7 +8,7 @@ from vaelab.training.compiled import CompiledStep, can_compile, pays
 from vaelab.training.config import TrainerConfig
 from vaelab.training.shared import SharedStep
 from vaelab.training.signals import StopRequest
-from vaelab.training.step import EagerStep, TrainStep
+from vaelab.training.step import EagerStep, TrainStep, has_networks
 
 
 def training_step(
@@ -24,6 +24,11 @@ def training_step(
     if insists:
         _require_compilable(eager, ranks)
     if not ranks.is_single:
+        if has_networks(eager.objective):
+            raise UserError(
+                f"{type(eager.objective).__name__} has networks of its own, which {ranks.size} ranks would train "
+                f"apart; train it in one process"
+            )
         for part in (eager.objective, *eager.model.modules()):
             if not getattr(part, "is_mean_over_images", True):
                 raise UserError(
