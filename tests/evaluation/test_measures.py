@@ -137,6 +137,7 @@ def test_distances_that_cannot_be_had_are_left_out(tmp_path):
 @pytest.mark.parametrize("sampler", EX_POST)
 def test_an_ex_post_density_draws_what_it_was_fitted_to(sampler, monkeypatch):
     monkeypatch.setattr("vaelab.evaluation.ex_post.FLOW_STEPS", 250)
+    monkeypatch.setattr("vaelab.evaluation.ex_post.COMPONENTS", 2)
     two = torch.where(torch.arange(3000)[:, None] % 3 == 0, torch.tensor([4.0, 0.0]), torch.tensor([-4.0, 10.0]))
     z = two + normals(3000, 2) @ torch.tensor([[1.0, 0.8], [0.0, 0.6]])
     draw = EX_POST[sampler](z, 0)

@@ -19,7 +19,7 @@ from vaelab.vae import VAE
 
 # Samples that are decoded at once, of all images together: enough to fill a device, few enough for a CPU's cache. A
 # multiple of 16, the block in which torch draws normal numbers, so that no draw depends on where a chunk ends.
-AT_ONCE = {"cpu": 512, "cuda": 32_768, "mps": 8192}
+AT_ONCE = {"cpu": 256, "cuda": 32_768, "mps": 8192}
 LARGEST_GROUP = 112  # factors of 1/2 or more whose product float32 holds
 
 
@@ -128,5 +128,7 @@ def log_bernoulli(logits: Tensor, x: Tensor) -> Tensor:
     linear = torch.einsum("kbp,bp->kb", logits, x) if len(x) > 1 else (logits @ x[0])
     pixels = logits.shape[-1]
     group = max(size for size in range(1, LARGEST_GROUP + 1) if pixels % size == 0)
-    factors = logits.abs().sigmoid_().unflatten(-1, (-1, group))  # each from 1/2 to 1
-    return linear - logits.relu().sum(-1) + factors.prod(-1).log_().sum(-1)
+    sizes = logits.abs()
+    positive = 0.5 * (logits.sum(-1) + sizes.sum(-1))  # the sum of max(l, 0), without memory for each
+    factors = sizes.sigmoid_().unflatten(-1, (-1, group))  # each from 1/2 to 1
+    return linear - positive + factors.prod(-1).log_().sum(-1)
