@@ -22,7 +22,7 @@ FILES = ConfigFiles(ROOT / "conf")
         ("optimizer.learning_rate", ["optimizer.lr"]),
         ("bs", ["trainer.batch_size"]),
         ("latent_dim", ["latent.dim"]),
-        ("z_dim", ["latent.dim"]),
+        ("z_dim", ["latent.dim", "posterior.code_dim"]),
         ("n_epochs", ["trainer.epochs"]),
         ("trainer.epohcs", ["trainer.epochs"]),
         ("kl_weight", ["objective.beta"]),
@@ -32,7 +32,7 @@ FILES = ConfigFiles(ROOT / "conf")
         ("hydra.launcher.n_job", ["hydra.launcher.n_jobs"]),
         ("warmup_steps", ["objective.warmup_steps", "scheduler.warmup_steps"]),
         ("objectiv.warmup_steps", ["objective.warmup_steps"]),
-        ("gpus", []),
+        ("workers", []),
         ("foo", []),
     ],
 )
@@ -62,7 +62,7 @@ def test_every_key_leads_to_itself():
 
 def test_a_value_comes_with_the_suggestion_and_can_be_pasted():
     assert did_you_mean("epochs", "5", FILES) == "; did you mean trainer.epochs=5?"
-    assert did_you_mean("hidden", "[512, 256]", FILES) == "; did you mean 'model.hidden=[512, 256]'?"
+    assert did_you_mean("hidden", "[512, 256]", FILES) == "; did you mean 'model.hidden=[512, 256]' or 'posterior.hidden=[512, 256]'?"
     assert did_you_mean("epochs", None, FILES) == "; did you mean trainer.epochs?"
     assert did_you_mean("foo", "1", FILES) == "; vaelab train --cfg job lists all keys"
     assert did_you_mean("hydra.foo", "1", FILES) == "; vaelab train --cfg hydra lists all keys"

@@ -84,7 +84,13 @@ def test_a_prior_that_would_not_be_trained_is_refused_with_a_sentence():
 
 
 def test_it_trains_and_resumes_bit_for_bit(compose, tmp_path):
-    small = ("model.hidden=[16]", "latent.dim=3", "trainer.batch_size=64", "objective.hidden=[16]", "objective.lr=0.01")
+    small = (
+        "model.hidden=[16]",
+        "latent.dim=3",
+        "trainer.batch_size=64",
+        "objective.discriminator_hidden=[16]",
+        "objective.discriminator_lr=0.01",
+    )
     config = compose("dataset=digits", "logger=local", "objective=adversarial", *small)
     whole = assert_resumes_bit_for_bit(lambda: Builder(config, None).setup(), 3, tmp_path)
     start, end = Builder(config, None).setup().objective.state_dict(), whole.objective.state_dict()

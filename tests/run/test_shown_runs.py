@@ -15,8 +15,9 @@ import yaml
 from conftest import ROOT
 from helpers.fakes import summary_of
 from helpers.made_up_runs import begun_sweep, made_up_run
-from vaelab.cli.commands import _beside_record, main
+from vaelab.cli.commands import main
 from vaelab.cli.config_files import ConfigFiles
+from vaelab.cli.evaluate import _beside_record
 from vaelab.cli.launch import _explain
 from vaelab.compare.curves import mean_and_error
 from vaelab.compare.page_data import page_data
@@ -423,7 +424,8 @@ def test_a_stack_has_nothing_that_a_terminal_obeys(capsys):
 def test_the_device_that_a_summary_names_is_one_line():
     record = RunRecord(Path("run"), {"versions": {"device": ESCAPE + "x" * 1000}})
     run = SimpleNamespace(recorded=lambda split: {"elbo": 1.0}, record=record, summary=record.summary)
-    said = _beside_record(run, "test", {"elbo": 2.0})
+    report = SimpleNamespace(metrics={"elbo": 2.0}, settings={"images": 3, "images_of_split": 3})
+    said = _beside_record(run, "test", report)
     assert obeyed(said) == set()
     assert len(said) < 500
 

@@ -134,6 +134,8 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     assert errors[5].startswith("UserError: long long")
     assert "exit code 7" in errors[6]
     assert read_summary(tmp_path / "1") == {
+        "name": "",
+        "group": tmp_path.name,
         "overrides": ["seed=0"],
         "status": "failed",
         "error": errors[1],

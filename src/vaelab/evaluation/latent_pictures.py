@@ -13,6 +13,7 @@ from torch import Tensor
 from vaelab.distributions import Distribution, Normal, StandardNormal
 from vaelab.evaluation.figures import bars, posterior_means
 from vaelab.evaluation.grids import labelled_grid
+from vaelab.evaluation.latents import ACTIVE
 from vaelab.evaluation.shown import SCORED, Shown
 from vaelab.ops import generator, normal
 
@@ -22,7 +23,6 @@ TEMPERATURES = (0.5, 0.7, 1.0, 1.2)
 SAMPLES = 12  # at each temperature
 PRIOR_SAMPLES = 4096  # for a standard deviation that is known to one percent
 MIN_IMAGES = 3  # for a map
-ACTIVE = 0.01  # variance of a dimension's posterior mean over images (Burda et al., 2016, arXiv:1509.00519)
 SMALLEST_SINE = 1e-6
 
 

@@ -23,16 +23,17 @@ class Adversarial(nn.Module):
     Args:
         latent_dim: D.
         weight: of what the encoder is trained by against the discriminator.
-        hidden: sizes of the discriminator's hidden layers.
-        lr: the discriminator's learning rate.
-        betas: of its Adam.
+        discriminator_hidden: sizes of the discriminator's hidden layers.
+        discriminator_lr: the discriminator's learning rate.
+        discriminator_betas: of its Adam.
 
     Raises:
         ValueError: if a number is out of range.
         UserError: if the model's prior has parameters, or the model is a ladder.
 
     Examples:
-        >>> objective = Adversarial(latent_dim=2, weight=10.0, hidden=[64, 64], lr=1e-3, betas=[0.5, 0.9])
+        >>> objective = Adversarial(latent_dim=2, weight=10.0, discriminator_hidden=[64, 64],
+        ...     discriminator_lr=1e-3, discriminator_betas=[0.5, 0.9])
         >>> loss, trace, terms = objective(vae, x, vae.noise(2, len(x), torch.Generator()))
     """
 
@@ -41,13 +42,18 @@ class Adversarial(nn.Module):
     samples = 2  # of the noise, one for the latents and one for the prior
 
     def __init__(
-        self, latent_dim: int, weight: float, hidden: Sequence[int], lr: float, betas: Sequence[float]
+        self,
+        latent_dim: int,
+        weight: float,
+        discriminator_hidden: Sequence[int],
+        discriminator_lr: float,
+        discriminator_betas: Sequence[float],
     ) -> None:
         super().__init__()
         check_number("weight", weight, 0)
         self.weight = weight
-        self.discriminator = Discriminator(latent_dim, hidden)
-        self.optimizer = adam(self.discriminator, lr, betas)
+        self.discriminator = Discriminator(latent_dim, discriminator_hidden)
+        self.optimizer = adam(self.discriminator, discriminator_lr, discriminator_betas)
 
     def forward(
         self, model: Model, x: Tensor, noise: Noise, step: Tensor | None = None, y: Tensor | None = None

@@ -24,10 +24,10 @@ class Discriminator(nn.Module):
     def __init__(self, latent_dim: int, hidden: Sequence[int]) -> None:
         super().__init__()
         if isinstance(hidden, str) or not isinstance(hidden, Sequence) or not hidden:
-            raise ArgumentError("hidden", f"must be a list of sizes of layers, got {hidden!r}")
+            raise ArgumentError("discriminator_hidden", f"must be a list of sizes of layers, got {hidden!r}")
         layers: list[nn.Module] = []
         for width in hidden:
-            check_integer("hidden", width, 1)
+            check_integer("discriminator_hidden", width, 1)
             layers += [nn.Linear(latent_dim, width), nn.LeakyReLU(0.2)]
             latent_dim = width
         self.layers = nn.Sequential(*layers, nn.Linear(latent_dim, 1))
@@ -54,8 +54,8 @@ class Discriminator(nn.Module):
 
 def adam(network: Discriminator, lr: float, betas: Sequence[float]) -> Adam:
     """Adam over the discriminator's parameters; ValueError for settings that it cannot take."""
-    check_number("lr", lr, 0, above=True)
+    check_number("discriminator_lr", lr, 0, above=True)
     fits = isinstance(betas, Sequence) and len(betas) == 2
     if not fits or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
-        raise ArgumentError("betas", f"must be two numbers from 0 to below 1, got {betas!r}")
+        raise ArgumentError("discriminator_betas", f"must be two numbers from 0 to below 1, got {betas!r}")
     return Adam(network.parameters(), lr=lr, betas=tuple(betas), fused=True)

@@ -21,15 +21,16 @@ class Factor(nn.Module):
     Args:
         latent_dim: D.
         gamma: weight of the total correlation.
-        hidden: sizes of the discriminator's hidden layers.
-        lr: the discriminator's learning rate.
-        betas: of its Adam.
+        discriminator_hidden: sizes of the discriminator's hidden layers.
+        discriminator_lr: the discriminator's learning rate.
+        discriminator_betas: of its Adam.
 
     Raises:
         ValueError: if a number is out of range.
 
     Examples:
-        >>> objective = Factor(latent_dim=2, gamma=10.0, hidden=[64, 64], lr=1e-4, betas=[0.5, 0.9])
+        >>> objective = Factor(latent_dim=2, gamma=10.0, discriminator_hidden=[64, 64],
+        ...     discriminator_lr=1e-4, discriminator_betas=[0.5, 0.9])
         >>> loss, trace, terms = objective(vae, x, vae.noise(2, len(x), torch.Generator()))
     """
 
@@ -37,12 +38,19 @@ class Factor(nn.Module):
     compiles = False
     samples = 2  # of the noise, one for the latents, one whose order permutes them
 
-    def __init__(self, latent_dim: int, gamma: float, hidden: Sequence[int], lr: float, betas: Sequence[float]) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        gamma: float,
+        discriminator_hidden: Sequence[int],
+        discriminator_lr: float,
+        discriminator_betas: Sequence[float],
+    ) -> None:
         super().__init__()
         check_number("gamma", gamma, 0)
         self.gamma = gamma
-        self.discriminator = Discriminator(latent_dim, hidden)
-        self.optimizer = adam(self.discriminator, lr, betas)
+        self.discriminator = Discriminator(latent_dim, discriminator_hidden)
+        self.optimizer = adam(self.discriminator, discriminator_lr, discriminator_betas)
 
     def forward(
         self, model: Model, x: Tensor, noise: Noise, step: Tensor | None = None, y: Tensor | None = None
