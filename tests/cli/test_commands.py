@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers.fakes import summary_of
 from vaelab.cli.commands import main
-from vaelab.evaluation.figures import save_grid
+from vaelab.evaluation.pictures.figures import save_grid
 from vaelab.evaluation.report import Report
 from vaelab.run.load import Run, load_run
 

@@ -62,7 +62,10 @@ def test_every_key_leads_to_itself():
 
 def test_a_value_comes_with_the_suggestion_and_can_be_pasted():
     assert did_you_mean("epochs", "5", FILES) == "; did you mean trainer.epochs=5?"
-    assert did_you_mean("hidden", "[512, 256]", FILES) == "; did you mean 'model.hidden=[512, 256]' or 'posterior.hidden=[512, 256]'?"
+    assert (
+        did_you_mean("hidden", "[512, 256]", FILES)
+        == "; did you mean 'model.hidden=[512, 256]' or 'posterior.hidden=[512, 256]'?"
+    )
     assert did_you_mean("epochs", None, FILES) == "; did you mean trainer.epochs?"
     assert did_you_mean("foo", "1", FILES) == "; vaelab train --cfg job lists all keys"
     assert did_you_mean("hydra.foo", "1", FILES) == "; vaelab train --cfg hydra lists all keys"

@@ -12,7 +12,7 @@ from helpers.made_up_runs import made_up_run
 from vaelab.cli.commands import main
 from vaelab.compare import dashboard
 from vaelab.errors import UserError
-from vaelab.evaluation.pictures import draw_pictures
+from vaelab.evaluation.pictures.draw import draw_pictures
 
 # wandb-workspaces is written in pydantic's old style, which pydantic says at its import
 

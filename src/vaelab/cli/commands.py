@@ -62,7 +62,7 @@ def _warnings_shown() -> Iterator[None]:
 
 def _generate(options: argparse.Namespace) -> None:
     check_output(options.output, ".png")  # before torch is imported and the model loaded
-    from vaelab.evaluation.figures import save_grid
+    from vaelab.evaluation.pictures.figures import save_grid
     from vaelab.run.load import load_run
 
     run = load_run(options.run, options.trust, options.device)

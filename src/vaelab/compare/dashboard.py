@@ -11,7 +11,7 @@ from vaelab.compare.differing import differing
 from vaelab.errors import UserError, check_output, one_line
 from vaelab.evaluation.curves import CURVES
 from vaelab.evaluation.metrics import MERIT, label, metric
-from vaelab.evaluation.pictures import PICTURES
+from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.files import folder
 from vaelab.run.find import find_runs
 from vaelab.run.record import RunRecord

@@ -13,7 +13,7 @@ from typing import Any
 
 from vaelab.compare.page_data import page_data
 from vaelab.errors import check_output
-from vaelab.evaluation.pictures import PICTURES
+from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.files import folder
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import ArgumentError, UserError, check_choice, check_number, one_line
-from vaelab.evaluation.figures import save_curves
+from vaelab.evaluation.pictures.figures import save_curves
 from vaelab.files import folder
 from vaelab.run.row_writer import RowWriter
 from vaelab.run.rows import read_rows

@@ -6,7 +6,7 @@ from typing import Any
 
 from vaelab.errors import UserError, one_line
 from vaelab.evaluation.metrics import METRICS, NATS, label, metric, own_metrics
-from vaelab.evaluation.pictures import PICTURES
+from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.run.environment import versions
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaelab.evaluation.figures import save_figure, subplots
 from vaelab.evaluation.metrics import NATS, label, metric
+from vaelab.evaluation.pictures.figures import save_figure, subplots
 
 MAX_CURVES = 20
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vaelab.errors import UserError, resuming
 from vaelab.evaluation.evaluator import evaluate, nothing
-from vaelab.evaluation.pictures import draw_pictures
+from vaelab.evaluation.pictures.draw import draw_pictures
 from vaelab.machine.device import in_memory
 from vaelab.machine.ranks import SINGLE, RankLostError, Ranks
 from vaelab.machine.threads import SpeedWatch

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.evaluation.figures import save_figure, subplots
 from vaelab.evaluation.metrics import label
+from vaelab.evaluation.pictures.figures import save_figure, subplots
 from vaelab.sweep.figures import with_unit
 
 Points = Sequence[tuple[int, float]]  # (trial, value)

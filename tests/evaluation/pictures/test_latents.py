@@ -12,8 +12,8 @@ from helpers.fakes import labelled_vae, small_dataset, small_vae
 from helpers.ladders import small_ladder
 from vaelab.conditional.labels import Moved
 from vaelab.distributions import Normal, StandardNormal
-from vaelab.evaluation import latent_pictures
-from vaelab.evaluation.latent_pictures import (
+from vaelab.evaluation.pictures import latents
+from vaelab.evaluation.pictures.latents import (
     draw_interpolations,
     draw_kl_by_dimension,
     draw_posterior_means,
@@ -23,7 +23,7 @@ from vaelab.evaluation.latent_pictures import (
     principal_components,
     slerp,
 )
-from vaelab.evaluation.shown import Shown
+from vaelab.evaluation.pictures.shown import Shown
 from vaelab.model.ladder import Ladder
 from vaelab.ops import generator
 from vaelab.posterior.delta import DeltaPosterior
@@ -47,13 +47,13 @@ def dataset():
 @pytest.fixture
 def drawn(monkeypatch):
     """The arguments of the grids that are drawn: images, columns, title, labels of rows, heads of columns."""
-    grids, labelled_grid = [], latent_pictures.labelled_grid
+    grids, labelled_grid = [], latents.labelled_grid
 
     def remember(*given):
         grids.append(given)
         return labelled_grid(*given)
 
-    monkeypatch.setattr(latent_pictures, "labelled_grid", remember)
+    monkeypatch.setattr(latents, "labelled_grid", remember)
     return grids
 
 

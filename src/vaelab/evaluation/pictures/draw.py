@@ -10,17 +10,17 @@ from torch import Tensor
 
 from vaelab.dataset.images import Dataset
 from vaelab.distributions import StandardNormal
-from vaelab.evaluation.animation import save_animation
-from vaelab.evaluation.figures import save
-from vaelab.evaluation.grids import labelled_grid, side_by_side
-from vaelab.evaluation.latent_pictures import (
+from vaelab.evaluation.pictures.animation import save_animation
+from vaelab.evaluation.pictures.figures import save
+from vaelab.evaluation.pictures.grids import labelled_grid, side_by_side
+from vaelab.evaluation.pictures.latents import (
     draw_interpolations,
     draw_kl_by_dimension,
     draw_posterior_means,
     draw_samples_by_temperature,
     draw_traversals,
 )
-from vaelab.evaluation.shown import Shown
+from vaelab.evaluation.pictures.shown import Shown
 from vaelab.files import folder
 from vaelab.ops import generator, normal
 from vaelab.parts import Model

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from vaelab.distributions import Distribution, Normal, StandardNormal
-from vaelab.evaluation.figures import bars, posterior_means
-from vaelab.evaluation.grids import labelled_grid
 from vaelab.evaluation.latents import ACTIVE
-from vaelab.evaluation.shown import SCORED, Shown
+from vaelab.evaluation.pictures.figures import bars, posterior_means
+from vaelab.evaluation.pictures.grids import labelled_grid
+from vaelab.evaluation.pictures.shown import SCORED, Shown
 from vaelab.ops import generator, normal
 
 PAIRS, STEPS = 4, 11  # of images to go between; points on the way

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from helpers.fakes import pixels
-from vaelab.evaluation import animation
-from vaelab.evaluation.animation import save_animation
+from vaelab.evaluation.pictures import animation
+from vaelab.evaluation.pictures.animation import save_animation
 
 
 @pytest.fixture

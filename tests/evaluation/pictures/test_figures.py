@@ -14,8 +14,8 @@ from PIL import Image
 
 from helpers.fakes import pixels, small_split
 from helpers.figures import lines, saved_figures
-from vaelab.evaluation.figures import bars, posterior_means, save, save_curves, save_grid
-from vaelab.evaluation.grids import grid, labelled_grid
+from vaelab.evaluation.pictures.figures import bars, posterior_means, save, save_curves, save_grid
+from vaelab.evaluation.pictures.grids import grid, labelled_grid
 
 
 def random_images(count, channels=1, height=8, width=8):
@@ -194,7 +194,7 @@ def test_a_picture_replaces_a_link(tmp_path):
 def test_matplotlib_reads_no_settings_of_the_folder_that_one_is_in(tmp_path):
     (tmp_path / "matplotlibrc").write_text("savefig.dpi: 3000\n")
     code = (
-        "from vaelab.evaluation.figures import subplots; subplots(1, (1, 1)); import matplotlib; "
+        "from vaelab.evaluation.pictures.figures import subplots; subplots(1, (1, 1)); import matplotlib; "
         "print(matplotlib.rcParams['savefig.dpi'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

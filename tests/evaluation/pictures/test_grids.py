@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers.fakes import small_split
-from vaelab.evaluation.grids import GAP, LINE, MARGIN, MIN_TILE, grid, labelled_grid, side_by_side
+from vaelab.evaluation.pictures.grids import GAP, LINE, MARGIN, MIN_TILE, grid, labelled_grid, side_by_side
 from vaelab.ops import unit_interval
 
 

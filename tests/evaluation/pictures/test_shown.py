@@ -8,8 +8,8 @@ from helpers.fakes import labelled_vae, small_dataset, small_vae
 from helpers.ladders import small_ladder
 from vaelab.conditional.labels import Moved
 from vaelab.distributions import StandardNormal
-from vaelab.evaluation import shown as module
-from vaelab.evaluation.shown import Shown
+from vaelab.evaluation.pictures import shown as module
+from vaelab.evaluation.pictures.shown import Shown
 from vaelab.posterior.delta import DeltaPosterior
 from vaelab.vae import VAE
 

@@ -9,9 +9,9 @@ from torch import nn
 from helpers.fakes import Killed, labelled_vae, pixels, small_dataset, small_vae
 from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
-from vaelab.evaluation import pictures
 from vaelab.evaluation.evaluator import nothing
-from vaelab.evaluation.pictures import draw_pictures
+from vaelab.evaluation.pictures import draw as module
+from vaelab.evaluation.pictures.draw import draw_pictures
 from vaelab.prior.normal import NormalPrior
 from vaelab.vae import VAE
 
@@ -54,7 +54,7 @@ def test_the_last_epoch_has_pictures_of_the_latent_space(latent_dim, expected, t
     drawn = draw(tmp_path, latent_dim, is_last=True)
     assert [*drawn] == expected
     assert all(pixels(path).std() > 0 for path in drawn.values())
-    assert {path.removesuffix(".png") for path in drawn} <= {*pictures.PICTURES}
+    assert {path.removesuffix(".png") for path in drawn} <= {*module.PICTURES}
 
 
 def test_the_last_epoch_makes_an_animation_of_all(tmp_path):
@@ -159,13 +159,13 @@ class LogNormalPrior(nn.Module):
 def test_the_latent_plane_goes_through_the_quantiles_of_the_priors_own_marginals(prior, tmp_path, monkeypatch):
     vae, decoded, titles = small_vae(latent_dim=2, prior=prior), [], []
     vae.decoder.register_forward_hook(lambda module, arguments, out: decoded.append(arguments[0]))
-    drawn = pictures.labelled_grid
+    drawn = module.labelled_grid
 
     def labelled_grid(images, columns, title):
         titles.append(title)
         return drawn(images, columns, title)
 
-    monkeypatch.setattr(pictures, "labelled_grid", labelled_grid)
+    monkeypatch.setattr(module, "labelled_grid", labelled_grid)
     for _ in range(2):
         draw_pictures(vae, small_dataset(kinds=10), tmp_path, 1, nothing)
     (plane, again) = (z.view(16, 16, 2) for z in decoded if len(z) == 256)

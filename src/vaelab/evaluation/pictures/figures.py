@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from vaelab.evaluation.curves import CURVES, charts, training_curve, validation_curve
-from vaelab.evaluation.grids import labelled_grid
 from vaelab.evaluation.metrics import metric
+from vaelab.evaluation.pictures.grids import labelled_grid
 from vaelab.files import folder
 from vaelab.files.current_folder import elsewhere
 
