@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vaelab.run.ranking import ranked, shown_merit, typical
+from vaelab.run.ranking import describe, ranked, shown_merit, typical
 from vaelab.run.record import RunRecord
 
 MNIST = {"dataset": "mnist", "binarize": "dynamic", "likelihood": "BernoulliLikelihood", "val_size": 5000}
@@ -55,11 +55,13 @@ def test_axes_are_made_for_what_finished_and_did_not_diverge():
     assert typical([run("failed")]) == []
 
 
-def test_a_run_without_an_elbo_is_ranked_with_those_of_its_objective_only():
-    def run(name, metric, objective):
-        summary = {"status": "finished", "name": name, "metrics": {metric: -160.0}}
-        return RunRecord(Path(name), summary, {"objective": {"_target_": objective}}, [])
+def test_a_run_without_an_elbo_is_ranked_by_its_reconstruction_with_its_like():
+    def run(name, metric, value=-160.0, conditional="none"):
+        summary = {"status": "finished", "name": name, "metrics": {metric: value, "val/loss": -1.0}}
+        return RunRecord(Path(name), {**summary, "choices": {"conditional": conditional}}, {}, [])
 
-    runs = [run("a", "val/elbo", "ELBO"), run("b", "val/elbo", "IWAE"), run("c", "val/loss", "RAE")]
-    groups = ranked([*runs, run("d", "val/loss", "MMD"), run("e", "val/loss", "RAE")])
-    assert sorted(sorted(record.name for record in group) for group in groups) == [["a", "b"], ["c", "e"], ["d"]]
+    runs = [run("a", "val/elbo"), run("b", "val/elbo", -150.0), run("c", "val/reconstruction", -20.0)]
+    groups = ranked([*runs, run("d", "val/reconstruction", -10.0), run("e", "val/elbo", conditional="labels")])
+    assert sorted(names(groups)) == [["b", "a"], ["d", "c"], ["e"]]
+    told = {group[0].name: describe(group[0].measured_on) for group in groups}
+    assert told == {"b": "", "d": "ranked by the reconstruction, without an ELBO", "e": "given labels"}

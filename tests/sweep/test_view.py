@@ -53,9 +53,9 @@ def test_elsewhere_a_line_is_logged_for_each_job_that_ended(run_dir, caplog):
     assert caplog.messages == ["2 jobs", "job 0  ELBO -2.50  seed=0  4.0 s  (1 done, 0 failed, 1 to go)"]
 
 
-@pytest.mark.parametrize(("value", "shown"), [(-2.5, "figure of merit -2.50"), (None, "done")])
-def test_a_run_without_an_elbo_is_told_by_its_figure_of_merit(value, shown, tmp_path, caplog):
-    write_summary(tmp_path, {"status": "finished", "metrics": {"val/loss": 2.5}})
+@pytest.mark.parametrize(("value", "shown"), [(-2.5, "reconstruction -2.50"), (None, "done")])
+def test_a_run_without_an_elbo_is_told_by_its_reconstruction(value, shown, tmp_path, caplog):
+    write_summary(tmp_path, {"status": "finished", "metrics": {"val/reconstruction": -2.5}})
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "epoch": 1, "train/loss": 2.5}\n')
     with caplog.at_level(logging.INFO), SweepView(total=2) as view:
         view.update({0: job(0, tmp_path)})

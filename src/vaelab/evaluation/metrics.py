@@ -80,14 +80,10 @@ def label(name: str) -> str:
 def merit(metrics: Mapping[str, float]) -> float | None:
     """A run's figure of merit, higher is better: the ELBO of its validation images, or of its training without any.
 
-    Of a model without a density, which has no ELBO, it is the negative loss.
+    Of a model without a density, which has no ELBO, it is the reconstruction.
     """
-    for split in ("val", "train"):
-        if f"{split}/elbo" in metrics:
-            return metrics[f"{split}/elbo"]
-        if f"{split}/loss" in metrics:
-            return -metrics[f"{split}/loss"]
-    return None
+    names = (f"{split}/{name}" for split in ("val", "train") for name in ("elbo", "reconstruction"))
+    return next((metrics[name] for name in names if name in metrics), None)
 
 
 def own_metrics(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,13 @@ from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION
 from vaelab.run.record import RunRecord
 from vaelab.run.settings import CONDITIONS, ELBO
 
-MERITS = (MERIT, "val/loss", MERIT_WITHOUT_VALIDATION, "train/loss")  # the first that a run has is its merit
+MERITS = (
+    MERIT,
+    "val/reconstruction",
+    MERIT_WITHOUT_VALIDATION,
+    "train/reconstruction",
+)  # the first that a run has is its merit
+UNSAID = {("ranked_by", ELBO), ("conditional", "none")}  # conditions that go without saying
 FAR = 5  # times as far below the best run as runs usually begin: what has diverged, not what trained badly
 
 
@@ -37,12 +43,12 @@ def describe(measured_on: Mapping[str, Any]) -> str:
     """What a number was measured on, in words: `digits, binarize dynamic, BernoulliLikelihood, ...`."""
     words = {
         "binarize": "binarize {}",
-        "samples_of_z": "samples of z: {}",
+        "conditional": "given {}",
         "val_size": "validation images: {}",
         "ranked_by": "ranked by {}",
     }
-    told = {key: measured_on[key] for key in CONDITIONS if key in measured_on and measured_on[key] != ELBO}
-    return ", ".join(words.get(key, "{}").format(value) for key, value in told.items())
+    told = [(key, measured_on[key]) for key in CONDITIONS if key in measured_on]
+    return ", ".join(words.get(key, "{}").format(value) for key, value in told if (key, value) not in UNSAID)
 
 
 def shown_merit(group: Sequence[RunRecord]) -> str:

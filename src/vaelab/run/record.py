@@ -102,15 +102,12 @@ class RunRecord:
 
     @cached_property
     def measured_on(self) -> dict[str, Any]:
-        """The conditions under which its numbers were measured, as far as they are known.
-
-        A run without an ELBO is ranked by its loss, which compares with that of the same objective only.
-        """
+        """The conditions under which its numbers were measured, as far as they are known."""
         found = measured_on(self.config, self.summary)
         if self.merit is None:
             return found
         has_elbo = any(name.endswith("/elbo") for name in self.metrics)
-        return {**found, "ranked_by": ELBO if has_elbo else f"the loss {short(self.config.get('objective'))}"}
+        return {**found, "ranked_by": ELBO if has_elbo else "the reconstruction, without an ELBO"}
 
     @cached_property
     def metrics(self) -> dict[str, float]:

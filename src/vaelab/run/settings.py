@@ -8,7 +8,7 @@ from typing import Any
 from vaelab.errors import is_number, one_line
 
 # What a number was measured on; between runs that differ in one of these, a larger ELBO is not a better one.
-CONDITIONS = ("dataset", "binarize", "likelihood", "log_prob_is", "samples_of_z", "val_size", "ranked_by")
+CONDITIONS = ("dataset", "binarize", "likelihood", "log_prob_is", "conditional", "val_size", "ranked_by")
 ELBO = "the ELBO"  # by which runs are ranked that have one
 # Where things are, and what is logged: no setting of the model or its training.
 NO_SETTINGS = (
@@ -47,12 +47,12 @@ def settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str,
 
 def measured_on(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
     """The conditions that the summary tells; where the run did not finish, those of them that its config tells."""
-    dataset, likelihood, objective = (_mapping(config, key) for key in ("dataset", "likelihood", "objective"))
+    dataset, likelihood = (_mapping(config, key) for key in ("dataset", "likelihood"))
     configured = {
         "dataset": _choices(config, summary).get("dataset"),
         "binarize": dataset.get("binarize"),
         "likelihood": str(likelihood.get("_target_", "")).rpartition(".")[2] or None,
-        "samples_of_z": objective.get("samples"),
+        "conditional": _choices(config, summary).get("conditional"),
         "val_size": dataset.get("val_size"),
     }
     told = {**configured, **summary.get("setting", {})}

@@ -37,7 +37,7 @@ class Composer:
         finalize(self, remove, copies, lock)  # a launcher is not told when the sweep has ended
         for number, source in enumerate(context.config_loader.get_sources()):
             if source.scheme() == "file":  # conf/ itself, or a folder of --config-dir
-                source.path = shutil.copytree(source.path, copies / str(number), ignore=_all_but_yaml)
+                source.path = shutil.copytree(source.path, Path(copies, str(number)), ignore=_all_but_yaml)
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
         """The jobs, each composed as it is asked for."""

@@ -93,5 +93,5 @@ def _measured(job: Job, outcome: Outcome) -> str:
     if outcome.value is None:
         return "done"
     has_elbo = any(name.endswith("/elbo") for name in RunRecord(job.directory).metrics)
-    name = "ELBO" if has_elbo else "figure of merit"
+    name = "ELBO" if has_elbo else "reconstruction"
     return f"{name} {outcome.value:.2f}"
