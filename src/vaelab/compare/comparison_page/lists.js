@@ -98,7 +98,8 @@ function drawGallery() {
 }
 
 function card(run) {
-  const worth = isScored(run) ? `ELBO ${run.merit.toFixed(2)}` : run.status;
+  const ofElbo = "val/elbo" in run.metrics || "train/elbo" in run.metrics;
+  const worth = isScored(run) ? `${ofElbo ? "ELBO" : "reconstruction"} ${run.merit.toFixed(2)}` : run.status;
   const images = pictures(run).map(([name, source]) => element("img", { src: source, alt: `${words(name)} of ${run.name}`, title: words(name) }));
   return element("figure", {},
     element("figcaption", {}, element("b", { textContent: run.name }), ` · ${worth}`),
