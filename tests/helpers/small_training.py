@@ -4,6 +4,7 @@ import torch
 
 from vaelab.training.loop import Trainer
 from vaelab.training.signals import StopRequest
+from vaelab.training.step import has_networks
 
 
 class Recorder:
@@ -54,4 +55,9 @@ def assert_resumes_bit_for_bit(build, steps, tmp_path):
     train(second, steps)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
+    if has_networks(whole.objective):
+        one, other = whole.objective, second.objective
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+        moments, others = (each.optimizer.state_dict()["state"] for each in (one, other))
+        torch.testing.assert_close(moments, others, rtol=0, atol=0)
     return whole

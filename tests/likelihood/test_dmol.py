@@ -10,11 +10,22 @@ from vaelab.ops import generator, unit_interval
 from vaelab.parts import MASS
 
 LEVELS = torch.arange(256) / 255
+COUPLINGS = {1: 0, 2: 1, 3: 3}
+
+
+def laid_out(params, components, channels=3):
+    """Log weights, centres, log scales and couplings (M,), each by component, as the decoder is to give them."""
+    log_weights, centres, *others = params.unflatten(-1, (-1, components)).split(
+        [1, channels, channels, COUPLINGS[channels]]
+    )
+    first, *rest = centres.unbind(-1)  # (channels,) of each component
+    centres = torch.stack([first, *(each - first for each in rest)])
+    return torch.cat([each.flatten() for each in (centres, *others, log_weights)])
 
 
 def log_probs(likelihood, params, x):
-    """log p of pixels x (V, C) under parameters (M,), or (V, M)."""
-    given = params.expand(len(x), -1)[None, :, :, None, None]
+    """log p of pixels x (V, C) under the parameters of `laid_out`."""
+    given = laid_out(params, likelihood.components, x.shape[1]).expand(len(x), -1)[None, :, :, None, None]
     return likelihood.log_prob(given, x[:, :, None, None])[0]
 
 
@@ -77,7 +88,8 @@ def test_samples_of_each_channel_have_their_distribution_given_those_before():
     """By what is uniform if they do: P(X < x) + u P(X = x), of the channel given the channels before."""
     components, count = 2, 1000
     likelihood, params = DiscretizedLogisticMixtureLikelihood(components), one_pixel(components)
-    drawn = likelihood.sample(params.view(1, -1, 1, 1).expand(count, -1, -1, -1), generator(0, "test")).view(count, 3)
+    given = laid_out(params, components).view(1, -1, 1, 1).expand(count, -1, -1, -1)
+    drawn = likelihood.sample(given, generator(0, "test")).view(count, 3)
     for channel in range(3):
         before = drawn[:, None, :channel].expand(-1, 256, -1)
         x = torch.cat([before, LEVELS.view(1, 256, 1).expand(count, -1, -1)], -1).flatten(0, 1)
@@ -95,14 +107,14 @@ def test_the_mean_is_that_of_samples_where_little_is_cut_off():
     params = params.view(10, components)
     params[1:4] *= 0.3
     params[4:7] -= 1
-    params = params.view(1, -1, 1, 1)
+    params = laid_out(params.flatten(), components).view(1, -1, 1, 1)
     drawn = likelihood.sample(params.expand(count, -1, -1, -1), generator(0, "test"))
     torch.testing.assert_close(likelihood.mean(params)[0], drawn.mean(0), rtol=0, atol=0.005)
 
 
 def test_of_one_component_without_couplings_it_is_the_discretized_logistic():
     params, x = normals(2, 3, 6, 4, 4), unit_interval(levels(3, 3, 4, 4))
-    given = torch.cat([normals(2, 3, 1, 4, 4), params, torch.zeros(2, 3, 3, 4, 4)], 2)
+    given = torch.cat([params, torch.zeros(2, 3, 3, 4, 4), normals(2, 3, 1, 4, 4)], 2)
     likelihood = DiscretizedLogisticMixtureLikelihood(1)
     torch.testing.assert_close(likelihood.log_prob(given, x), LogisticLikelihood().log_prob(params, x))
     torch.testing.assert_close(likelihood.mean(given[0]), LogisticLikelihood().mean(params[0]))
@@ -124,3 +136,12 @@ def test_it_is_a_mass_on_the_256_levels_only_of_a_hundred_numbers_for_rgb():
     likelihood = DiscretizedLogisticMixtureLikelihood(10)
     assert [likelihood.out_channels(channels) for channels in (1, 2, 3, 4)] == [30, 60, 100, 150]
     assert likelihood.pixels == {"levels": MASS}
+
+
+def test_what_is_added_to_the_first_channels_moves_the_centres_of_all_components():
+    likelihood, params = DiscretizedLogisticMixtureLikelihood(4), laid_out(one_pixel(4), 4).view(1, -1, 1, 1)
+    moved = params.clone()
+    moved[:, :3] += 0.3
+    (_, before, *_), (_, after, *_) = (likelihood._split(each) for each in (params, moved))
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(other, one + 0.3)

@@ -49,7 +49,7 @@ def test_the_parts_add_up_to_the_kl_and_with_weights_of_1_the_loss_to_minus_the_
 def test_each_part_has_its_weight(estimator):
     vae, objective = linear_gaussian_vae(mean_shift=0.3), tc(estimator, 10, alpha=2.0, beta=30.0, gamma=0.5)
     loss, trace, terms = objective(vae, X, noise_of(objective, vae))
-    parts = [terms[name] for name in ("mutual_information", "total_correlation", "dimension_kl")]
+    parts = [terms[name] for name in ("batch_mutual_information", "batch_total_correlation", "batch_dimension_kl")]
     expected = 2 * parts[0] + 30 * parts[1] + 0.5 * parts[2] - trace.log_px.mean()
     torch.testing.assert_close(loss, expected)
     assert len({round(part.item(), 4) for part in parts}) == 3
@@ -96,8 +96,8 @@ def test_the_total_correlation_of_correlated_latents_is_that_of_their_normal():
     terms = tc("stratified", train_size=images).parts_of_kl(Latent(z, log_q, q, StandardNormal()))
     covariance = torch.cov(z[0].T)
     expected = -0.5 * math.log(1 - (covariance[0, 1] ** 2 / covariance[0, 0] / covariance[1, 1]).item())
-    assert terms["total_correlation"].item() == pytest.approx(expected, abs=0.15)
-    assert abs(terms["dimension_kl"].item()) < 0.15
+    assert terms["batch_total_correlation"].item() == pytest.approx(expected, abs=0.15)
+    assert abs(terms["batch_dimension_kl"].item()) < 0.15
 
 
 def test_a_posterior_that_does_not_factorise_and_a_ladder_are_refused_with_a_sentence():

@@ -14,6 +14,8 @@ from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.model.mlp import networks
 from vaelab.posterior.gaussian import GaussianPosterior
 from vaelab.run.build import Builder
+from vaelab.run.contracts import check_objective
+from vaelab.training.step import has_networks
 from vaelab.vae import VAE
 
 
@@ -232,3 +234,48 @@ def test_a_batch_norm_keeps_its_running_mean(config, monkeypatch):
     config["model"] = {"_target_": "test_contracts.made_here"}
     norm = Builder(config, None).setup().model.encoder.layers[-1]
     assert norm.num_batches_tracked == 0
+
+
+class Perceptual(nn.Module):
+    """Adds a distance in the features of a network."""
+
+    is_mean_over_images, compiles, samples = True, True, 1
+
+    def __init__(self, frozen):
+        super().__init__()
+        self.features = nn.Linear(64, 3).requires_grad_(not frozen)
+
+    def forward(self, model, x, noise, step=None, y=None):
+        trace = model(x, noise, y)
+        means = model.likelihood.mean(model.decode(trace.latents[0].z[0]))
+        distance = (self.features(means.flatten(1)) - self.features(x.flatten(1))).square().mean()
+        return distance + trace.kl.mean() - trace.log_px.mean(), trace, {}
+
+
+def test_networks_of_an_objective_are_frozen_or_have_an_optimizer(compose):
+    config = compose("dataset=digits", "logger=local", "model.hidden=[16]", "trainer.max_steps=9000")
+    for frozen in (True, False):
+        builder = Builder(config, None)
+        builder.objective = lambda facts, seed=0, frozen=frozen: _checked(Perceptual(frozen))
+        if frozen:
+            assert not has_networks(builder.setup().objective)
+        else:
+            with pytest.raises(UserError, match="must have an `optimizer` over the networks that it brings, got none"):
+                builder.setup()
+
+
+def _checked(objective):
+    check_objective(objective)
+    return objective
+
+
+def test_weights_that_are_frozen_need_no_gradient(compose, monkeypatch):
+    made = Builder.model
+    monkeypatch.setattr(Builder, "model", lambda *given: _frozen(made(*given)))
+    setup = Builder(compose("dataset=digits", "logger=local", "model.hidden=[16]"), None).setup()
+    assert not any(weight.requires_grad for weight in setup.model.encoder.parameters())
+
+
+def _frozen(model):
+    model.encoder.requires_grad_(False)
+    return model

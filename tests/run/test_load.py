@@ -178,6 +178,17 @@ def test_evaluating_again_gives_the_figures_of_the_summary_to_the_last_digit(pre
     assert again["log_likelihood"] > again["elbo"]
 
 
+@pytest.mark.parametrize("objective", ["adversarial", "factor"])
+def test_the_networks_of_an_objective_are_those_of_the_best_epoch(objective, inline, tmp_path):
+    small = (f"objective={objective}", "objective.discriminator_lr=0.01", "posterior=gaussian")
+    code, _, err = inline(*QUICK, *small, "hydra.run.dir=run")
+    assert code == 0, err
+    run = vaelab.load_run(tmp_path / "run")
+    for split in ("val", "test"):
+        assert run.evaluate(split) == run.recorded(split)
+    assert run.summary["best_epoch"] == 2  # the last: under another discriminator the loss is another function
+
+
 def test_a_plan_adds_figures_and_leaves_those_of_the_summary_as_they_are(run_dir):
     run, done = vaelab.load_run(run_dir), []
     found = run.report("test", Plan(("latents", "aggregate", "factors"), importance_samples=10), done.append)

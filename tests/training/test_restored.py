@@ -180,7 +180,7 @@ def test_weights_of_other_names_are_refused(odd):
 
 
 FACTS = {"image_shape": [1, 8, 8], "num_classes": 10, "train_size": 1300}
-GOOD_BEST = {"model": {}, "facts": FACTS, "epoch": 3, "step": 9, "val": {"elbo": -1.0}}
+GOOD_BEST = {"model": {}, "objective": None, "facts": FACTS, "epoch": 3, "step": 9, "val": {"elbo": -1.0}}
 SHAPES = (None, 3, [1, 8], [1, 8, "8"], [1, -8, 8], [1, 0, 8], [1, 8.0, 8], [True, 8, 8], [1, 10**9, 8])
 
 

@@ -57,7 +57,7 @@ class Subject:
 
     @cached_property
     def embedded(self) -> Tensor:
-        """z at zero noise of the split's images, the mean of a Gaussian q(z|x), (N, D) on the CPU."""
+        """z at zero noise of the split's images, (N, D) on the CPU."""
         return embedded(self.model, self.dataset, self.split, self.batch_size)
 
     @cached_property

@@ -18,8 +18,10 @@ class DiscretizedLogisticMixtureLikelihood(nn.Module):
 
     p(r, g, b) = sum_i w_i p_i(r) p_i(g|r) p_i(b|r, g): all channels of a pixel choose one component, in which each is a
     discretized logistic on [-1, 1] as in `logistic`, its centre moved by tanh(c) times the value of each channel
-    before. For M components and C channels the decoder gives M (C + 1) (C + 2) / 2 numbers a pixel: log weights,
-    centres, log scales, C (C - 1) / 2 couplings c (PixelCNN++, Salimans et al., 2017, arXiv:1701.05517).
+    before (PixelCNN++, Salimans et al., 2017, arXiv:1701.05517). For M components and C channels the decoder gives
+    M (C + 1) (C + 2) / 2 numbers a pixel: centres, log scales, C (C - 1) / 2 couplings c, log weights. The centres of
+    all components but the first are relative to those of the first, which are the first C: what a network adds to
+    these, such as a linear path, moves all.
 
     Args:
         components: M, of the mixture.
@@ -81,10 +83,14 @@ class DiscretizedLogisticMixtureLikelihood(nn.Module):
 
     def _split(self, params: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
         """Log weights, and by channel centres and log scales, and couplings, each (..., components, H, W)."""
-        by_kind = params.unflatten(-3, (-1, self.components)).unbind(-4)
-        channels = (math.isqrt(8 * len(by_kind) + 1) - 3) // 2  # of (C + 1) (C + 2) / 2 kinds
-        centres, log_scales = by_kind[1 : channels + 1], by_kind[channels + 1 : 2 * channels + 1]
-        return by_kind[0], list(centres), list(log_scales), list(by_kind[2 * channels + 1 :])
+        kinds = len(params.unflatten(-3, (-1, self.components)).unbind(-4))  # (C + 1) (C + 2) / 2
+        channels = (math.isqrt(8 * kinds + 1) - 3) // 2
+        by_component = params[..., : channels * self.components, :, :].unflatten(-3, (self.components, channels))
+        first, others = by_component[..., :1, :, :, :], by_component[..., 1:, :, :, :]
+        centres = torch.cat([first, first + others], -4).unbind(-3)  # C x (..., components, H, W)
+        by_kind = params[..., channels * self.components :, :, :].unflatten(-3, (-1, self.components)).unbind(-4)
+        log_scales, couplings = by_kind[:channels], by_kind[channels:-1]
+        return by_kind[-1], list(centres), list(log_scales), list(couplings)
 
 
 def _moved(centres: list[Tensor], couplings: list[Tensor], before: list[Tensor]) -> Tensor:

@@ -67,7 +67,7 @@ class Up(nn.Module):
 
 
 class LinearPath(nn.Module):
-    """A decoder, and a linear map of z added to the first C channels of what it gives."""
+    """A decoder, and a linear map of z added to the first C channels of what it gives, most likelihoods' means."""
 
     def __init__(self, decoder: nn.Module, latent_dim: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ def networks(
         blocks: residual blocks at each resolution, of encoder and of decoder.
         features: size of the layer between the convolutions and the latent.
         linear: whether the linear paths are there: from the pixels to as many features more, and from z to the first C
-            channels of the likelihood's parameters, which are the means.
+            channels of the likelihood's parameters, which are the means of all but `categorical`.
 
     Raises:
         ValueError: if a size is not a positive integer, the image is too small for that many halvings, or `linear` is

@@ -75,5 +75,5 @@ def _check_fixed(prior: Prior | None) -> None:
     if isinstance(prior, nn.Module) and any(True for _ in prior.parameters()):
         raise UserError(
             f"the adversarial autoencoder needs a prior without parameters, for it does not train them, got "
-            f"{type(prior).__name__}; choose prior=normal, or objective=mmd"
+            f"{type(prior).__name__}; choose prior=normal and conditional=none, or objective=mmd"
         )

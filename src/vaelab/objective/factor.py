@@ -62,4 +62,4 @@ class Factor(nn.Module):
         correlation = self.discriminator.fixed(z).mean()
         own, terms = self.discriminator.told_apart(z, z.gather(0, keys.argsort(0)))
         loss = trace.kl.mean() - trace.log_px.mean() + self.gamma * correlation + own - own.detach()
-        return sum(trace.losses.values(), loss), trace, {"total_correlation": correlation, **terms}
+        return sum(trace.losses.values(), loss), trace, {"estimated_correlation": correlation, **terms}

@@ -17,10 +17,11 @@ class TotalCorrelation:
 
     KL = I(x; z) + TC + sum_d KL(q(z_d) || p(z_d)): mutual information, total correlation KL(q(z) || prod_d q(z_d)) and
     what each dimension of the aggregate posterior q(z) = (1/N) sum_n q(z|x_n) differs from the prior by, reported as
-    `mutual_information`, `total_correlation` and `dimension_kl`. Chen et al., 2018 (arXiv:1802.04942). Further losses
-    of the model are added.
+    `batch_mutual_information`, `batch_total_correlation` and `batch_dimension_kl`. Chen et al., 2018
+    (arXiv:1802.04942). Further losses of the model are added.
 
-    q(z) is estimated from the batch. `weighted` gives all its images the weight 1 / (N B), which is biased.
+    q(z) is estimated from the batch. `weighted` gives all its images the weight 1 / (N B), which is biased by constants
+    of D log N and so: its gradient is of use, its values are not (`vaelab evaluate --aggregate` measures the terms).
     `stratified` gives the image that z is drawn from 1 / N and each other (N - 1) / (N (B - 1)), unbiased for q(z); it
     is the mean of the paper's over the orders of the others. Either way the three add up to the estimate of the KL.
 
@@ -49,7 +50,7 @@ class TotalCorrelation:
             check_number(name, value, 0)
         check_choice("estimator", estimator, ESTIMATORS)
         self.train_size = train_size
-        self.weights = {"mutual_information": alpha, "total_correlation": beta, "dimension_kl": gamma}
+        self.weights = {"batch_mutual_information": alpha, "batch_total_correlation": beta, "batch_dimension_kl": gamma}
         self.estimator = estimator
 
     def __call__(
@@ -65,9 +66,9 @@ class TotalCorrelation:
         """The three terms by name, each ()."""
         log_q_z, log_q_dims = self.log_aggregate(latent)
         return {
-            "mutual_information": (latent.log_q[0] - log_q_z).mean(),
-            "total_correlation": (log_q_z - log_q_dims).mean(),
-            "dimension_kl": (log_q_dims - latent.log_p[0]).mean(),
+            "batch_mutual_information": (latent.log_q[0] - log_q_z).mean(),
+            "batch_total_correlation": (log_q_z - log_q_dims).mean(),
+            "batch_dimension_kl": (log_q_dims - latent.log_p[0]).mean(),
         }
 
     def log_aggregate(self, latent: Latent) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,8 @@ from vaelab.vae import VAE
 log = logging.getLogger(__name__)
 
 NO_ELBO = (
-    "q(z|x) has no density, so that there is no ELBO: the reconstruction and the loss are reported, and the best epoch "
-    "is that of the lowest loss"
+    "q(z|x) has no density, so that there is no ELBO: the reconstruction and the loss are reported, and runs are "
+    "ranked by the reconstruction"
 )
 
 

@@ -14,6 +14,7 @@ from vaelab.distributions import Distribution
 from vaelab.errors import UserError, check_integer, is_out_of_memory, one_line
 from vaelab.parts import Facts, Model, Objective, Trace
 from vaelab.run.node import naming
+from vaelab.training.step import has_networks
 from vaelab.vae import VAE
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,11 @@ def check_objective(objective: Any) -> None:
     check_members("objective", objective, Objective)
     with naming("objective"):
         check_integer("samples", objective.samples, 1)
+    if has_networks(objective) and not isinstance(getattr(objective, "optimizer", None), torch.optim.Optimizer):
+        raise UserError(
+            f"objective must have an `optimizer` over the networks that it brings, got none in {_kind(objective)}; "
+            f"make one, or freeze them"
+        )
 
 
 @torch.no_grad()
@@ -143,13 +149,15 @@ def _check_answer(answer: Any) -> None:
 
 def _check_trained(loss: Tensor, model: Model, objective: Objective) -> None:
     """Refuse a prior that the loss leaves as it is, and warn of other weights that it does not reach."""
-    weights = dict(model.named_parameters())
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if not weights:
+        raise UserError(f"{type(model).__name__} must have weights to be trained, got none; thaw or add some")
     gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     left = [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
     if any(name.startswith("prior.") for name in left):
         raise UserError(
             f"{type(objective).__name__} does not train the prior, and {type(model.prior).__name__} has weights to be "
-            f"trained ({', '.join(left)}); choose prior=normal or another objective"
+            f"trained ({', '.join(left)}); choose prior=normal and conditional=none, or another objective"
         )
     if left:
         log.warning("%s does not train %s, which stay as they are", type(objective).__name__, ", ".join(left))

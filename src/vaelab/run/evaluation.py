@@ -45,7 +45,7 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
     with precision_of(trainer.precision):
         with own_number_of_threads():
             torch.set_num_threads(threads)
-            metrics = evaluate(run.model, builder.objective(run.facts), dataset, chosen, batch)
+            metrics = evaluate(run.model, run.objective, dataset, chosen, batch)
             if plan.importance_samples and "elbo" not in metrics:
                 raise UserError(
                     "log p(x) needs a posterior with a density, which this model has not; evaluate it without "

@@ -19,7 +19,7 @@ from vaelab.evaluation.importance import nothing
 from vaelab.evaluation.report import QUICK, Plan, Report
 from vaelab.machine.device import in_memory, pick_device
 from vaelab.ops import unit_interval
-from vaelab.parts import Facts, Model
+from vaelab.parts import Facts, Model, Objective
 from vaelab.run.build import Builder
 from vaelab.run.continuation import on_this_machine
 from vaelab.run.evaluation import report
@@ -44,6 +44,8 @@ class Run:
         config: the resolved config, plain dictionaries; its dataset lies in $VAELAB_DATA where that is set.
         model: with the weights of the best epoch, in the precision of its training.
         facts: what the run knew of its data, `image_shape` (C, H, W) among it.
+        trusted: packages outside vaelab whose code the config may name.
+        objectives_networks: weights of the objective's own networks as they were saved, or None.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Run:
     model: Model
     facts: Facts
     trusted: tuple[str, ...] = ()
+    objectives_networks: object = None
 
     def __repr__(self) -> str:
         choices, metrics = self.config.get("choices", {}), self.summary.get("metrics", {})
@@ -81,6 +84,16 @@ class Run:
     def dataset(self) -> Dataset:
         """The dataset that the run was trained on, with `train`, `val` and `test()`; it must be on this machine."""
         return Builder(self.config, self.trusted).dataset()
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The objective, with what networks of its own were when the model was best."""
+        objective = Builder(self.config, self.trusted).objective(self.facts)
+        networks = restored.networks(self.objectives_networks, objective)
+        if networks is not None:
+            objective.load_state_dict(networks)
+            objective.to(self._device)
+        return objective
 
     @torch.no_grad()
     def sample(
@@ -244,7 +257,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     except (KeyError, RuntimeError, ValueError) as error:
         reason = one_line(error, 200)
         raise UserError(f"{path}/config.yaml does not fit the weights in {path}/checkpoints ({reason})") from error
-    return Run(path, on_this_machine(config), model, best.facts, trusted)
+    return Run(path, on_this_machine(config), model, best.facts, trusted, best.objective)
 
 
 def _as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

@@ -31,6 +31,7 @@ def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int
     try:
         best = restored.best(saved)
         weights = restored.weights("weights", best.weights, trainer.evaluated)
+        networks = restored.networks(best.objective, trainer.objective)
     except ValueError as error:
         raise UserError(
             f"the best checkpoint in {run_dir} does not fit the model ({one_line(error, 200)}); restore checkpoints "
@@ -40,6 +41,8 @@ def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int
     if tested:
         trainer.evaluated.load_state_dict(weights)
         trainer.evaluated.eval()
+        if networks is not None:
+            trainer.objective.load_state_dict(networks)
         by_split["test"] = trainer.evaluate("test")
     return {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}, best.epoch
 

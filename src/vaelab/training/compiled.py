@@ -18,7 +18,7 @@ from vaelab.errors import UserError, is_out_of_memory, one_line
 from vaelab.parts import Model, Noise, Objective
 from vaelab.training.adam import Adam, has_moments, is_adam
 from vaelab.training.clock import Clock
-from vaelab.training.step import EagerStep, Values, require_finite, scalar
+from vaelab.training.step import EagerStep, Values, has_networks, require_finite, scalar
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ PAYS_FROM_STEPS = 8_000
 
 def can_compile(model: Model, objective: Objective) -> bool:
     """Whether the objective, and every module of the model that says so, can be traced by `torch.compile`."""
+    if has_networks(objective):  # whose optimizer makes a step of its own
+        return False
     return objective.compiles and all(getattr(module, "compiles", True) for module in model.modules())
 
 

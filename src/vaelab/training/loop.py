@@ -35,7 +35,7 @@ from vaelab.training.setup import Setup
 from vaelab.training.shared import SharedStep
 from vaelab.training.signals import AfterValidation, Interrupted, Pruned, StopRequest
 from vaelab.training.state import Progress
-from vaelab.training.step import ADVICE, EagerStep
+from vaelab.training.step import ADVICE, EagerStep, has_networks
 from vaelab.training.threads import use_threads
 
 log = logging.getLogger(__name__)
@@ -204,6 +204,8 @@ class Trainer:
     def _is_best(self, val: dict[str, float]) -> bool:
         if not len(self.dataset.val.images):
             return True
+        if has_networks(self.objective):  # under another discriminator a loss is another function
+            return bool(val)
         return bool(val) and val["loss"] < self.progress.best.get("loss", math.inf)
 
     def _ask_search(self, epoch: int, val: dict[str, float]) -> Pruned | None:
@@ -312,7 +314,8 @@ class Trainer:
 
     def _require_finite_weights(self) -> None:
         # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
-        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+        networks = [self.model, *([self.objective] if has_networks(self.objective) else [])]
+        if not all(weight.isfinite().all() for network in networks for weight in network.parameters()):
             raise UserError(f"a weight is not finite at step {self.progress.step}, though the loss was; {ADVICE}")
 
     @property

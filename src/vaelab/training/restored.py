@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.errors import one_line
-from vaelab.parts import Facts
+from vaelab.parts import Facts, Objective
+from vaelab.training.step import has_networks
 
 LARGEST_COUNT = 10**15  # of steps or images
 LARGEST_SIDE = 100_000  # pixels of an image
@@ -70,9 +71,10 @@ def sums(name: str, saved: object, counted: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Best:
-    """What `best.pt` holds: `weights` as they were saved, to be checked against the model."""
+    """What `best.pt` holds: weights of the model and of the objective's networks are yet to be checked against them."""
 
     weights: object
+    objective: object
     facts: Facts
     epoch: int
     val: dict[str, float]
@@ -80,9 +82,9 @@ class Best:
 
 def best(saved: object) -> Best:
     """The best checkpoint, all but its weights checked."""
-    found = entries("best.pt", saved, ("model", "facts", "epoch", "step", "val"))
+    found = entries("best.pt", saved, ("model", "objective", "facts", "epoch", "step", "val"))
     facts, epoch = _facts(found["facts"]), count("epoch", found["epoch"])
-    return Best(found["model"], facts, epoch, metrics("val", found["val"]))
+    return Best(found["model"], found["objective"], facts, epoch, metrics("val", found["val"]))
 
 
 def _facts(saved: object) -> Facts:
@@ -96,6 +98,11 @@ def _facts(saved: object) -> Facts:
         raise ValueError(f"num_classes must be from 1 to {LARGEST_SIDE:,}, got {_short(classes)}")
     channels, height, width = shape
     return Facts((channels, height, width), classes, count("train_size", found["train_size"]))
+
+
+def networks(saved: object, objective: Objective) -> dict[str, Any] | None:
+    """What `load_state_dict` of an objective's own networks takes; None where it has none."""
+    return weights("objective", saved, objective) if has_networks(objective) else None
 
 
 def weights(name: str, saved: object, model: nn.Module) -> dict[str, Any]:

@@ -93,8 +93,8 @@ class EagerStep:
 
 
 def has_networks(objective: Objective) -> bool:
-    """Whether an objective has networks of its own, and so an optimizer and a state that resumes."""
-    return isinstance(objective, nn.Module) and any(True for _ in objective.parameters())
+    """Whether an objective has networks of its own that are trained, and so an optimizer and a state that resumes."""
+    return isinstance(objective, nn.Module) and any(weight.requires_grad for weight in objective.parameters())
 
 
 def scalar(value: float, device: torch.device) -> Tensor:

@@ -109,7 +109,7 @@ def draw_posterior_means(shown: Shown) -> Any:
     means = shown.embeddings.float().cpu()
     if means.shape[1] < 2 or len(means) < MIN_IMAGES or not means.isfinite().all():
         return None
-    names, title = ["$z_1$", "$z_2$"], f"{shown.title}: z at zero noise, the mean of a Gaussian q(z|x)"
+    names, title = ["$z_1$", "$z_2$"], f"{shown.title}: z at zero noise of q(z|x)"
     if means.shape[1] > 2:
         means, shares = principal_components(means)
         names = [f"principal component {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
