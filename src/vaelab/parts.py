@@ -119,7 +119,7 @@ class Latent:
 
     def _require_density(self, what: str) -> None:
         if self.log_q is None:
-            raise UserError(f"{type(self.q).__name__} has no density, which {what} needs; choose another objective")
+            raise UserError(f"{type(self.q).__name__} has no density, which {what} needs; choose objective=rae")
 
     @property
     def log_p(self) -> Tensor:

@@ -93,7 +93,7 @@ def test_without_a_kl_the_posterior_needs_no_density():
     vae.posterior = DeltaPosterior(6, LATENT_DIM)
     loss, trace, terms = mmd()(vae, X, noise_of(mmd(), vae))
     torch.testing.assert_close(loss, 10 * terms["mmd"] - trace.log_px.mean())
-    with pytest.raises(UserError, match="Point has no density, which its KL needs; choose another objective"):
+    with pytest.raises(UserError, match="Point has no density, which its KL needs; choose objective=rae"):
         mmd(alpha=0.5)(vae, X, noise_of(mmd(), vae))
 
 

@@ -28,5 +28,5 @@ def test_its_training_resumes_bit_for_bit(compose, tmp_path):
 
 def test_an_objective_that_needs_a_density_is_refused_in_one_sentence(compose):
     config = compose("dataset=digits", "logger=local", "model.hidden=[16]", "posterior=delta", "objective=elbo")
-    with pytest.raises(UserError, match="Point has no density, which its KL needs; choose another objective"):
+    with pytest.raises(UserError, match="Point has no density, which its KL needs; choose objective=rae"):
         Builder(config, None).setup()

@@ -145,7 +145,7 @@ def test_its_training_resumes_bit_for_bit_and_comes_to_use_many_codes(config, tm
 
 
 def test_an_objective_that_needs_a_density_is_refused_in_one_sentence(config):
-    with pytest.raises(UserError, match="Codes has no density, which its KL needs; choose another objective"):
+    with pytest.raises(UserError, match="Codes has no density, which its KL needs; choose objective=rae"):
         Builder(config("objective=elbo"), None).setup()
 
 

@@ -220,7 +220,7 @@ class Trainer:
     def _draw_curves(self, at_once: bool) -> None:
         if at_once or time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS:
             self._curves_drawn = time.perf_counter()
-            title = f"{self.dataset.name}: the ELBO and its terms"
+            title = f"{self.dataset.name}: curves of training and validation"
             self.recorder.draw_curves(title, self.config.picture_format)
 
     def _report_interval(self, grad_norm: Tensor | None, bar: ProgressBar) -> None:

@@ -112,7 +112,7 @@ def draw_posterior_means(shown: Shown) -> Any:
     names, title = ["$z_1$", "$z_2$"], f"{shown.title}: z at zero noise of q(z|x)"
     if means.shape[1] > 2:
         means, shares = principal_components(means)
-        names = [f"principal component {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
+        names = [f"PC {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
     labels = None if shown.split.labels is None else shown.split.labels[: len(means)]
     return posterior_means(means, labels, names, title)
 
