@@ -204,6 +204,14 @@ def test_a_limit_takes_images_of_all_the_split_and_a_seed_changes_what_is_drawn_
     assert run.report(plan=Plan(limit=10_000)).metrics == run.recorded("test")
 
 
+def test_without_a_density_the_bound_is_left_out_and_all_else_is_measured(run_dir, monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: {"reconstruction": -3.0})
+    run = vaelab.load_run(run_dir)
+    found = run.report(plan=Plan(("similarity",), 5, limit=20))
+    assert found.left_out["log_likelihood"] == "needs a posterior with a density, which this model has not"
+    assert found.metrics.keys() >= {"reconstruction", "psnr"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -78,6 +78,12 @@ def embedded(model: Model, dataset: Dataset, split: Split, batch_size: int) -> T
     return torch.cat(list(parts))
 
 
+def check_finite(*z: Tensor) -> None:
+    """Raise LeftOutError unless all embeddings are finite numbers."""
+    if not all(part.isfinite().all() for part in z):
+        raise LeftOutError("needs latents that are finite numbers")
+
+
 def mean_and_error(values: Tensor) -> tuple[float, float]:
     """The mean of values (N,) and its standard error, the standard deviation / sqrt(N); 0 for one value."""
     values = values.double()
