@@ -71,7 +71,9 @@ def test_psnr_and_ssim_of_a_known_error():
     assert 1 > near["ssim"] > 0.99 > far["ssim"]
     perfect = similarity(subject_of(Blurred(0.0), images)).metrics
     assert perfect["ssim"] == pytest.approx(1)
-    assert similarity(subject_of(Blurred(0.1), Split(images.images[..., :8, :8]))).metrics.keys() == {"psnr"}
+    small = similarity(subject_of(Blurred(0.1), Split(images.images[..., :8, :8])))
+    assert small.metrics.keys() == {"psnr"}
+    assert small.left_out == {"ssim": "needs images of 11 x 11 pixels at least"}
 
 
 def test_the_frechet_distance_is_that_of_normal_densities():
@@ -172,6 +174,14 @@ def test_weights_that_are_damaged_are_left_out_and_good_ones_see_50_images_at_on
             frechet_inception_distance(subject, weights)
     assert frechet_inception_distance(subject, good).metrics["fid"] > 0
     assert made[-1].sizes == [50, 50, 30] * 2
+
+
+@pytest.mark.parametrize("sampler", EX_POST)
+def test_any_seed_will_do_and_no_gpu_is_seeded(sampler, monkeypatch):
+    monkeypatch.setattr("vaelab.evaluation.ex_post.FLOW_STEPS", 1)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeded GPUs"))
+    assert EX_POST[sampler](normals(50, 2), 10**26)(3, generator(0, "draws")).isfinite().all()
+    classifier.trained(load(val_size=0, binarize="none"), 0, torch.device("cpu"), steps=1)
 
 
 @pytest.mark.parametrize("sampler", EX_POST)
