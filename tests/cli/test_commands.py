@@ -67,6 +67,34 @@ def test_evaluate_says_how_far_it_is_from_the_summary(run_dir, capfd):
     assert said in capfd.readouterr().out
 
 
+def test_evaluate_names_recorded_figures_that_it_has_not_found(run_dir, capfd):
+    summary = summary_of(run_dir)
+    summary["metrics"]["test/penalty"] = 0.25
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    main(["evaluate", str(run_dir)])
+    assert "summary.json holds test/penalty, which this evaluation has not found" in capfd.readouterr().out
+
+
+def test_an_error_of_one_image_is_unknown(run_dir, tmp_path, capfd):
+    main(["evaluate", str(run_dir), "--limit", "1", "--similarity", "--factors", "--fcd", "--output", "figures.json"])
+    assert json.loads((tmp_path / "figures.json").read_text())["standard_errors"]["psnr"] is None
+    out = capfd.readouterr().out
+    assert "nan" not in out
+    assert "left out: fcd, which needs two images at least" in out
+    assert "left out: ssim, which needs images of 11 x 11 pixels at least" in out
+
+
+def test_an_interrupted_evaluation_says_so_in_one_sentence(run_dir, monkeypatch, capfd):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "report", interrupted)
+    with pytest.raises(SystemExit) as exit_info:
+        main(["evaluate", str(run_dir)])
+    assert exit_info.value.code == 130
+    assert capfd.readouterr().err.splitlines()[-1] == "vaelab: interrupted; nothing was written"
+
+
 def test_evaluate_says_what_figures_depend_on_and_writes_all_of_it(run_dir, tmp_path, capfd):
     flags = ("--importance-samples", "20", "--limit", "60", "--seed", "3", "--aggregate", "--factors")
     main(["evaluate", str(run_dir), *flags, "--output", "figures.json"])
@@ -86,6 +114,7 @@ def test_evaluate_says_what_figures_depend_on_and_writes_all_of_it(run_dir, tmp_
 def test_evaluate_measures_what_is_asked_for_only(run_dir, monkeypatch):
     asked = []
     monkeypatch.setattr(Run, "report", lambda self, split, plan, advance: asked.append(plan) or Report(EMPTY))
+    Path("inception.pth").touch()
     for flags in ((), ("--probe", "--fcd"), ("--all",), ("--fid-weights", "inception.pth")):
         main(["evaluate", str(run_dir), *flags])
     quick = ("latents",)
@@ -137,6 +166,12 @@ def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
         (["evaluate", "x", "--importance-samples", "0"], 2),
         (["evaluate", "x", "--limit", "0"], 2),
         (["evaluate", "x", "--seed", "-1"], 2),
+        (["evaluate", "x", "--seed", "9" * 19], 2),
+        (["evaluate", "x", "--limit", "9" * 19], 2),
+        (["evaluate", "x", "--importance-samples", "9" * 5000], 2),
+        (["evaluate", "x", "--fid-weights", "absent.pth"], 2),
+        (["generate", "x", "--seed", "9" * 26], 2),
+        (["generate", "x", "--seed", "-1"], 2),
         ([], 2),
     ],
 )

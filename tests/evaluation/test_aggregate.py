@@ -78,11 +78,14 @@ class Whole:
 
 def test_without_factors_the_information_and_the_marginal_kl_are_left():
     batches = posteriors(torch.tensor([[1.2, 0.5], [0.5, 0.7]]))
-    found, whole = measured(batches).metrics, measured([Whole(q) for q in batches]).metrics
+    found, left = measured(batches).metrics, measured([Whole(q) for q in batches])
+    whole = left.metrics
+    assert left.left_out.keys() == {"total_correlation", "dimension_wise_kl"}
     assert whole.keys() == {"mutual_information", "marginal_kl"}
     assert all(whole[name] == pytest.approx(found[name], abs=1e-4) for name in whole)
-    other = measured(batches, Whole(Normal(torch.zeros(2), torch.zeros(2)))).metrics
-    assert other.keys() == {"mutual_information", "marginal_kl", "total_correlation"}
+    other = measured(batches, Whole(Normal(torch.zeros(2), torch.zeros(2))))
+    assert other.left_out.keys() == {"dimension_wise_kl"}
+    assert other.metrics.keys() == {"mutual_information", "marginal_kl", "total_correlation"}
 
 
 def test_a_model_is_measured_at_all_its_images_and_the_seed_decides():
@@ -109,6 +112,15 @@ def test_what_has_no_such_density_is_left_out_with_the_reason():
 
         def log_prob(self, z):
             raise RuntimeError("the size of tensor a must match")
+
+    class Full(Odd):
+        def log_prob(self, z):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    vae = transparent_vae(64)
+    vae.infer = lambda x: Full()
+    with pytest.raises(torch.OutOfMemoryError):
+        aggregate(subject_of(vae, rows))
 
     for q, said in ((Point(), "needs a density, which Point has not"), (Odd(), "any z .the size of tensor")):
         vae = transparent_vae(64)

@@ -1,5 +1,7 @@
 """MIG, DCI and SAP of codes that are the factors, that are noise, and that mix them."""
 
+import math
+
 import pytest
 import torch
 
@@ -75,3 +77,23 @@ def test_a_model_is_measured_by_its_embeddings():
     assert "shape, x, y" in found.setting
     with pytest.raises(LeftOutError, match="factors are known, such as sprites"):
         disentanglement(subject_of(transparent_vae(3), split_of(CODES)))
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("few_to_train", [False, True])
+def test_few_images_in_which_a_factor_does_not_vary_are_left_out(images, few_to_train):
+    values = VALUES[:images].clone()
+    values[:, 1] = 2
+    whole, few = split_of(CODES, factors=VALUES), split_of(CODES[:images], factors=values)
+    test, train = (whole, few) if few_to_train else (few, whole)
+    with pytest.raises(LeftOutError, match=r"two values at least of each factor, got one of (shape, x, y|x$)"):
+        disentanglement(subject_of(transparent_vae(3), test, train, factors=FACTORS))
+
+
+def test_latents_that_never_change_have_nothing_and_those_that_are_no_numbers_are_left_out():
+    assert scores(torch.zeros(COUNT, 4)) == pytest.approx(
+        {"mig": 0, "sap": 0, "dci_disentanglement": 0, "dci_completeness": 0, "dci_informativeness": 0.25}, abs=0.05
+    )
+    with pytest.raises(LeftOutError, match="finite"):
+        split = split_of(CODES, factors=VALUES)
+        disentanglement(subject_of(transparent_vae(3, scale=math.nan), split, factors=FACTORS))

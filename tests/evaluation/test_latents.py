@@ -81,3 +81,4 @@ def test_use_and_perplexity_of_codes(codes, used, perplexity):
     assert found.metrics["codes_used"] == pytest.approx(used)
     assert found.metrics["code_perplexity"] == pytest.approx(perplexity or math.exp(entropy))
     assert "kl_by_dimension" not in found.lists
+    assert found.settings == dict.fromkeys(("codes_used", "code_perplexity"), "of 8 codes")

@@ -1,6 +1,7 @@
 """Probe, similarity, Fréchet distances and ex-post densities, each where its value is known."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -45,6 +46,8 @@ def test_a_probe_is_fitted_to_the_images_trained_on_and_needs_labels():
     for labels, said in ((None, "needs labels"), (torch.zeros_like(LABELS), "two kinds")):
         with pytest.raises(LeftOutError, match=said):
             probe(subject_of(transparent_vae(3), split_of(labelled_rows(True, 0), labels)))
+    with pytest.raises(LeftOutError, match="finite"):
+        probe(subject_of(transparent_vae(3, scale=math.nan), train))
 
 
 class Blurred(torch.nn.Module):
@@ -68,7 +71,9 @@ def test_psnr_and_ssim_of_a_known_error():
     assert 1 > near["ssim"] > 0.99 > far["ssim"]
     perfect = similarity(subject_of(Blurred(0.0), images)).metrics
     assert perfect["ssim"] == pytest.approx(1)
-    assert similarity(subject_of(Blurred(0.1), Split(images.images[..., :8, :8]))).metrics.keys() == {"psnr"}
+    small = similarity(subject_of(Blurred(0.1), Split(images.images[..., :8, :8])))
+    assert small.metrics.keys() == {"psnr"}
+    assert small.left_out == {"ssim": "needs images of 11 x 11 pixels at least"}
 
 
 def test_the_frechet_distance_is_that_of_normal_densities():
@@ -80,6 +85,8 @@ def test_the_frechet_distance_is_that_of_normal_densities():
     turned = torch.linalg.qr(normals(3, 3).double()).Q
     assert frechet_distance(a @ turned, shifted @ turned) == pytest.approx(frechet_distance(a, shifted), rel=1e-6)
     assert frechet_distance(a[:2], a[2:4]) >= 0  # covariances that are singular
+    with pytest.raises(LeftOutError, match="finite"):
+        frechet_distance(a, shifted / 0)
 
 
 class Remembering(torch.nn.Module):
@@ -132,6 +139,49 @@ def test_distances_that_cannot_be_had_are_left_out(tmp_path):
         frechet_inception_distance(subject, None)
     with pytest.raises(LeftOutError, match="torch-fidelity"):  # the package, or weights that it can read
         frechet_inception_distance(subject, tmp_path / "absent.pth")
+    one = subject_of(labelled_vae(), split_of(normals(1, 3)))
+    for distance in (frechet_classifier_distance, partial(frechet_inception_distance, weights=tmp_path)):
+        with pytest.raises(LeftOutError, match="two images at least"):
+            distance(one)
+
+
+class Inception(torch.nn.Module):
+    """Reads its weights as torch-fidelity does; its features are the means of the rows of an image."""
+
+    def __init__(self, name, features, weights):
+        super().__init__()
+        self.load_state_dict(torch.load(weights))
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        return x.float().mean((1, 2))
+
+
+def test_weights_that_are_damaged_are_left_out_and_good_ones_see_50_images_at_once(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "torchmetrics.image.fid.NoTrainInceptionV3", lambda *given: made.append(Inception(*given)) or made[-1]
+    )
+    subject = subject_of(transparent_vae(3), split_of(normals(130, 3)))
+    junk, listed, empty, good = (tmp_path / name for name in ("junk.pth", "list.pth", "empty.pth", "good.pth"))
+    junk.write_bytes(b"what is no pickle")
+    empty.touch()
+    torch.save([1, 2], listed)
+    torch.save({}, good)
+    for weights in (junk, listed, empty, tmp_path / "absent.pth"):
+        with pytest.raises(LeftOutError, match=f"needs Inception weights as torch-fidelity has them, and .*{weights}"):
+            frechet_inception_distance(subject, weights)
+    assert frechet_inception_distance(subject, good).metrics["fid"] > 0
+    assert made[-1].sizes == [50, 50, 30] * 2
+
+
+@pytest.mark.parametrize("sampler", EX_POST)
+def test_any_seed_will_do_and_no_gpu_is_seeded(sampler, monkeypatch):
+    monkeypatch.setattr("vaelab.evaluation.ex_post.FLOW_STEPS", 1)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeded GPUs"))
+    assert EX_POST[sampler](normals(50, 2), 10**26)(3, generator(0, "draws")).isfinite().all()
+    classifier.trained(load(val_size=0, binarize="none"), 0, torch.device("cpu"), steps=1)
 
 
 @pytest.mark.parametrize("sampler", EX_POST)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vaelab.evaluation.metrics import METRICS, NATS, UP, changes_meaning, label, merit, metric, own_metrics
+from vaelab.evaluation.metrics import METRICS, UP, changes_meaning, label, merit, metric, own_metrics
 
 
 def test_the_figure_of_merit_is_the_validation_elbo_whatever_the_loss_and_without_validation_that_of_training():
@@ -16,9 +16,9 @@ def test_a_split_is_no_part_of_a_metric_but_of_its_label():
     assert (label("test/bits_per_dim"), label("val/elbo"), label("kl")) == ("test bits/dim", "val ELBO", "KL")
 
 
-def test_a_metric_of_ones_own_has_its_own_name_and_no_better_direction():
+def test_a_metric_of_ones_own_has_its_own_name_and_no_unit_or_better_direction():
     own = metric("val/iwae")
-    assert (own.label, own.unit, own.better) == ("iwae", NATS, None)
+    assert (own.label, own.unit, own.better) == ("iwae", "", None)
     assert own_metrics(["val/elbo", "val/iwae", "test/loss", "test/mmd"]) == ["test/mmd", "val/iwae"]
 
 

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from torch.distributions import Normal
 import vaelab
 from conftest import ROOT, clean_environment
 from helpers.fakes import put_config
+from helpers.ladders import small_ladder
 from vaelab import load_run
 from vaelab.dataset.images import Dataset, Split
+from vaelab.distributions import StandardNormal
 from vaelab.errors import UserError
 from vaelab.evaluation.report import Plan
 from vaelab.machine.threads import own_number_of_threads
@@ -215,6 +218,15 @@ def test_a_limit_takes_images_of_all_the_split_and_a_seed_changes_what_is_drawn_
     assert run.report(plan=Plan(limit=10_000)).metrics == run.recorded("test")
 
 
+def test_without_a_density_the_bound_is_left_out_and_all_else_is_measured(run_dir, monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: {"reconstruction": -3.0})
+    run = vaelab.load_run(run_dir)
+    found = run.report(plan=Plan(("similarity",), 5, limit=20))
+    assert found.left_out["log_likelihood"] == "needs a posterior with a density, which this model has not"
+    assert found.metrics.keys() >= {"reconstruction", "psnr"}
+    assert found.left_out["ssim"] == "needs images of 11 x 11 pixels at least"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -253,6 +265,20 @@ def test_a_temperature_scales_the_noise_of_the_prior(run):
     assert torch.allclose(cold, run.decode(torch.zeros(4, 3)))
     assert torch.equal(run.sample(4, seed=1, temperature=1), run.sample(4, seed=1))
     assert torch.equal(run.sample(4, seed=1, temperature=0.5), run.decode(0.5 * normal_of(run, 4)))
+
+
+def test_a_temperature_is_passed_on_to_a_whole_model_that_has_one(run):
+    run = replace(run, model=small_ladder().eval())
+    expected = run.model.sample(4, generator(1, "samples"), temperature=0.5)
+    assert torch.equal(run.sample(4, seed=1, temperature=0.5), expected)
+    assert not torch.equal(run.sample(4, seed=1), expected)
+
+
+@pytest.mark.parametrize(("name", "value"), [("space", "sphere"), ("prior", StandardNormal)])
+def test_codes_and_points_of_a_sphere_have_no_temperature(name, value, run):
+    setattr(run.model.posterior, name, value)
+    with pytest.raises(UserError, match=r"which codes and points of a sphere are not, got temperature=0\.5"):
+        run.sample(3, temperature=0.5)
 
 
 def normal_of(run, count):

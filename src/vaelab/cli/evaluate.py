@@ -1,11 +1,13 @@
 """`vaelab evaluate`: what a run is worth, as a table with units and settings, and as JSON."""
 
 import argparse
+import math
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vaelab.errors import check_output, one_line, visible
+from vaelab.errors import UserError, check_output, one_line, visible
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
 from vaelab.run.summary import SUMMARY
@@ -21,8 +23,17 @@ DIGITS = 4
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure what was asked for, print it, and write it where that was asked for."""
+    try:
+        _evaluate(options)
+    except KeyboardInterrupt as error:
+        raise UserError("interrupted; nothing was written", 128 + signal.SIGINT) from error
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     if options.output is not None:
         check_output(options.output, ".json")  # before torch is imported and the model loaded
+    if options.fid_weights is not None and not options.fid_weights.is_file():
+        raise UserError(f"--fid-weights must name a file that is there, got {options.fid_weights}", 2)
     from vaelab.run.load import load_run
 
     plan = _plan(options)
@@ -53,8 +64,8 @@ def _show(found: "Report") -> None:
     for name, value in found.metrics.items():
         of = metric(name)
         digits = 0 if of.digits == 0 else max(of.digits, DIGITS)
-        error = found.standard_errors.get(name)
-        cells = f"{value:.{digits}f}", "" if error is None else f"{error:.{digits}f}"
+        error = found.standard_errors.get(name, math.nan)
+        cells = f"{value:.{digits}f}", f"{error:.{digits}f}" if math.isfinite(error) else ""
         shown.add_row(f"{split}/{name}", *cells, of.unit, found.depends_on.get(name, ""))
     some = "all" if settings["images"] == settings["images_of_split"] else f"{settings['images']:,} of the"
     show(
@@ -94,7 +105,10 @@ def _beside_record(run: "Run", split: str, report: "Report") -> str:
         return f"summary.json holds no figures of {split} to compare with"
     if report.settings["images"] != report.settings["images_of_split"]:
         return "summary.json holds figures of all images, which those of some are not compared with"
-    apart = {name: abs(found[name] - value) for name, value in recorded.items() if found.get(name, value) != value}
+    missing = [f"{split}/{name}" for name in recorded if name not in found]
+    if missing:
+        return f"summary.json holds {', '.join(missing)}, which this evaluation has not found"
+    apart = {name: abs(found[name] - value) for name, value in recorded.items() if found[name] != value}
     if not apart:
         return "equal to summary.json to the last digit"
     versions, worst = run.summary.get("versions", {}), max(apart, key=apart.__getitem__)

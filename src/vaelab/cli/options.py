@@ -5,6 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
+
+MOST_DIGITS = len(str(ABOVE_ALL_INTEGERS - 1))
+
 
 def parser() -> argparse.ArgumentParser:
     """What reads the command line; `train` and `sweep` stand in its help only, for Hydra reads theirs."""
@@ -28,7 +32,7 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
     _add_output(generate, "samples.png", "the PNG")
     generate.add_argument("--grid", action="store_true", help="a square of images instead of a row")
-    generate.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    generate.add_argument("--seed", type=_seed, default=0, help="of the noise (0)")
     generate.add_argument(
         "--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean"
     )
@@ -93,14 +97,18 @@ def _add_output(command: argparse.ArgumentParser, name: str, what: str, *short: 
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
-    return int(text)
+    return _integer(text, 1)
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
+    return _integer(text, 0)
+
+
+def _integer(text: str, minimum: int) -> int:
+    if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) < minimum:
+        raise argparse.ArgumentTypeError(
+            f"expected an integer of at least {minimum} and of {MOST_DIGITS} digits at most, got {one_line(text, 80)!r}"
+        )
     return int(text)
 
 

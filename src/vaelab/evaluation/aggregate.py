@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vaelab.distributions import Distribution
+from vaelab.errors import is_out_of_memory
 from vaelab.evaluation.subject import Found, LeftOutError, Subject, mean_and_error
 from vaelab.ops import generator
 from vaelab.vae import VAE
@@ -13,6 +14,10 @@ from vaelab.vae import VAE
 IMAGES = 10_000  # of the mixture
 DRAWS = 1000  # z at which densities are taken
 AT_ONCE = 2_000_000  # numbers z - mean at a time
+WITHOUT_FACTORS = {
+    "total_correlation": "needs a q(z|x) that is a product over the dimensions",
+    "dimension_wise_kl": "needs a q(z|x) and a prior that are products over the dimensions",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ def aggregate(subject: Subject) -> Found:
     try:
         found = densities(posteriors, sizes, model.prior_of(), model.latent_dim, subject.seed, subject.device)
     except (RuntimeError, NotImplementedError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise LeftOutError(f"needs a q(z|x) whose density can be taken at any z ({error})") from error
     return terms(found, f"q(z) of {images:,} images at {len(found.given):,} draws")
 
@@ -114,4 +121,5 @@ def terms(found: Densities, setting: str) -> Found:
             values["dimension_wise_kl"] = (found.aggregate_factors - found.prior_factors).sum(-1)
     both = {name: mean_and_error(value) for name, value in values.items()}
     metrics, errors = ({name: value[i] for name, value in both.items()} for i in (0, 1))
-    return Found(metrics, errors, setting=setting)
+    left_out = {name: reason for name, reason in WITHOUT_FACTORS.items() if name not in metrics}
+    return Found(metrics, errors, setting=setting, left_out=left_out)

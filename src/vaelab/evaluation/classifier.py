@@ -45,7 +45,8 @@ def trained(dataset: Dataset, seed: int, device: torch.device, steps: int = STEP
     600 steps of 128 images with Adam; the weights that it starts from, and the images of each step, come from the seed.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(seed, "classifier weights").initial_seed())
+        # as `torch.manual_seed`, which would seed GPUs too
+        torch.default_generator.manual_seed(generator(seed, "classifier weights").initial_seed())
         model = Classifier(dataset.image_shape, dataset.num_classes)
     model = model.to(device)
     images, labels = dataset.train.images, dataset.train.labels

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaelab.dataset.images import Factor
-from vaelab.evaluation.subject import Found, LeftOutError, Subject
+from vaelab.evaluation.subject import Found, LeftOutError, Subject, check_finite
 
 BINS = 20
 TREES = 20
@@ -22,8 +22,10 @@ def disentanglement(subject: Subject) -> Found:
     train, test, named = subject.dataset.train, subject.split, subject.dataset.factors
     if not named or train.factors is None or test.factors is None:
         raise LeftOutError("needs a dataset whose factors are known, such as sprites")
-    gaps = mutual_information_gaps(subject.embedded, test.factors)
     some = slice(MOST_FITTED)
+    _check_values(named, train.factors[some], test.factors)
+    check_finite(subject.embedded_train, subject.embedded)
+    gaps = mutual_information_gaps(subject.embedded, test.factors)
     fitted = subject.embedded_train[some], train.factors[some]
     dci = dci_scores(*fitted, subject.embedded, test.factors, subject.seed)
     sap = separated_predictability(subject.embedded, test.factors, named)
@@ -31,6 +33,17 @@ def disentanglement(subject: Subject) -> Found:
     lists = {"mig_by_factor": gaps.tolist(), "sap_by_factor": sap.tolist()}
     setting = f"factors {', '.join(factor.name for factor in named)}; {BINS} bins, {TREES} trees of depth {DEPTH}"
     return Found(metrics, lists=lists, setting=setting)
+
+
+def _check_values(named: tuple[Factor, ...], *splits: Tensor) -> None:
+    for factors in splits:
+        constant = [
+            factor.name for factor, values in zip(named, factors.unbind(1), strict=True) if len(values.unique()) < 2
+        ]
+        if constant:
+            raise LeftOutError(
+                f"needs images with two values at least of each factor, got one of {', '.join(constant)}"
+            )
 
 
 def mutual_information_gaps(z: Tensor, factors: Tensor) -> Tensor:
@@ -79,7 +92,7 @@ def dci_scores(z: Tensor, factors: Tensor, test_z: Tensor, test_factors: Tensor,
         importance.append(forest.feature_importances_)
         accuracy.append(forest.score(test_z.numpy(), test_factor))
     relevance = torch.from_numpy(np.stack(importance, 1))  # (D, F)
-    weights = relevance.sum(1) / relevance.sum()
+    weights = relevance.sum(1) / relevance.sum().clamp(min=1e-12)
     return {
         "dci_disentanglement": (weights * _concentration(relevance)).sum().item(),
         "dci_completeness": _concentration(relevance.T).mean().item(),
@@ -88,10 +101,11 @@ def dci_scores(z: Tensor, factors: Tensor, test_z: Tensor, test_factors: Tensor,
 
 
 def _concentration(rows: Tensor) -> Tensor:
-    """One less the entropy of each row (A, B) to the base B: 1 where one entry has all, 0 where all are equal."""
+    """One less the entropy of each row (A, B) to the base B: 1 where one has all, 0 where all are equal, or 0."""
     if rows.shape[1] < 2:
         return rows.new_ones(len(rows))
-    shares = rows / rows.sum(1, keepdim=True).clamp(min=1e-12)
+    total = rows.sum(1, keepdim=True)
+    shares = torch.where(total > 0, rows / total, 1 / rows.shape[1])
     return 1 - torch.special.entr(shares).sum(1) / np.log(rows.shape[1])
 
 

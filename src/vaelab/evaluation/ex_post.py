@@ -44,7 +44,7 @@ def flow(z: Tensor, seed: int) -> Sampler:
     """
     mean, scale = z.mean(0), z.std(0).clamp(min=1e-6)
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed % 2**63)  # as `torch.manual_seed`, which would seed GPUs too
         density = _spline_flow(z.shape[1])
         optimizer = torch.optim.Adam(density.parameters(), FLOW_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FLOW_STEPS)

@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vaelab.errors import is_out_of_memory
 from vaelab.evaluation.classifier import STEPS, Classifier, trained
 from vaelab.evaluation.subject import Found, LeftOutError, Subject
 from vaelab.ops import generator, unit_interval
 
 AT_ONCE = 500
+INCEPTION_AT_ONCE = 50  # images of 299 x 299 pixels
 INCEPTION_FEATURES = 2048
 
 
@@ -23,6 +25,7 @@ def frechet_classifier_distance(subject: Subject) -> Found:
     where the model takes these; images are grey where pixels are drawn.
     """
     dataset, split = subject.dataset, subject.split
+    _check_images(split.images)
     if dataset.train.labels is None or (dataset.num_classes or 0) < 2:
         raise LeftOutError("needs labels to train its classifier by, which the dataset has not")
     with torch.enable_grad():
@@ -49,19 +52,24 @@ def frechet_inception_distance(subject: Subject, weights: Path | None) -> Found:
     """
     if weights is None:
         raise LeftOutError("needs the weights of its Inception network; name their file with --fid-weights")
+    _check_images(subject.split.images)
     try:
         from torchmetrics.image.fid import NoTrainInceptionV3
 
         network = NoTrainInceptionV3("inception-v3-compat", [str(INCEPTION_FEATURES)], str(weights)).to(subject.device)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise LeftOutError("needs the package torch-fidelity; install it with: pip install torch-fidelity") from error
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # which class it is depends on what the file holds
+        if is_out_of_memory(error):
+            raise
         raise LeftOutError(f"needs Inception weights as torch-fidelity has them, and {weights} has none") from error
 
     def features(x: Tensor) -> Tensor:
-        return network(x.mul(255).round().to(torch.uint8).expand(-1, 3, -1, -1))
+        parts = x.mul(255).round().to(torch.uint8).expand(-1, 3, -1, -1).split(INCEPTION_AT_ONCE)
+        return torch.cat([network(part) for part in parts])
 
-    real, samples = _features(features, _images(subject, subject.split.images)), _features(features, _samples(subject))
+    real = _features(features, _images(subject, subject.split.images))
+    samples = _features(features, _samples(subject))
     return Found({"fid": frechet_distance(real, samples)}, setting=f"{len(samples):,} means of p(x|z)")
 
 
@@ -69,8 +77,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """|m_a - m_b|² + tr(S_a + S_b - 2 (S_a S_b)^½) of the means m and covariances S of features (N, F).
 
     The squared 2-Wasserstein distance between two normal densities (Dowson & Landau, 1982).
+
+    Raises:
+        LeftOutError: if a feature is not finite.
     """
     a, b = a.double(), b.double()
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise LeftOutError("needs images whose features are finite numbers")
     cov_a, cov_b = a.T.cov(), b.T.cov()
     # the trace of the root is the sum of the roots of the eigenvalues, which are those of a symmetric matrix
     values, vectors = torch.linalg.eigh(cov_a)
@@ -78,6 +91,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     shared = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
     distance = (a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * shared
     return max(0.0, distance.item())
+
+
+def _check_images(images: Tensor) -> None:
+    if len(images) < 2:
+        raise LeftOutError("needs two images at least, for their covariance")
 
 
 def _features(of: Callable[[Tensor], Tensor], images: Iterator[Tensor]) -> Tensor:

@@ -17,9 +17,9 @@ from vaelab.ops import generator
 from vaelab.parts import Latent, Model, Noise, Trace
 from vaelab.vae import VAE
 
-# Samples that are decoded at once, of all images together: enough to fill a device, few enough for a CPU's cache. A
-# multiple of 16, the block in which torch draws normal numbers, so that no draw depends on where a chunk ends.
-AT_ONCE = {"cpu": 256, "cuda": 32_768, "mps": 8192}
+BLOCK = 256  # samples, of all images together, whose noise is drawn at once: the same on all devices, as the noise is
+# Samples that are decoded at once: enough to fill a device, few enough for a CPU's cache.
+AT_ONCE = {"cpu": BLOCK, "cuda": 32_768, "mps": 8192}
 LARGEST_GROUP = 112  # factors of 1/2 or more whose product float32 holds
 
 
@@ -49,7 +49,7 @@ def log_likelihood(
         samples: K.
         batch_size: as of `evaluate`.
         seed: of the noise, which depends on K too, and on nothing else.
-        at_once: samples decoded together, a multiple of 16; the default suits the device.
+        at_once: samples decoded together, in whole blocks of 256; the default suits the device.
         advance: called with the number of images done since the last call.
 
     Raises:
@@ -57,7 +57,7 @@ def log_likelihood(
     """
     device = next(model.parameters()).device
     at_once = at_once or AT_ONCE.get(device.type, AT_ONCE["cpu"])
-    images_at_once = max(1, AT_ONCE["cpu"] // samples)  # the same on all devices, as the noise is
+    images_at_once = max(1, BLOCK // samples)
 
     @torch.inference_mode()
     def bound(task: tuple[Tensor, Tensor | None, torch.Generator]) -> Tensor:
@@ -96,12 +96,19 @@ def _log_mean(
     log_w: Callable[[Noise], Tensor], model: Model, images: int, samples: int, noise: torch.Generator, at_once: int
 ) -> Tensor:
     """log of the mean weight of each image (B,), from chunks of samples of which none is kept."""
-    chunk = max(16, at_once // images // 16 * 16)
+    chunk = max(BLOCK, at_once // BLOCK * BLOCK)
     total = torch.full((images,), -math.inf, dtype=torch.float64)
     for first in range(0, samples, chunk):
-        drawn = model.noise(min(chunk, samples - first), images, noise)
+        sizes = [min(BLOCK, samples - start) for start in range(first, min(first + chunk, samples), BLOCK)]
+        drawn = _joined([model.noise(size, images, noise) for size in sizes])
         total = torch.logaddexp(total, log_w(drawn).cpu().double().logsumexp(0))
     return total - math.log(samples)
+
+
+def _joined(blocks: list[Noise]) -> Noise:
+    if isinstance(blocks[0], Tensor):
+        return torch.cat(blocks)
+    return tuple(torch.cat(groups) for groups in zip(*blocks, strict=True))
 
 
 def _encoded(model: Model, x: Tensor, y: Tensor | None) -> Callable[[Noise], Tensor]:

@@ -34,9 +34,10 @@ def latents(subject: Subject) -> Found:
         lists["kl_by_dimension"] = [value / images for part in by_dimension for value in part]
     if len(kl) > 1 or (kl and not by_dimension):
         lists["kl_by_group"] = [part.sum().item() / images for part in kl]
-    if counts:
-        metrics |= _use(counts)
-    return Found(metrics, lists=lists, setting=f"of {len(variance)} units; variance of the means above {ACTIVE}")
+    used = _use(counts) if counts else {}
+    settings = dict.fromkeys(used, f"of {', '.join(str(len(count)) for count in counts)} codes")
+    setting = f"of {len(variance)} units; variance of the means above {ACTIVE}"
+    return Found(metrics | used, lists=lists, setting=setting, settings=settings)
 
 
 def _kl(latent: Latent) -> Tensor | None:

@@ -21,7 +21,7 @@ class Metric:
 
     name: str
     label: str
-    unit: str = NATS  # what an objective's terms are in
+    unit: str = NATS
     better: str | None = None
     digits: int = 2
 
@@ -66,9 +66,9 @@ CHANGES_LOSS = (*CHANGES_ELBO, "objective")
 
 
 def metric(name: str) -> Metric:
-    """The metric of a name with or without its split; one of a part of one's own is a term in nats per image."""
+    """The metric of a name with or without its split; one that is not in the table has no known unit."""
     bare = name.rpartition("/")[2]
-    return METRICS.get(bare) or Metric(bare, bare)
+    return METRICS.get(bare) or Metric(bare, bare, unit="")
 
 
 def label(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import torch
 
-from vaelab.evaluation.subject import Found, LeftOutError, Subject, mean_and_error
+from vaelab.evaluation.subject import Found, LeftOutError, Subject, check_finite, mean_and_error
 
 MOST_ROUNDS = 1000  # of L-BFGS; some tens are enough for latents of one scale
 
@@ -17,6 +17,7 @@ def probe(subject: Subject) -> Found:
         raise LeftOutError("needs labels, which the dataset has not")
     if len(train.labels.unique()) < 2:
         raise LeftOutError("needs labels of two kinds at least")
+    check_finite(subject.embedded_train, subject.embedded)
     from sklearn.linear_model import LogisticRegression  # takes a second to import
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

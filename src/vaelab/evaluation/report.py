@@ -71,10 +71,10 @@ class Report:
     Attributes:
         settings: what all figures depend on, such as the split and the seed.
         metrics: values by the names of the one table of metrics.
-        standard_errors: of some of them, over the images or draws.
+        standard_errors: of some of them, over the images or draws; NaN where one image tells none.
         depends_on: of metrics what they depend on besides the settings, for people.
         lists: figures by dimension, group or factor.
-        left_out: reasons, by measure.
+        left_out: reasons, by measure or metric.
     """
 
     settings: dict[str, Any]
@@ -89,7 +89,8 @@ class Report:
         self.metrics |= found.metrics
         self.standard_errors |= found.errors
         self.lists |= found.lists
-        self.depends_on |= dict.fromkeys(found.metrics, found.setting)
+        self.depends_on |= dict.fromkeys(found.metrics, found.setting) | found.settings
+        self.left_out |= found.left_out
 
     def measure(self, plan: Plan, subject: Subject) -> None:
         """Measure what the plan names; what cannot be is left out with the reason."""

@@ -27,4 +27,6 @@ def similarity(subject: Subject) -> Found:
     if ssim_of:
         both["ssim"] = mean_and_error(torch.cat(ssim_of))
     metrics, errors = ({name: value[i] for name, value in both.items()} for i in (0, 1))
-    return Found(metrics, errors, setting=f"reconstructions beside {subject.dataset.pixel_kind} pixels")
+    setting = f"reconstructions beside {subject.dataset.pixel_kind} pixels"
+    left_out = {} if ssim_of else {"ssim": f"needs images of {KERNEL} x {KERNEL} pixels at least"}
+    return Found(metrics, errors, setting=setting, left_out=left_out)

@@ -1,5 +1,6 @@
 """What is measured: a model, the images of a split, and the seed of what measures draw."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,12 +26,16 @@ class Found:
         errors: standard errors of some of them.
         lists: figures by dimension, group or factor.
         setting: what the figures depend on, for people.
+        settings: of metrics that depend on something else.
+        left_out: metrics that could not be had, with the reasons.
     """
 
     metrics: dict[str, float]
     errors: dict[str, float] = field(default_factory=dict)
     lists: dict[str, list[float]] = field(default_factory=dict)
     setting: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,13 @@ def embedded(model: Model, dataset: Dataset, split: Split, batch_size: int) -> T
     return torch.cat(list(parts))
 
 
+def check_finite(*z: Tensor) -> None:
+    """Raise LeftOutError unless all embeddings are finite numbers."""
+    if not all(part.isfinite().all() for part in z):
+        raise LeftOutError("needs latents that are finite numbers")
+
+
 def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """The mean of values (N,) and its standard error, the standard deviation / sqrt(N); 0 for one value."""
+    """The mean of values (N,) and its standard error, the standard deviation / sqrt(N); NaN for one value."""
     values = values.double()
-    return values.mean().item(), (values.std() / len(values) ** 0.5).item() if len(values) > 1 else 0.0
+    return values.mean().item(), (values.std() / len(values) ** 0.5).item() if len(values) > 1 else math.nan

@@ -31,29 +31,26 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
         advance: called with numbers of images whose importance-weighted bound is done.
 
     Raises:
-        UserError: if the split is empty or of other images, or has no log p(x) that is asked for.
+        UserError: if the split is empty or of other images, or importance samples are asked for where log p(x) is none.
     """
-    builder, dataset = Builder(run.config, run.trusted), run.dataset
+    dataset = run.dataset
     chosen, whole = _images(run, dataset, split, plan.limit)
     if plan.importance_samples and run.model.likelihood.pixels[dataset.pixel_kind] == CROSS_ENTROPY:
         raise UserError(
             "log p(x) needs a likelihood, and this run was trained on grey values with the cross-entropy, which is "
             "none; evaluate it without importance samples"
         )
-    trainer = builder.trainer()
+    trainer = Builder(run.config, run.trusted).trainer()
     batch = trainer.eval_batch_size
     with precision_of(trainer.precision):
         with own_number_of_threads():
             torch.set_num_threads(threads)
             metrics = evaluate(run.model, run.objective, dataset, chosen, batch)
-            if plan.importance_samples and "elbo" not in metrics:
-                raise UserError(
-                    "log p(x) needs a posterior with a density, which this model has not; evaluate it without "
-                    "importance samples"
-                )
             found = Report(_settings(run, split, plan, len(chosen.images), whole), metrics)
             found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed))
-        if plan.importance_samples:
+        if plan.importance_samples and "elbo" not in metrics:
+            found.left_out["log_likelihood"] = "needs a posterior with a density, which this model has not"
+        elif plan.importance_samples:
             found.add(_importance_weighted(run, dataset, chosen, batch, plan, advance))
     return found
 

@@ -1,5 +1,6 @@
 """Images of a finished run: from its prior, warmer or colder, or from a density fitted to its embeddings."""
 
+import inspect
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +29,8 @@ def images_of(
     if sampler == "prior" and temperature == 1:
         return model.sample(count, noise, y, pixel_noise)
     asked = f"sampler={sampler}" if sampler != "prior" else f"temperature={temperature:g}"
+    if sampler == "prior" and "temperature" in inspect.signature(model.sample).parameters:
+        return model.sample(count, noise, y, pixel_noise, temperature=temperature)
     if not isinstance(model, VAE):
         raise UserError(f"{asked} needs a VAE with one group of latents, got {type(model).__name__}; leave it out")
     if sampler != "prior" and temperature != 1:
@@ -43,14 +46,23 @@ def images_of(
 
 def _warmed(model: VAE, count: int, noise: torch.Generator, y: Tensor | None, temperature: float) -> Tensor:
     """z of the prior with its noise scaled: of a standard normal prior N(0, T² I)."""
+    if not _is_real(model):
+        raise UserError(
+            f"a temperature scales the noise of latents that are vectors of real numbers, which codes and points of a "
+            f"sphere are not, got temperature={temperature:g}; leave it out"
+        )
     eps = temperature * normal((count, model.latent_dim), noise, next(model.parameters()).device)
     return model.prior_of(y).draw(eps)[0]
+
+
+def _is_real(model: VAE) -> bool:
+    return not hasattr(model.posterior, "prior") and getattr(model.posterior, "space", "real") == "real"
 
 
 def _fitted(run: "Run", count: int, noise: torch.Generator, seed: int, sampler: str) -> Tensor:
     """z (count, D) of a density fitted to the embeddings of the training images."""
     model, dataset = run.model, run.dataset
-    if model.takes_labels or hasattr(model.posterior, "prior") or getattr(model.posterior, "space", "real") != "real":
+    if model.takes_labels or not _is_real(model):
         raise UserError(
             f"sampler={sampler} fits a density to latents that are vectors of real numbers, without labels, which this "
             f"model has not; use sampler=prior"
