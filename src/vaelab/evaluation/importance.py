@@ -17,7 +17,7 @@ from vaelab.ops import generator
 from vaelab.parts import Latent, Model, Noise, Trace
 from vaelab.vae import VAE
 
-BLOCK = 256  # samples, of all images together, whose noise is drawn at once: the same on all devices, as the noise is
+BLOCK = 256  # samples, of all images together, whose noise is drawn at once: one size for all devices
 # Samples that are decoded at once: enough to fill a device, few enough for a CPU's cache.
 AT_ONCE = {"cpu": BLOCK, "cuda": 32_768, "mps": 8192}
 LARGEST_GROUP = 112  # factors of 1/2 or more whose product float32 holds
