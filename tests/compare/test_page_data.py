@@ -124,7 +124,7 @@ def test_runs_measured_on_something_else_are_said_to_be_so_and_not_mixed_in_the_
 def test_runs_measured_alike_have_one_setting_and_no_note(sweep):
     data = page_data([sweep])
     assert data["notes"] == []
-    assert data["setting"].startswith("mnist, binarize dynamic, BernoulliLikelihood, mass, samples of z: 1")
+    assert data["setting"].startswith("mnist, binarize dynamic, BernoulliLikelihood, mass, validation images: 5000")
 
 
 def test_long_curves_are_thinned_to_their_ends_and_the_page_is_told(tmp_path):

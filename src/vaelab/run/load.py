@@ -164,7 +164,8 @@ class Run:
 
         Args:
             split: `test`, `val` or `train`.
-            importance_samples: K > 0 adds `log_likelihood`, the bound with K samples (Burda et al., 2016).
+            importance_samples: K > 0 adds `log_likelihood`, the bound with K samples (Burda et al., 2016), where the
+                posterior has a density.
         """
         return self.report(split, Plan(importance_samples=importance_samples)).metrics
 

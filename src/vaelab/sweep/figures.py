@@ -52,4 +52,4 @@ def _fit(axis: Any, lines: Sequence[Line]) -> None:
 
 def with_unit(name: str) -> str:
     """A metric of a split for an axis: `val ELBO, nats per image`."""
-    return f"{label(name)}, {metric(name).unit}"
+    return ", ".join(filter(None, (label(name), metric(name).unit)))
