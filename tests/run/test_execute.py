@@ -85,6 +85,14 @@ def test_a_term_of_an_objective_of_ones_own_reaches_the_table(inline, tmp_path, 
     assert row[1:] == [f"{metrics[f'{split}/mmd']:.2f}" for split in ("train", "val", "test")]
 
 
+def test_while_settings_are_tuned_the_test_images_are_not_looked_at(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelab.dataset.images.Dataset.test", lambda self: pytest.fail("the test images were read"))
+    run(None, "trainer.evaluate_test=false")
+    summary = read_summary(tmp_path)
+    assert summary["status"] == "finished"
+    assert not [name for name in summary["metrics"] if name.startswith("test/")]
+
+
 def test_only_epochs_with_a_validation_are_asked_about(run):
     _, asked = run(None, "trainer.evaluate_every=2")
     assert [epoch for epoch, *_ in asked] == [2, 3]

@@ -26,7 +26,7 @@ def config():
         *(("images_on", value) for value in ("gpu", None)),
         *(("precision", value) for value in ("float16", "bf16", 32)),
         *(("threads", value) for value in (0, -1, 1.5, True, "all", None, 100_000)),
-        *(("profile", value) for value in (1, "yes", None)),
+        *((name, value) for name in ("profile", "evaluate_test") for value in (1, "yes", None)),
         *(("compile", value) for value in (1, "always", None)),
         *(("grad_clip", value) for value in (0, -1, float("nan"), float("inf"), "5")),
         *(("ema", value) for value in (0, 1, 1.0, 0.0, -0.5, "0.9", float("nan"))),

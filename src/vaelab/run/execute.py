@@ -50,9 +50,10 @@ def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> f
             trainer.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in spec.overrides))
         output.begin()
         status = _fit(trainer)
-        metrics, best_epoch = final_metrics(trainer, tested=status == FINISHED)
+        tested = status == FINISHED and setup.config.evaluate_test
+        metrics, best_epoch = final_metrics(trainer, tested)
         results = reached(trainer, setup, metrics, best_epoch)
-        if status == FINISHED:
+        if tested:
             output.logger.log({"step": results["step"], "epoch": results["epochs"], **of_split(metrics, "test")})
         output.end(status, results)
     if ranks.is_main_process:

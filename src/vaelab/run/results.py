@@ -19,7 +19,7 @@ SHOWN = (*(f"{name}.png" for name in PICTURES), "samples.gif", "curves.png")
 def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int]:
     """Training means of the last epoch, validation and, if wanted, test metrics of the best checkpoint, and its epoch.
 
-    A run that was pruned is not tested: a test is for runs whose results are reported.
+    A run that was pruned, or whose settings are being tuned, is not tested: a test is for results that are reported.
 
     Raises:
         UserError: if there is no such checkpoint, or it does not fit.

@@ -30,6 +30,7 @@ class TrainerConfig:
     ema: float | None
     log_every: int
     evaluate_every: int
+    evaluate_test: bool
     pictures_every: int
     picture_format: str
     checkpoint_every: int
@@ -46,8 +47,9 @@ class TrainerConfig:
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
         if self.threads != "auto" and (type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS):
             raise ArgumentError("threads", f"must be auto or a number from 1 to {MOST_THREADS:,}, got {self.threads!r}")
-        if not isinstance(self.profile, bool):
-            raise ArgumentError("profile", f"must be true or false, got {self.profile!r}")
+        for name in ("evaluate_test", "profile"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(name, f"must be true or false, got {getattr(self, name)!r}")
         if self.compile != "auto" and not isinstance(self.compile, bool):
             raise ArgumentError("compile", f"must be auto, true or false, got {self.compile!r}")
         if self.compile is True and self.log_every == 1:
