@@ -192,6 +192,17 @@ def test_a_run_that_never_began_leaves_nothing(inline, tmp_path, mistake, place)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["${oc.env:HOME}", "../elsewhere"])
+def test_files_of_hydra_are_not_written_elsewhere(inline, tmp_path, monkeypatch, folder):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    code, _, err = inline(*QUICK, f"++hydra.output_subdir={folder}")
+    assert code == 2
+    assert "hydra.output_subdir must lie in the run's directory, got " in err
+    assert list(tmp_path.iterdir()) == []
+    assert inline(*QUICK, "hydra.output_subdir=.hydra", "hydra.run.dir=run")[0] == 0
+    assert (tmp_path / "run/.hydra/config.yaml").exists()
+
+
 @pytest.mark.parametrize("mistake", MISTAKES[:2], ids=" ".join)
 def test_a_run_that_never_began_removes_nothing_that_was_there(inline, tmp_path, mistake):
     (tmp_path / "run/inner").mkdir(parents=True)

@@ -29,6 +29,7 @@ class NoOtherKeys(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before a run has written anything."""
+        _require_within(OmegaConf.select(config, "hydra.output_subdir", throw_on_resolution_failure=False))
         files = ConfigFiles(
             *(Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file")
         )
@@ -41,6 +42,13 @@ class NoOtherKeys(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before the first job, whose config may not have the key: a swept one is added by job."""
         self.on_run_start(config)
+
+
+def _require_within(output_subdir: str | None) -> None:
+    """Refuse that Hydra writes its files elsewhere than below the directory of the run."""
+    if output_subdir is not None and (Path(output_subdir).is_absolute() or ".." in Path(output_subdir).parts):
+        sentence = f"hydra.output_subdir must lie in the run's directory, got {output_subdir}; leave it out"
+        raise PastHydraError(UserError(sentence, 2))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
