@@ -67,10 +67,13 @@ class Checkpoints:
         """Write `best.pt`, and the weights as `model.safetensors` for other tools."""
         weights = model.state_dict()
         kept = {**asdict(facts), "image_shape": list(facts.image_shape)}
-        networks = None if self._networks is None else self._networks.state_dict()
         state = {
-            **{"model": weights, "objective": networks, "facts": kept},
-            **{"epoch": epoch, "step": step, "val": dict(val)},
+            "model": weights,
+            "objective": None if self._networks is None else self._networks.state_dict(),
+            "facts": kept,
+            "epoch": epoch,
+            "step": step,
+            "val": dict(val),
         }
         checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
         checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
