@@ -82,6 +82,8 @@ class Prior(Protocol):
 class Likelihood(Protocol):
     """p(x|z).
 
+    One that has a method `start(images)` is given the training images (N, C, H, W) uint8 before the first step.
+
     Attributes:
         pixels: the kinds of pixels it can score, and what log_prob is on each.
     """

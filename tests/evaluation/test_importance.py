@@ -69,7 +69,7 @@ def test_a_ladder_and_few_latents_have_the_same_noise_however_many_samples_are_d
 
 
 def test_sums_of_bernoulli_pixels_are_those_of_the_likelihood():
-    logits, likelihood = 8 * normals(5, 3, 1, 28, 28), BernoulliLikelihood()
+    logits, likelihood = 8 * normals(5, 3, 1, 28, 28), BernoulliLikelihood((1, 28, 28), centred=False)
     logits[0, 0] = 60.0  # where a product of 784 factors, or exp, would leave float32
     logits[0, 1] = -60.0
     logits[0, 2] = 0.0

@@ -19,7 +19,7 @@ NETWORKS = {
     "conv": partial(conv.networks, channels=[16, 32], features=16, activation="silu", linear=True),
 }
 LIKELIHOODS = {
-    "bernoulli": BernoulliLikelihood,
+    "bernoulli": partial(BernoulliLikelihood, IMAGE_SHAPES[0], False),
     "gaussian": partial(GaussianLikelihood, "learned"),
     "logistic": LogisticLikelihood,
 }

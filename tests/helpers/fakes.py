@@ -18,7 +18,7 @@ from vaelab.vae import VAE
 
 def small_vae(latent_dim: int = 3, prior=None, likelihood=None) -> VAE:
     """An MLP for 1 x 8 x 8 images, with a normal prior and a Bernoulli likelihood; its weights are always the same."""
-    likelihood = likelihood or BernoulliLikelihood()
+    likelihood = likelihood or BernoulliLikelihood((1, 8, 8), centred=False)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder, decoder = networks((1, 8, 8), latent_dim, likelihood.out_channels(1), hidden=[8], activation="relu")
@@ -62,7 +62,7 @@ class FeaturesAsMean(nn.Module):
 
 def labelled_vae() -> VAE:
     """A conditional model of 1 x 8 x 8 images, whose latents and images tell the label that it was given."""
-    return VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), BernoulliLikelihood(), 2)
+    return VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), BernoulliLikelihood((1, 8, 8), centred=False), 2)
 
 
 def small_split(count: int, kinds: int = 256) -> Split:

@@ -28,7 +28,7 @@ def test_it_is_the_bernoulli_with_its_normaliser_with_all_digits_of_value_and_gr
     log_prob = ContinuousBernoulliLikelihood().log_prob(found.expand(1, 7, 1, 1, 1), x.view(7, 1, 1, 1))
     exact = torch.tensor(logit, dtype=torch.float64, requires_grad=True)
     log_normaliser = (exact / torch.tanh(exact / 2)).log() if logit else torch.tensor(math.log(2))
-    bernoulli = BernoulliLikelihood().log_prob(exact.expand(1, 7, 1, 1, 1), x.double().view(7, 1, 1, 1))
+    bernoulli = BernoulliLikelihood((1, 1, 1), centred=False).log_prob(exact.expand(1, 7, 1, 1, 1), x.double().view(7, 1, 1, 1))
     torch.testing.assert_close(log_prob.double(), bernoulli + log_normaliser, rtol=1e-6, atol=2e-6)
     log_prob.sum().backward()
     (bernoulli + log_normaliser).sum().backward()

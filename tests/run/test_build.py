@@ -359,7 +359,7 @@ def test_facts_go_by_name_to_the_parts_whose_signature_names_them(own_parts):
 
     def likelihood(image_shape):
         given["likelihood"] = image_shape
-        return BernoulliLikelihood()
+        return BernoulliLikelihood((1, 8, 8), centred=False)
 
     def objective(train_size, latent_dim):
         given["objective"] = train_size, latent_dim

@@ -48,7 +48,8 @@ class Ladder(nn.Module):
     Examples:
         >>> from vaelab.likelihood.bernoulli import BernoulliLikelihood
         >>> structure = {"channels": [8, 16, 16], "blocks": [1, 1, 1], "groups": [0, 1, 2], "channels_z": 4}
-        >>> ladder = Ladder((1, 28, 28), 1, BernoulliLikelihood(), bfloat16=False, **structure)
+        >>> likelihood = BernoulliLikelihood((1, 28, 28), centred=False)
+        >>> ladder = Ladder((1, 28, 28), 1, likelihood, bfloat16=False, **structure)
         >>> noise = ladder.noise(5, 2, torch.Generator())  # (5, 2, 196), (5, 2, 196), (5, 2, 784)
         >>> trace = ladder(torch.rand(2, 1, 28, 28), noise)
         >>> trace.kl.shape

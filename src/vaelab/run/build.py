@@ -69,6 +69,8 @@ class Builder:
         objective = self.objective(facts, seed)
         with in_memory("the model", "choose smaller networks or a smaller latent.dim"):
             model = self.model(facts, seed).to(device)
+        if hasattr(model.likelihood, "start"):
+            model.likelihood.start(dataset.train.images)
         if isinstance(objective, torch.nn.Module):
             objective = objective.to(device)
         check_pixels(self.config, model, dataset)
@@ -102,15 +104,16 @@ class Builder:
         return self._nodes.build("logger", run_dir=run_dir)
 
     def optimizer(self, model: Model) -> torch.optim.Optimizer:
-        """The optimizer over all parameters."""
+        """The optimizer over all parameters; one that names `layers` knows which are weights of layers."""
         with naming("optimizer"):
             check_number("lr", self.config["optimizer"].get("lr"), 0, above=True)
         # one to try, for some mistakes, and an optimizer of another kind, show at a step only
         with torch.random.fork_rng(devices=[]):
             tried = torch.nn.Parameter(torch.zeros(1, 1, device=next(model.parameters()).device))
-            optimizer = self._nodes.build("optimizer", params=[tried])
+            optimizer = self._nodes.build("optimizer", params=[tried], layers=[tried])
             _check_step(_of_kind(torch.optim.Optimizer, "optimizer", optimizer), tried)
-        return self._nodes.build("optimizer", params=model.parameters())
+        layers = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
+        return self._nodes.build("optimizer", params=model.parameters(), layers=layers)
 
     def trainer(self) -> TrainerConfig:
         """How long and how to train."""

@@ -2,7 +2,6 @@
 
 from vaelab.errors import UserError
 from vaelab.machine.ranks import Ranks
-from vaelab.training.adam import is_adam
 from vaelab.training.clock import Clock
 from vaelab.training.compiled import CompiledStep, can_compile, pays
 from vaelab.training.config import TrainerConfig
@@ -17,7 +16,7 @@ def training_step(
     """The eager step, shared where there are ranks, compiled where that is asked for or pays.
 
     Raises:
-        UserError: if compiling is asked for and the optimizer or the objective cannot be, or there are several ranks;
+        UserError: if compiling is asked for and the objective or the model cannot be, or there are several ranks;
             if ranks would change what the objective is.
     """
     insists = config.compile is True
@@ -42,11 +41,6 @@ def training_step(
 
 
 def _require_compilable(eager: EagerStep, ranks: Ranks) -> None:
-    if not is_adam(eager.optimizer):
-        raise UserError(
-            f"trainer.compile=true needs the optimizer adam or adamw, without amsgrad and maximize, got "
-            f"{type(eager.optimizer).__name__}; choose one of them, or trainer.compile=auto"
-        )
     if not ranks.is_single:
         raise UserError(
             f"trainer.compile=true is for a single process, got {ranks.size} ranks; use trainer.compile=auto"

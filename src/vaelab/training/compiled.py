@@ -1,5 +1,7 @@
 """A training step as one compiled graph: forward, backward and Adam's update, with no return to Python in between.
 
+The update of another optimizer stays its own.
+
 A small network spends as long in Python and in autograd's bookkeeping as in its matrix products. `torch.optim` breaks a
 graph around its own step, so Adam's update is written out here; it works on the moments that torch.optim's Adam keeps,
 so that compiled and eager steps can follow each other and a checkpoint does not tell them apart.
@@ -9,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +52,7 @@ class CompiledStep:
     Adam's moments: these steps are eager.
 
     Args:
-        eager: the step, with Adam or AdamW.
+        eager: the step.
         batch_size: of the batches that the graph is made for.
         insists: raise where it cannot be compiled, instead of going on eagerly.
         clock: paused while it is compiled.
@@ -78,12 +81,12 @@ class CompiledStep:
 
     def _first(self, x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         """Compile once there are moments, and make the step; eager from then on where that fails, unless it insists."""
-        if not has_moments(self.eager.optimizer):
+        if is_adam(self.eager.optimizer) and not has_moments(self.eager.optimizer):
             return self.eager(x, noise, step, y)
         started = time.perf_counter()
         try:
             with self.clock.paused(), _quiet():
-                self._graph = _graph(self.eager, step)
+                self._graph = (_with_adam if is_adam(self.eager.optimizer) else _without_update)(self.eager, step)
                 values = self._graph(x, noise, step, y)
         except Exception as error:  # what a compiler raises has no class in common
             if is_out_of_memory(error):
@@ -111,21 +114,18 @@ class _Loss(nn.Module):
         return loss, {**trace.terms, **terms}
 
 
-def _graph(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
-    """The compiled step of (x, noise, step, y); the first call compiles."""
+def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
+    """The compiled step of (x, noise, step, y), update included; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights = {name: parameter.detach() for name, parameter in loss.named_parameters()}  # the same memory
+    weights, gradient_of = _gradient(loss)
     states = [eager.optimizer.state[parameter] for parameter in loss.parameters()]
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
-    def loss_of(weights: dict[str, Tensor], given: tuple) -> tuple[Tensor, Values]:
-        return functional_call(loss, weights, given)
-
     def whole_step(
         x: Tensor, noise: Noise, step: Tensor, y: Tensor | None, lr: Tensor, corrections: tuple[Tensor, Tensor]
     ) -> Values:
-        gradients, (value, terms) = grad_and_value(loss_of, has_aux=True)(weights, (x, noise, step, y))
+        gradients, (value, terms) = gradient_of(weights, (x, noise, step, y))
         if eager.grad_clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
             scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)
@@ -135,14 +135,7 @@ def _graph(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
             adam.update(weight, gradients[name], state, lr, corrections, finite)
         return {"loss": value, **terms}
 
-    compiled = torch.compile(
-        whole_step,
-        dynamic=False,
-        fullgraph=True,
-        isolate_recompiles=True,  # graphs are otherwise kept by code, at most eight, and a sweep has more jobs
-        # a step is compiled for one model and one size of batch, and keeps both: to check that takes 0.2 ms a call
-        options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False},
-    )
+    compiled = _compiled(whole_step)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         lr, *corrections = adam.numbers(step + 1 - before_adam)
@@ -150,6 +143,42 @@ def _graph(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
         return compiled(x, noise, on_device[0], y, on_device[1], (on_device[2], on_device[3]))
 
     return call
+
+
+def _without_update(eager: EagerStep, _: int) -> Callable[..., Values]:
+    """The step of (x, noise, step, y), of which forward and backward are compiled; the first call compiles."""
+    loss = _Loss(eager.model, eager.objective)
+    weights, gradient_of = _gradient(loss)
+    compiled = _compiled(gradient_of)
+
+    def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
+        gradients, (value, terms) = compiled(weights, (x, noise, scalar(step, eager.device), y))
+        for name, parameter in loss.named_parameters():
+            parameter.grad = gradients[name]
+        return eager.update({"loss": value, **terms}, step, grad_norm=False)
+
+    return call
+
+
+def _gradient(loss: _Loss) -> tuple[dict[str, Tensor], Callable[..., tuple[dict[str, Tensor], tuple[Tensor, Values]]]]:
+    """The weights by name, and from them and what the loss is given to their gradients, the loss and its terms."""
+    weights = {name: parameter.detach() for name, parameter in loss.named_parameters()}  # the same memory
+
+    def loss_of(weights: dict[str, Tensor], given: tuple) -> tuple[Tensor, Values]:
+        return functional_call(loss, weights, given)
+
+    return weights, grad_and_value(loss_of, has_aux=True)
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(
+        function,
+        dynamic=False,
+        fullgraph=True,
+        isolate_recompiles=True,  # graphs are otherwise kept by code, at most eight, and a sweep has more jobs
+        # a step is compiled for one model and one size of batch, and keeps both: to check that takes 0.2 ms a call
+        options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False},
+    )
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The optimizers that torch has not, one a file."""

@@ -1,0 +1,95 @@
+"""Muon: what it makes of a matrix, which parameters it takes, and that its state is kept."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.combinations import normals
+from vaelab.optimizer.muon import Muon, orthogonal
+
+ADAM = {"adam_lr": 0.003, "adam_betas": (0.9, 0.99), "adam_eps": 1e-8}
+
+
+def network():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 6, 3), nn.GroupNorm(2, 6), nn.SiLU(), nn.Flatten(), nn.Linear(24, 3))
+
+
+def muon(model, momentum=0.95):
+    layers = [module.weight for module in model if isinstance(module, nn.Linear | nn.Conv2d)]
+    return Muon(model.parameters(), layers, lr=0.02, momentum=momentum, **ADAM)
+
+
+def train(model, optimizer, steps, start=0):
+    for step in range(start, start + steps):
+        optimizer.zero_grad()
+        model(normals(5, 1, 4, 4, seed=step)).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (30, 30), (1, 7)])
+def test_a_matrix_becomes_nearly_orthogonal_and_keeps_its_singular_vectors(shape):
+    u, _, vh = torch.linalg.svd(normals(*shape), full_matrices=False)
+    spread = torch.logspace(0, 1.5, u.shape[1])  # singular values of 1 to 30
+    found = u.T @ orthogonal(1e-4 * u @ torch.diag(spread) @ vh) @ vh.T
+
+    assert ((found.diagonal() > 0.65) & (found.diagonal() < 1.25)).all()
+    assert (found - torch.diag(found.diagonal())).abs().max() < 0.1  # of rounding to bfloat16
+
+
+def test_weights_of_layers_move_by_orthogonal_matrices_and_the_others_by_adam():
+    model, twin = network(), network()
+    adam = torch.optim.Adam(twin.parameters(), ADAM["adam_lr"], betas=ADAM["adam_betas"])
+    train(model, muon(model), 1)
+    train(twin, adam, 1)
+
+    for (name, moved), by_adam, before in zip(
+        model.named_parameters(), twin.parameters(), network().parameters(), strict=True
+    ):
+        if moved.ndim == 1:
+            torch.testing.assert_close(moved, by_adam, msg=name)
+        else:
+            rows, columns = moved.flatten(1).shape
+            sizes = torch.linalg.svdvals((moved - before).flatten(1)) / (0.02 * max(1, rows / columns) ** 0.5)
+            assert sizes.max() < 1.25, name
+            assert sizes[: min(rows, columns) // 2].min() > 0.6, name
+
+
+def test_the_average_looks_a_step_ahead():
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = Muon([weight], [weight], lr=1.0, momentum=0.5, **ADAM)
+    first, second = torch.diag(torch.tensor([1.0, 0.0])), torch.diag(torch.tensor([0.0, 1.0]))
+    weight.grad = first
+    optimizer.step()
+    before = weight.detach().clone()
+    weight.grad = second
+    optimizer.step()
+
+    average = 0.5 * (0.5 * first) + 0.5 * second
+    torch.testing.assert_close(before - weight.detach(), orthogonal(0.5 * second + 0.5 * average))
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_copy_and_a_restored_state_go_on_as_the_original(copied):
+    model = network()
+    optimizer = muon(model)
+    train(model, optimizer, 3)
+    if copied:
+        other, other_optimizer = copy.deepcopy((model, optimizer))
+    else:
+        other = copy.deepcopy(model)
+        other_optimizer = muon(other)
+        other_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(model, optimizer, 3, start=3)
+    train(other, other_optimizer, 3, start=3)
+
+    for parameter, expected in zip(other.parameters(), model.parameters(), strict=True):
+        assert torch.equal(parameter, expected)
+
+
+def test_momentum_must_be_below_one():
+    with pytest.raises(ValueError, match="momentum must be below 1, got 1"):
+        muon(network(), momentum=1)
