@@ -429,7 +429,8 @@ def test_the_animations_of_the_best_runs_can_be_chosen_and_move(opened, three_ru
 
 @pytest.mark.parametrize(("size", "count", "frames"), [((30, 20), 60, 40), ((1000, 900), 2, None)])
 def test_an_animation_larger_than_any_run_draws_is_cut_or_left_out(size, count, frames, tmp_path):
-    pictures = [Image.new("L", size, 4 * number) for number in range(count)]
+    noise = np.random.default_rng(0).integers(256, size=(count, *size[::-1]), dtype=np.uint8)  # no frame is another
+    pictures = [Image.fromarray(levels) for levels in noise]
     pictures[0].save(tmp_path / "samples.gif", save_all=True, append_images=pictures[1:])
     source = thumbnail(tmp_path / "samples.gif", 300)
     if frames is None:
