@@ -205,7 +205,15 @@ def test_a_plan_adds_figures_and_leaves_those_of_the_summary_as_they_are(run_dir
     three = (found.metrics[name] for name in ("mutual_information", "total_correlation", "dimension_wise_kl"))
     assert sum(three) == pytest.approx(recorded["kl"], abs=0.1)
     assert found.left_out == {"factors": "needs a dataset whose factors are known, such as sprites"}
-    assert run.report("test").metrics.keys() == {*recorded, "active_units"}
+    alone = run.report("test")
+    assert alone.metrics.keys() == {*recorded, "active_units"}
+    assert alone.standard_errors.keys() == {"elbo", "reconstruction", "kl", "bits_per_dim"}
+    assert alone.standard_errors == {name: found.standard_errors[name] for name in alone.standard_errors}
+    assert min(alone.standard_errors.values()) > 0
+    run.model.is_mean_over_images = False
+    without = run.report("test")
+    assert (without.metrics, without.standard_errors) == (alone.metrics, {})
+    assert "no mean over images" in without.depends_on["elbo"]
 
 
 def test_a_limit_takes_images_of_all_the_split_and_a_seed_changes_what_is_drawn_only(run_dir):

@@ -10,6 +10,7 @@ from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.evaluation.importance import log_likelihood, nothing
 from vaelab.evaluation.report import Plan, Report
+from vaelab.evaluation.standard_errors import KeepingObjective, compares_images
 from vaelab.evaluation.subject import Found, Subject, mean_and_error
 from vaelab.machine.device import device_name, precision_of
 from vaelab.machine.threads import own_number_of_threads
@@ -45,8 +46,13 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
     with precision_of(trainer.precision):
         with own_number_of_threads():
             torch.set_num_threads(threads)
-            metrics = evaluate(run.model, run.objective, dataset, chosen, batch)
+            objective = KeepingObjective(run.objective)
+            metrics = evaluate(run.model, objective, dataset, chosen, batch)
             found = Report(_settings(run, split, plan, len(chosen.images), whole), metrics)
+            if compares_images(run.model):
+                found.depends_on |= dict.fromkeys(metrics, "the batches: no mean over images, so no standard error")
+            else:
+                found.standard_errors |= objective.errors(metrics, chosen.images[0].numel())
             found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed))
         if plan.importance_samples and "elbo" not in metrics:
             found.left_out["log_likelihood"] = "needs a posterior with a density, which this model has not"
