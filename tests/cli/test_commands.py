@@ -115,7 +115,7 @@ def test_evaluate_says_what_figures_depend_on_and_writes_all_of_it(run_dir, tmp_
 
 def test_evaluate_measures_what_is_asked_for_only(run_dir, monkeypatch):
     asked = []
-    monkeypatch.setattr(Run, "report", lambda self, split, plan, advance: asked.append(plan) or Report(EMPTY))
+    monkeypatch.setattr(Run, "report", lambda self, split, plan, *watch: asked.append(plan) or Report(EMPTY))
     Path("inception.pth").touch()
     for flags in ((), ("--probe", "--fcd"), ("--all",), ("--fid-weights", "inception.pth")):
         main(["evaluate", str(run_dir), *flags])

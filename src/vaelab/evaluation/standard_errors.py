@@ -1,11 +1,12 @@
 """Standard errors over the images of the ELBO and its terms, which an evaluation gives as means."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaelab.evaluation.subject import mean_and_error
+from vaelab.evaluation.subject import mean_and_error, nothing
 from vaelab.ops import bits_per_dim
 from vaelab.parts import Model, Noise, Objective, Trace
 
@@ -15,11 +16,13 @@ class KeepingObjective:
 
     Args:
         objective: to call.
+        advance: called with the number of images of each call.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, advance: Callable[[int], None] = nothing) -> None:
         self.samples = objective.samples
         self._objective = objective
+        self._advance = advance
         self._kept: dict[str, list[Tensor]] = {}  # (B,) in float64, a batch each
 
     def __call__(
@@ -33,6 +36,7 @@ class KeepingObjective:
             values["elbo"] = values["reconstruction"] - values["kl"]
         for name, value in values.items():
             self._kept.setdefault(name, []).append(value.cpu())
+        self._advance(len(x))
         return loss, trace, terms
 
     def errors(self, metrics: dict[str, float], dims: int) -> dict[str, float]:
