@@ -51,7 +51,9 @@ def test_evaluate_prints_what_the_summary_holds(run_dir, capfd):
     out = capfd.readouterr().out
     summary = summary_of(run_dir)
     assert f"{summary['metrics']['test/elbo']:.4f}" in out
-    assert "nats per image" in out
+    (row,) = (line.split() for line in out.splitlines() if "test/elbo" in line)
+    assert 0 < float(row[2]) < abs(float(row[1]))
+    assert row[3:] == ["nats", "per", "image"]
     assert "equal to summary.json to the last digit" in out
     main(["evaluate", str(run_dir), "--split", "train", "--device", "cpu"])
     assert "summary.json holds no figures of train" in capfd.readouterr().out
@@ -113,7 +115,7 @@ def test_evaluate_says_what_figures_depend_on_and_writes_all_of_it(run_dir, tmp_
 
 def test_evaluate_measures_what_is_asked_for_only(run_dir, monkeypatch):
     asked = []
-    monkeypatch.setattr(Run, "report", lambda self, split, plan, advance: asked.append(plan) or Report(EMPTY))
+    monkeypatch.setattr(Run, "report", lambda self, split, plan, *watch: asked.append(plan) or Report(EMPTY))
     Path("inception.pth").touch()
     for flags in ((), ("--probe", "--fcd"), ("--all",), ("--fid-weights", "inception.pth")):
         main(["evaluate", str(run_dir), *flags])

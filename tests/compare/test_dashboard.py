@@ -12,6 +12,7 @@ from helpers.made_up_runs import made_up_run
 from vaelab.cli.commands import main
 from vaelab.compare import dashboard
 from vaelab.errors import UserError
+from vaelab.evaluation.evaluator import nothing
 from vaelab.evaluation.pictures.draw import draw_pictures
 
 # wandb-workspaces is written in pydantic's old style, which pydantic says at its import
@@ -62,9 +63,11 @@ def test_reconstruction_is_shown_against_kl(sections):
 
 def test_pictures_are_those_that_a_run_draws(sections, tmp_path):
     vae, dataset = small_vae(latent_dim=2), small_dataset(kinds=10)
-    drawn = draw_pictures(vae, dataset, tmp_path, epoch=1, may_stop=lambda: None, is_last=True)
+    draw_pictures(vae, dataset, tmp_path, epoch=1, may_stop=nothing)
+    drawn = draw_pictures(vae, dataset, tmp_path, epoch=2, may_stop=nothing, is_last=True)
+    assert drawn.pop() == "samples.gif"
     keys = [config["mediaKeys"] for config in of_type(sections()["Pictures"], "Media Browser")]
-    assert keys == [[f"pictures/{Path(name).stem}"] for name in drawn]
+    assert keys == [*([f"pictures/{Path(name).stem}"] for name in drawn), ["pictures/samples_by_epoch"]]
 
 
 @pytest.mark.parametrize(

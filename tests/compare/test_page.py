@@ -1,12 +1,15 @@
 """The comparison page: one file, safe with untrusted runs, and in a browser all it promises."""
 
+import base64
 import errno
+import io
 import json
 import os
 import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -402,6 +405,39 @@ def test_another_picture_of_the_runs_can_be_chosen(opened, three_runs, tmp_path)
     assert page.locator("figure img").first.evaluate("image => image.naturalWidth") == 640
     page.select_option("#picture", "")
     assert page.locator("figure img").count() == 6
+
+
+def test_the_animations_of_the_best_runs_can_be_chosen_and_move(opened, three_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelab.compare.page.ANIMATED", 2)
+    frames = [Image.new("RGB", (466, 400), color) for color in ("red", "green", "blue")]
+    for number in range(3):
+        gif = three_runs / str(number) / "samples.gif"
+        frames[0].save(gif, save_all=True, append_images=frames[1:], duration=[200, 200, 2000])
+    write_page([three_runs], tmp_path / "page.html")
+    page = opened(tmp_path / "page.html")
+    page.select_option("#picture", label="samples by epoch")
+    assert page.locator("figure img").count() == 2
+    assert "Samples by epoch are those of the best 2." in page.inner_text("#pictures-hint")
+    source = page.locator("figure img").first.get_attribute("src")
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as moving:
+        assert (moving.format, moving.n_frames, moving.size) == ("WEBP", 3, (280, 240))
+        moving.seek(2)
+        moving.load()
+        assert moving.info["duration"] == 2000
+        assert np.asarray(moving.convert("RGB")).mean((0, 1)) == pytest.approx([0, 0, 255], abs=12)
+
+
+@pytest.mark.parametrize(("size", "count", "frames"), [((30, 20), 60, 40), ((1000, 900), 2, None)])
+def test_an_animation_larger_than_any_run_draws_is_cut_or_left_out(size, count, frames, tmp_path):
+    noise = np.random.default_rng(0).integers(256, size=(count, *size[::-1]), dtype=np.uint8)  # no frame is another
+    pictures = [Image.fromarray(levels) for levels in noise]
+    pictures[0].save(tmp_path / "samples.gif", save_all=True, append_images=pictures[1:])
+    source = thumbnail(tmp_path / "samples.gif", 300)
+    if frames is None:
+        assert source is None
+        return
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as moving:
+        assert moving.n_frames == frames
 
 
 def test_where_there_are_no_other_pictures_there_is_no_choice(opened, page_file):

@@ -193,19 +193,34 @@ def test_the_networks_of_an_objective_are_those_of_the_best_epoch(objective, inl
 
 
 def test_a_plan_adds_figures_and_leaves_those_of_the_summary_as_they_are(run_dir):
-    run, done = vaelab.load_run(run_dir), []
-    found = run.report("test", Plan(("latents", "aggregate", "factors"), importance_samples=10), done.append)
+    run, done = vaelab.load_run(run_dir), {}
+    plan = Plan(("latents", "similarity", "aggregate", "factors"), importance_samples=10)
+
+    def advance(count):
+        done[[*done][-1]] += count
+
+    found = run.report("test", plan, advance, lambda name: done.update({name: 0}))
     recorded = run.recorded("test")
     assert {name: found.metrics[name] for name in recorded} == recorded
-    assert sum(done) == found.settings["images"] == found.settings["images_of_split"] == 297
+    seen = {"elbo": 1, "latents": 2, "similarity": 1, "aggregate": 1, "factors": 0, "log_likelihood": 1}
+    assert done == {name: passes * 297 for name, passes in seen.items()}
+    assert found.settings["images"] == found.settings["images_of_split"] == 297
     assert found.metrics["log_likelihood"] > recorded["elbo"]
     assert found.standard_errors["log_likelihood"] > 0
     assert "with 10 samples of z, seed 0" in found.depends_on["log_likelihood"]
     assert sum(found.lists["kl_by_dimension"]) == pytest.approx(recorded["kl"], rel=1e-5)
     three = (found.metrics[name] for name in ("mutual_information", "total_correlation", "dimension_wise_kl"))
     assert sum(three) == pytest.approx(recorded["kl"], abs=0.1)
-    assert found.left_out == {"factors": "needs a dataset whose factors are known, such as sprites"}
-    assert run.report("test").metrics.keys() == {*recorded, "active_units"}
+    assert found.left_out["factors"] == "needs a dataset whose factors are known, such as sprites"
+    alone = run.report("test")
+    assert alone.metrics.keys() == {*recorded, "active_units"}
+    assert alone.standard_errors.keys() == {"elbo", "reconstruction", "kl", "bits_per_dim"}
+    assert alone.standard_errors == {name: found.standard_errors[name] for name in alone.standard_errors}
+    assert min(alone.standard_errors.values()) > 0
+    run.model.is_mean_over_images = False
+    without = run.report("test")
+    assert (without.metrics, without.standard_errors) == (alone.metrics, {})
+    assert "no mean over images" in without.depends_on["elbo"]
 
 
 def test_a_limit_takes_images_of_all_the_split_and_a_seed_changes_what_is_drawn_only(run_dir):

@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vaelab.errors import UserError, check_output, one_line, visible
@@ -38,8 +39,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     plan = _plan(options)
     run = load_run(options.run, options.trust, options.device)
-    with _progress(plan.importance_samples) as advance:
-        found = run.report(options.split, plan, advance)
+    with _progress() as (advance, begin):
+        found = run.report(options.split, plan, advance, begin)
     _show(found)
     for name, reason in found.left_out.items():
         print(visible(f"left out: {name}, which {one_line(reason)}"))
@@ -76,23 +77,23 @@ def _show(found: "Report") -> None:
 
 
 @contextmanager
-def _progress(importance_samples: int) -> Iterator[Callable[[int], None]]:
-    """Counts images while their importance-weighted bounds are computed, where a terminal shows it."""
+def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """Names what is measured and counts the images it has seen, where a terminal shows it."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     shown = Progress(
         SpinnerColumn(),
-        TextColumn("log p(x): {task.completed:,.0f} images"),
+        TextColumn("{task.description}: {task.completed:,.0f} images"),
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=not (console.is_terminal and importance_samples),
+        disable=not console.is_terminal,
     )
     with shown:
-        task = shown.add_task("", total=None)
-        yield lambda count: shown.advance(task, count)
+        task = shown.add_task("elbo", total=None)
+        yield partial(shown.advance, task), lambda name: shown.reset(task, total=None, description=name)
 
 
 def _beside_record(run: "Run", split: str, report: "Report") -> str:

@@ -11,6 +11,7 @@ from vaelab.compare.differing import differing
 from vaelab.errors import UserError, check_output, one_line
 from vaelab.evaluation.curves import CURVES
 from vaelab.evaluation.metrics import MERIT, label, metric
+from vaelab.evaluation.pictures.animation import SHOWN_AS
 from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.files import folder
 from vaelab.run.find import find_runs
@@ -151,7 +152,8 @@ def _rate_and_distortion() -> list[Any]:
 def _pictures() -> list[Any]:
     from wandb_workspaces.reports.v2 import MediaBrowser
 
-    return [MediaBrowser(title=name.replace("_", " "), media_keys=[f"pictures/{name}"]) for name in PICTURES]
+    names = (*PICTURES, SHOWN_AS)
+    return [MediaBrowser(title=name.replace("_", " "), media_keys=[f"pictures/{name}"]) for name in names]
 
 
 def _sweep(keys: Sequence[str]) -> list[Any]:

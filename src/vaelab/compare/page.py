@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from vaelab.compare.page_data import page_data
 from vaelab.errors import check_output
+from vaelab.evaluation.pictures import animation
 from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.files import folder
 
@@ -22,8 +24,10 @@ LATER = tuple(name for name in PICTURES if name not in SHOWN_FIRST)  # when one 
 MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
 FEW_RUNS, WIDE, NARROW = 24, 480, 280  # pixels: up to 24 runs have wide pictures, more have narrow ones
 BEST, LEGIBLE = 12, 640  # runs that have the other pictures too; pixels, for there is text in them
+ANIMATED = 4  # runs that have their animation too, of half a million characters each
 MAX_PIXELS = 16_000_000  # of a picture; those of a run have half a million
 MAX_BYTES = 4 * MAX_PIXELS  # of its file
+FORMATS = {"PNG": (1, MAX_PIXELS), "GIF": (animation.FRAMES, animation.WIDTH * animation.HEIGHT)}  # frames, pixels
 QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
 
 
@@ -77,6 +81,7 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
     width = WIDE if len(runs) <= FEW_RUNS else NARROW
     wanted = [(run, name, width) for run in runs for name in SHOWN_FIRST]
     wanted += [(run, name, LEGIBLE) for run in runs[:BEST] for name in LATER]
+    wanted += [(run, animation.SHOWN_AS, NARROW) for run in runs[:ANIMATED]]
     left, last = MAX_PICTURES, ""
     with ThreadPoolExecutor() as pool:  # pillow leaves the interpreter to others while it works
         thumbnails = pool.map(_thumbnail_of_run, wanted)
@@ -95,6 +100,8 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
         hint += f" To keep the page small, only the first {shown} runs with pictures have them here."
     elif 0 < later < shown:
         hint += f" To keep the page small, only the best {later} have more than samples and reconstructions here."
+    if 0 < (animated := _having(runs, [animation.SHOWN_AS])) < shown:
+        hint += f" Samples by epoch are those of the best {animated}."
     return hint
 
 
@@ -105,22 +112,30 @@ def _having(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> int:
 
 def _thumbnail_of_run(wanted: tuple[dict[str, Any], str, int]) -> str | None:
     run, name, width = wanted
-    return thumbnail(Path(run["directory"]) / f"{name}.png", width)
+    file = animation.ANIMATION if name == animation.SHOWN_AS else f"{name}.png"
+    return thumbnail(Path(run["directory"]) / file, width)
 
 
 def thumbnail(path: Path, width: int) -> str | None:
-    """A picture as the data URI of a WebP at most `width` pixels wide; None where there is none that can be read."""
-    from PIL import Image
+    """A picture as the data URI of a WebP at most `width` pixels wide; None where there is none that can be read.
+
+    A GIF stays an animation, of as many frames as a run may have drawn.
+    """
+    from PIL import Image, ImageSequence
 
     try:
         content = io.BytesIO(folder.read(path.parent, path.name, MAX_BYTES))
-        with Image.open(content, formats=["PNG"]) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+        with Image.open(content, formats=[*FORMATS]) as picture:
+            most_frames, most_pixels = FORMATS[picture.format]
+            if picture.width * picture.height > most_pixels:
                 return None
-            small = picture.convert("RGB")
-            small.thumbnail((width, MAX_PIXELS), Image.Resampling.LANCZOS)
-            content = io.BytesIO()
-            small.save(content, "WEBP", quality=QUALITY, method=2)
+            frames, durations = [], []
+            for frame in islice(ImageSequence.Iterator(picture), most_frames):
+                durations.append(frame.info.get("duration", 0))
+                frames.append(frame.convert("RGB"))
+                frames[-1].thumbnail((width, MAX_PIXELS), Image.Resampling.LANCZOS)
+        content, moving = io.BytesIO(), {"save_all": True, "append_images": frames[1:], "duration": durations}
+        frames[0].save(content, "WEBP", quality=QUALITY, method=2, **(moving if len(frames) > 1 else {}))
     except Exception:  # a damaged picture raises whatever its decoder does, and is worth no page
         return None
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"

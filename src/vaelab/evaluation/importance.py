@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaelab.dataset.images import Dataset, Split
 from vaelab.evaluation.evaluator import batches
+from vaelab.evaluation.subject import nothing
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.machine.threads import own_number_of_threads
 from vaelab.ops import generator
@@ -21,10 +22,6 @@ BLOCK = 256  # samples, of all images together, whose noise is drawn at once: on
 # Samples that are decoded at once: enough to fill a device, few enough for a CPU's cache.
 AT_ONCE = {"cpu": BLOCK, "cuda": 32_768, "mps": 8192}
 LARGEST_GROUP = 112  # factors of 1/2 or more whose product float32 holds
-
-
-def nothing(count: int) -> None:
-    """What is called when nobody wants to see how many images are done."""
 
 
 def log_likelihood(

@@ -15,7 +15,7 @@ from vaelab.evaluation.frechet import frechet_classifier_distance, frechet_incep
 from vaelab.evaluation.latents import latents
 from vaelab.evaluation.probe import probe
 from vaelab.evaluation.similarity import similarity
-from vaelab.evaluation.subject import Found, LeftOutError, Subject
+from vaelab.evaluation.subject import Found, LeftOutError, Subject, nothing
 
 # What is measured besides the ELBO, by name; those in QUICK take no longer than the ELBO.
 MEASURES: Mapping[str, Callable[[Subject], Found]] = {
@@ -89,12 +89,14 @@ class Report:
         self.metrics |= found.metrics
         self.standard_errors |= found.errors
         self.lists |= found.lists
-        self.depends_on |= dict.fromkeys(found.metrics, found.setting) | found.settings
+        settings = dict.fromkeys(found.metrics, found.setting) | found.settings
+        self.depends_on |= {name: setting for name, setting in settings.items() if setting}
         self.left_out |= found.left_out
 
-    def measure(self, plan: Plan, subject: Subject) -> None:
-        """Measure what the plan names; what cannot be is left out with the reason."""
+    def measure(self, plan: Plan, subject: Subject, begin: Callable[[str], None] = nothing) -> None:
+        """Measure what the plan names, each after `begin(name)`; what cannot be is left out with the reason."""
         for name in plan.measures:
+            begin(name)
             try:
                 self.add(plan.measure(name)(subject))
             except (LeftOutError, UserError) as error:

@@ -1,7 +1,7 @@
 """What is measured: a model, the images of a split, and the seed of what measures draw."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +11,10 @@ from torch import Tensor
 from vaelab.dataset.images import Dataset, Split
 from vaelab.evaluation.evaluator import batches
 from vaelab.parts import Model
+
+
+def nothing(said: object) -> None:
+    """What is called when nobody wants to see how far a measure is."""
 
 
 class LeftOutError(Exception):
@@ -48,6 +52,7 @@ class Subject:
         split: of it.
         batch_size: images at a time; drawn pixels depend on it, and are those of the ELBO.
         seed: of all that measures draw.
+        advance: called with numbers of images that a measure has seen.
     """
 
     model: Model
@@ -55,20 +60,23 @@ class Subject:
     split: Split
     batch_size: int
     seed: int = 0
+    advance: Callable[[int], None] = nothing
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Pixels and labels of the split as the model sees them, on its device."""
-        return ((x, y) for _, (x, y, _) in batches(self.model, self.dataset, self.split, self.batch_size))
+        for _, (x, y, _) in batches(self.model, self.dataset, self.split, self.batch_size):
+            yield x, y
+            self.advance(len(x))
 
     @cached_property
     def embedded(self) -> Tensor:
         """z at zero noise of the split's images, (N, D) on the CPU."""
-        return embedded(self.model, self.dataset, self.split, self.batch_size)
+        return embedded(self.model, self.dataset, self.split, self.batch_size, self.advance)
 
     @cached_property
     def embedded_train(self) -> Tensor:
         """The same of the images trained on."""
-        return embedded(self.model, self.dataset, self.dataset.train, self.batch_size)
+        return embedded(self.model, self.dataset, self.dataset.train, self.batch_size, self.advance)
 
     @property
     def device(self) -> torch.device:
@@ -77,10 +85,15 @@ class Subject:
 
 
 @torch.no_grad()
-def embedded(model: Model, dataset: Dataset, split: Split, batch_size: int) -> Tensor:
-    """z at zero noise of each image, (N, D) on the CPU."""
-    parts = (model.embed(x, y).cpu() for _, (x, y, _) in batches(model, dataset, split, batch_size))
-    return torch.cat(list(parts))
+def embedded(
+    model: Model, dataset: Dataset, split: Split, batch_size: int, advance: Callable[[int], None] = nothing
+) -> Tensor:
+    """z at zero noise of each image, (N, D) on the CPU; `advance` is called with numbers of images done."""
+    parts = []
+    for _, (x, y, _) in batches(model, dataset, split, batch_size):
+        parts.append(model.embed(x, y).cpu())
+        advance(len(x))
+    return torch.cat(parts)
 
 
 def check_finite(*z: Tensor) -> None:

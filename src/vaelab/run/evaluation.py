@@ -8,9 +8,10 @@ import torch
 from vaelab.dataset.images import Dataset, Split
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
-from vaelab.evaluation.importance import log_likelihood, nothing
+from vaelab.evaluation.importance import log_likelihood
 from vaelab.evaluation.report import Plan, Report
-from vaelab.evaluation.subject import Found, Subject, mean_and_error
+from vaelab.evaluation.standard_errors import KeepingObjective, compares_images
+from vaelab.evaluation.subject import Found, Subject, mean_and_error, nothing
 from vaelab.machine.device import device_name, precision_of
 from vaelab.machine.threads import own_number_of_threads
 from vaelab.parts import CROSS_ENTROPY
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from vaelab.run.load import Run
 
 
-def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[int], None] = nothing) -> Report:
+def report(
+    run: "Run",
+    split: str,
+    plan: Plan,
+    threads: int,
+    advance: Callable[[int], None] = nothing,
+    begin: Callable[[str], None] = nothing,
+) -> Report:
     """The ELBO and its terms as a training reports them, and what the plan names.
 
     Args:
@@ -28,7 +36,8 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
         split: `test`, `val` or `train`.
         plan: what to measure.
         threads: as the training had them, on which the last digits depend; importance weighting takes all there are.
-        advance: called with numbers of images whose importance-weighted bound is done.
+        advance: called with numbers of images that a measure, or the importance-weighted bound, has done.
+        begin: called with the name of each before it.
 
     Raises:
         UserError: if the split is empty or of other images, or importance samples are asked for where log p(x) is none.
@@ -45,12 +54,14 @@ def report(run: "Run", split: str, plan: Plan, threads: int, advance: Callable[[
     with precision_of(trainer.precision):
         with own_number_of_threads():
             torch.set_num_threads(threads)
-            metrics = evaluate(run.model, run.objective, dataset, chosen, batch)
-            found = Report(_settings(run, split, plan, len(chosen.images), whole), metrics)
-            found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed))
-        if plan.importance_samples and "elbo" not in metrics:
+            begin("elbo")
+            found = Report(_settings(run, split, plan, len(chosen.images), whole))
+            found.add(_elbo(run, dataset, chosen, batch, advance))
+            found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed, advance), begin)
+        if plan.importance_samples and "elbo" not in found.metrics:
             found.left_out["log_likelihood"] = "needs a posterior with a density, which this model has not"
         elif plan.importance_samples:
+            begin("log_likelihood")
             found.add(_importance_weighted(run, dataset, chosen, batch, plan, advance))
     return found
 
@@ -67,6 +78,14 @@ def _images(run: "Run", dataset: Dataset, split: str, limit: int | None) -> tupl
     if limit is None or limit >= count:
         return found, count
     return found.at(torch.arange(limit) * count // limit), count
+
+
+def _elbo(run: "Run", dataset: Dataset, chosen: Split, batch: int, advance: Callable[[int], None]) -> Found:
+    objective = KeepingObjective(run.objective, advance)
+    metrics = evaluate(run.model, objective, dataset, chosen, batch)
+    if compares_images(run.model):
+        return Found(metrics, setting="the batches: no mean over images, so no standard error")
+    return Found(metrics, objective.errors(metrics, chosen.images[0].numel()))
 
 
 def _importance_weighted(

@@ -15,8 +15,8 @@ from vaelab.dataset.images import Dataset
 from vaelab.distributions import Distribution
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line, resuming, visible
 from vaelab.evaluation.ex_post import SAMPLERS
-from vaelab.evaluation.importance import nothing
 from vaelab.evaluation.report import QUICK, Plan, Report
+from vaelab.evaluation.subject import nothing
 from vaelab.machine.device import in_memory, pick_device
 from vaelab.ops import unit_interval
 from vaelab.parts import Facts, Model, Objective
@@ -169,19 +169,26 @@ class Run:
         """
         return self.report(split, Plan(importance_samples=importance_samples)).metrics
 
-    def report(self, split: str = "test", plan: Plan | None = None, advance: Callable[[int], None] = nothing) -> Report:
+    def report(
+        self,
+        split: str = "test",
+        plan: Plan | None = None,
+        advance: Callable[[int], None] = nothing,
+        begin: Callable[[str], None] = nothing,
+    ) -> Report:
         """The same metrics and those that a plan names, with their standard errors and settings.
 
         Args:
             split: `test`, `val` or `train`.
             plan: what to measure; without one that which takes no longer than the ELBO.
-            advance: called with numbers of images whose importance-weighted bound is done.
+            advance: called with numbers of images that a measure, or the importance-weighted bound, has done.
+            begin: called with the name of each before it.
 
         Examples:
             >>> run.report(plan=Plan(("aggregate", "probe"), importance_samples=5000, limit=200)).metrics
         """
         check_choice("split", split, SPLITS)
-        return report(self, split, Plan(QUICK) if plan is None else plan, self._threads(), advance)
+        return report(self, split, Plan(QUICK) if plan is None else plan, self._threads(), advance, begin)
 
     def recorded(self, split: str) -> dict[str, float]:
         """What `summary.json` holds of a split that was evaluated, `test` or `val`; of `train` it holds other means."""

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import UserError, one_line
-from vaelab.evaluation.metrics import METRICS, NATS, label, metric, own_metrics
+from vaelab.evaluation.metrics import METRICS, metric, own_metrics
+from vaelab.evaluation.pictures.animation import ANIMATION
 from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.run.environment import versions
 from vaelab.run.terminal import show, table
@@ -13,7 +14,7 @@ from vaelab.training import checkpoint, restored
 from vaelab.training.loop import Trainer
 from vaelab.training.setup import Setup
 
-SHOWN = (*(f"{name}.png" for name in PICTURES), "samples.gif", "curves.png")
+SHOWN = (*(f"{name}.png" for name in PICTURES), ANIMATION, "curves.png")
 
 
 def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int]:
@@ -78,12 +79,12 @@ def show_results(run_dir: Path, summary: Mapping[str, Any]) -> None:
         "test": f"test, epoch {summary['best_epoch']}",
     }
     splits = [split for split in heads if of_split(metrics, split)]
-    shown = table(NATS, numbers=tuple(heads[split] for split in splits))
+    shown = table("metric", numbers=tuple(heads[split] for split in splits), last=("unit",))
     for name in dict.fromkeys((*METRICS, *(metric(own).name for own in own_metrics(metrics)))):
         values = [metrics.get(f"{split}/{name}") for split in splits]
         if any(value is not None for value in values):
-            digits = metric(name).digits
-            shown.add_row(label(name), *("" if value is None else f"{value:.{digits}f}" for value in values))
+            of = metric(name)
+            shown.add_row(of.label, *("" if value is None else f"{value:.{of.digits}f}" for value in values), of.unit)
     speed = summary["images_per_second"]
     pictures = ", ".join(name for name in SHOWN if (run_dir / name).exists())
     show(
@@ -106,5 +107,5 @@ def _measured_on(setup: Setup) -> dict[str, Any]:
         "latent_dim": model.latent_dim,
         "precision": setup.config.precision,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "unit": "nats per image, a mean over the split's images; bits_per_dim in bits",
+        "unit": "nats per image, a mean over the split's images; bits_per_dim in bits, own terms in no known unit",
     }

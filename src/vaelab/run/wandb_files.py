@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from vaelab.errors import UserError, in_shell
+from vaelab.evaluation.pictures.animation import ANIMATION, SHOWN_AS
 from vaelab.files import folder
 
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RUN_ID_FILE = "wandb/run_id"
-PICTURES = "wandb/pictures"  # `<line>-<name>.png`: to be sent with the row of that line
+PICTURES = "wandb/pictures"  # `<line>-<file>`: to be sent with the row of that line
 UNREACHABLE = ".wandb_unreachable"  # in the directory of a sweep: W&B's server did not answer a job
 
 
@@ -29,9 +30,10 @@ def run_id_of(run_dir: Path) -> tuple[str, bool]:
 
 def pictures_of_row(run_dir: Path, number: int) -> dict[str, Path]:
     """The pictures that wait to go with the row of that line, by name."""
-    paths = sorted((run_dir / PICTURES).glob(f"{number}-*.png"))
+    paths = sorted(path for end in ("png", "gif") for path in (run_dir / PICTURES).glob(f"{number}-*.{end}"))
     regular = (path for path in paths if folder.exists(run_dir, f"{PICTURES}/{path.name}"))
-    return {path.stem.partition("-")[2]: path for path in regular}
+    named = ((path.name.partition("-")[2], path) for path in regular)
+    return {SHOWN_AS if file == ANIMATION else Path(file).stem: path for file, path in named}
 
 
 def sync_command(run_dir: Path) -> str:

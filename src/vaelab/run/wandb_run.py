@@ -114,7 +114,7 @@ class WandbRun:
         for number, line in self._rows.new():
             if number >= self._next:
                 waiting = pictures_of_row(self._run_dir, number)
-                self._run.log({**json.loads(line), **_images(waiting)}, step=number, commit=True)
+                self._run.log({**json.loads(line), **_media(waiting)}, step=number, commit=True)
                 self._next = number + 1
                 self._keep_one_copy(number, waiting)
         for _, line in self._log.new():
@@ -181,18 +181,19 @@ class WandbRun:
     def _keep_one_copy(self, number: int, waiting: Mapping[str, Path]) -> None:
         """Put the pictures of a row in the place of the copies that W&B has made of them."""
         for name, path in waiting.items():
-            for copy in Path(self._run.dir, "media").rglob(f"{name}_{number}_*.png"):
+            for copy in Path(self._run.dir, "media").rglob(f"{name}_{number}_*{path.suffix}"):
                 with suppress(OSError):
                     path.replace(copy)
             path.unlink(missing_ok=True)
 
 
-def _images(pictures: Mapping[str, Path]) -> dict[str, Any]:
+def _media(pictures: Mapping[str, Path]) -> dict[str, Any]:
     """As W&B takes pictures; one that cannot be read is left out, for it is worth no row."""
     import wandb
 
     found = {}
     for name, path in pictures.items():
         with suppress(Exception):
-            found[f"pictures/{name}"] = wandb.Image(str(path))
+            media = wandb.Video if path.suffix == ".gif" else wandb.Image
+            found[f"pictures/{name}"] = media(str(path))
     return found

@@ -59,7 +59,7 @@ def test_of_many_epochs_the_first_the_last_and_some_between_are_shown(run_dir, m
 
 
 def test_one_epoch_is_no_animation(run_dir):
-    save_animation(run_dir, 1)
+    assert save_animation(run_dir, 1) == []
     assert not (run_dir / "samples.gif").exists()
 
 

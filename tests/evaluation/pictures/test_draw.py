@@ -63,7 +63,8 @@ def test_the_last_epoch_makes_an_animation_of_all(tmp_path):
         vae = small_vae()
         torch.nn.init.constant_(next(vae.decoder.parameters()), epoch)
         assert not (tmp_path / "samples.gif").exists()
-        draw_pictures(vae, dataset, tmp_path, epoch, nothing, is_last=epoch == 3)
+        names = draw_pictures(vae, dataset, tmp_path, epoch, nothing, is_last=epoch == 3)
+        assert ("samples.gif" in names) == (epoch == 3)
     with Image.open(tmp_path / "samples.gif") as animation:
         assert animation.n_frames == 3
 

@@ -170,6 +170,22 @@ def test_a_long_title_is_no_wider_than_its_figure(drawn, tmp_path):
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
+@pytest.mark.parametrize("stretch", [(1.0, 1.0), (5.0, 1.0), (1.0, 5.0)])
+def test_a_map_has_one_scale_and_no_empty_bands_whatever_its_points(stretch, tmp_path):
+    means = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor(stretch)
+    figure = posterior_means(means, small_split(400).labels % 4, ["", ""], "some dataset")
+    save(figure, tmp_path / "means.png")
+    (axis,) = figure.axes
+    (left, bottom), (right, top) = axis.transData.transform([(0, 0), (1, 1)])
+    assert right - left == pytest.approx(top - bottom, rel=0.01)
+    drawn = axis.get_position()
+    assert drawn.height > 0.8
+    assert drawn.width > 0.7  # the legend and the labels of the axis have the rest
+    lowest, highest = axis.transData.inverted().transform([axis.bbox.p0, axis.bbox.p1])
+    assert (means >= torch.tensor(lowest)).all()
+    assert (means <= torch.tensor(highest)).all()
+
+
 def test_posterior_means_without_labels_are_drawn_in_one_colour(drawn, tmp_path):
     means = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     save(posterior_means(means, None, ["first", "second"], "some dataset"), tmp_path / "means.png")

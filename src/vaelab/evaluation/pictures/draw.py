@@ -57,7 +57,7 @@ def draw_pictures(
         is_last: whether the run ends with this epoch.
 
     Returns:
-        The names of the PNGs.
+        The names of the PNGs, and of the animation of the epochs.
     """
     shown = Shown(model, dataset, epoch)
     names = []
@@ -72,7 +72,7 @@ def draw_pictures(
                 folder.write(run_dir, f"images/samples-{epoch:04d}.png", content)
     if is_last:
         may_stop()
-        save_animation(run_dir, epoch)
+        names += save_animation(run_dir, epoch)
     return names
 
 

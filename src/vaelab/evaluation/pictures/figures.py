@@ -62,7 +62,8 @@ def posterior_means(points: Tensor, labels: Tensor | None, names: Sequence[str],
     if labels is not None:
         handles, found = scattered.legend_elements(num=None)
         axis.legend(handles, found, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    axis.set(xlabel=names[0], ylabel=names[1], aspect="equal")
+    axis.set(xlabel=names[0], ylabel=names[1])
+    axis.set_aspect("equal", adjustable="datalim")  # one scale, and longer axes instead of empty bands
     axis.grid(alpha=0.3)
     return titled(figure, title)
 
