@@ -283,7 +283,7 @@ UNTRAINED = {
 def test_a_prior_that_a_weight_of_zero_leaves_as_it_is_is_refused(objective, prior, compose):
     given = (f"objective={objective}", *UNTRAINED[objective], *prior)
     config = compose("dataset=digits", "logger=local", "model.hidden=[8]", "latent.dim=3", "trainer.device=cpu", *given)
-    with pytest.raises(UserError, match="does not train the prior, and .* has weights to be trained"):
+    with pytest.raises(UserError, match=r"does not train the prior, and .* has weights to be trained"):
         Builder(config, None).setup()
 
 
