@@ -27,7 +27,7 @@ NOISE = normals(COUNT, 4)
 
 def scores(z):
     dci = dci_scores(z, VALUES, z, VALUES, seed=0)
-    gaps, sap = mutual_information_gaps(z, VALUES), separated_predictability(z, VALUES, FACTORS)
+    gaps, sap = mutual_information_gaps(z, VALUES), separated_predictability(z, VALUES, z, VALUES, FACTORS)
     return {"mig": gaps.mean().item(), "sap": sap.mean().item(), **dci}
 
 
@@ -35,7 +35,9 @@ def test_codes_that_are_the_factors_are_perfect():
     found = scores(torch.cat([CODES, 0.01 * NOISE[:, :1]], 1))
     assert found["mig"] == pytest.approx(1, abs=0.05)
     assert found["sap"] > 0.7  # an unordered factor is told by a linear classifier of one number
-    assert separated_predictability(CODES, VALUES, FACTORS)[1:].tolist() == pytest.approx([1, 1], abs=0.02)
+    assert separated_predictability(CODES, VALUES, CODES, VALUES, FACTORS)[1:].tolist() == pytest.approx(
+        [1, 1], abs=0.02
+    )
     assert found["dci_disentanglement"] > 0.95
     assert found["dci_completeness"] > 0.95
     assert found["dci_informativeness"] == 1
@@ -46,11 +48,24 @@ def test_codes_of_noise_have_nothing():
     found = scores(NOISE)
     assert found["mig"] < 0.02
     assert found["sap"] < 0.05
-    assert separated_predictability(NOISE[:, :1], VALUES, FACTORS).max() < 0.1  # there is no second one
+    assert (
+        separated_predictability(NOISE[:, :1], VALUES, NOISE[:, :1], VALUES, FACTORS).max() < 0.1
+    )  # there is no second one
     assert found["dci_disentanglement"] < 0.1
     assert found["dci_completeness"] < 0.1
     other = dci_scores(NOISE, VALUES, normals(COUNT, 4, seed=1), VALUES, seed=0)
     assert other["dci_informativeness"] == pytest.approx((1 / 3 + 1 / 6 + 1 / 5) / 3, abs=0.04)  # chance
+
+
+def test_sap_and_dci_are_scored_on_other_images_than_they_are_fitted_to():
+    perfect, noise = (split_of(z, factors=VALUES) for z in (CODES, NOISE[:, :3]))
+    for train, test in ((perfect, noise), (noise, perfect)):
+        found = disentanglement(subject_of(transparent_vae(3), test, train, factors=FACTORS)).metrics
+        assert found["sap"] < 0.3  # the classifier of a latent of noise may happen to tell a value or two
+        assert found["dci_informativeness"] < 0.4
+    found = disentanglement(subject_of(transparent_vae(3), perfect, perfect, factors=FACTORS)).metrics
+    assert found["sap"] > 0.7
+    assert found["dci_informativeness"] == 1
 
 
 def test_a_second_latent_of_the_same_factor_closes_the_gap_but_not_the_disentanglement():

@@ -53,3 +53,17 @@ def sigma_points(batch):
     """Noise (2D, B, D) with mean 0 and covariance I exactly: means over it are exact for quadratic functions."""
     axes = LATENT_DIM**0.5 * torch.eye(LATENT_DIM)
     return torch.cat([axes, -axes])[:, None].expand(-1, batch, -1)
+
+
+@torch.no_grad()
+def correlated_vae():
+    """The same VAE but for columns of W that are not orthogonal, and with it its exact posterior, which correlates z.
+
+    Returns:
+        The VAE, whose own posterior is not exact; the matrix (D, P) that takes x - b to the mean; the covariance.
+    """
+    vae = linear_gaussian_vae()
+    weight = torch.tensor([[0.5, 0.4], [-0.2, 0.3], [0.1, 0.6], [0.7, 0.5], [0.0, -0.3], [0.4, 0.1]])
+    vae.decoder[0].weight.copy_(weight)
+    covariance = torch.linalg.inv(torch.eye(LATENT_DIM) + weight.T @ weight / SIGMA**2)
+    return vae, covariance @ weight.T / SIGMA**2, covariance

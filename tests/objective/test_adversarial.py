@@ -7,14 +7,12 @@ import torch.nn.functional as F
 from helpers.combinations import normals
 from helpers.estimators import X, ladder_and_noise, noise_of
 from helpers.linear_gaussian import LATENT_DIM, linear_gaussian_vae
-from helpers.small_training import assert_resumes_bit_for_bit
 from vaelab.distributions import StandardNormal
 from vaelab.errors import UserError
 from vaelab.objective.adversarial import Adversarial
 from vaelab.parts import Latent, Trace
 from vaelab.posterior.delta import DeltaPosterior, Point
 from vaelab.prior.mixture import MixturePrior
-from vaelab.run.build import Builder
 
 
 def adversarial(weight=3.0, lr=1e-3):
@@ -81,20 +79,6 @@ def test_a_prior_that_would_not_be_trained_is_refused_with_a_sentence():
     vae.prior = MixturePrior(LATENT_DIM, components=4)
     with pytest.raises(UserError, match="needs a prior without parameters, for it does not train them, got MixturePri"):
         objective(vae, X, noise_of(objective, vae))
-
-
-def test_it_trains_and_resumes_bit_for_bit(compose, tmp_path):
-    small = (
-        "model.hidden=[16]",
-        "latent.dim=3",
-        "trainer.batch_size=64",
-        "objective.discriminator_hidden=[16]",
-        "objective.discriminator_lr=0.01",
-    )
-    config = compose("dataset=digits", "logger=local", "objective=adversarial", *small)
-    whole = assert_resumes_bit_for_bit(lambda: Builder(config, None).setup(), 3, tmp_path)
-    start, end = Builder(config, None).setup().objective.state_dict(), whole.objective.state_dict()
-    assert not any(torch.equal(start[name], end[name]) for name in start)
 
 
 def test_a_ladder_is_refused_with_a_sentence():

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from helpers.combinations import normals
+from helpers.small_training import assert_resumes_bit_for_bit
 from vaelab.objective.discriminator import Discriminator, adam
+from vaelab.run.build import Builder
 
 
 def discriminator(latent_dim=1, hidden=(32,)):
@@ -75,3 +77,13 @@ def test_widths_out_of_range_are_refused_with_a_sentence(hidden, sentence):
 def test_settings_that_adam_cannot_take_are_refused_with_a_sentence(lr, betas, sentence):
     with pytest.raises(ValueError, match=sentence):
         adam(discriminator(), lr, betas)
+
+
+@pytest.mark.parametrize("objective", ["factor", "adversarial"])
+def test_one_trains_beside_the_model_and_resumes_bit_for_bit(objective, compose, tmp_path):
+    small = ("model.hidden=[16]", "latent.dim=3", "trainer.batch_size=64")
+    own = (f"objective={objective}", "objective.discriminator_hidden=[16]", "objective.discriminator_lr=0.01")
+    config = compose("dataset=digits", "logger=local", *small, *own)
+    whole = assert_resumes_bit_for_bit(lambda: Builder(config, None).setup(), 3, tmp_path)
+    start, end = Builder(config, None).setup().objective.state_dict(), whole.objective.state_dict()
+    assert not any(torch.equal(start[name], end[name]) for name in start)

@@ -8,12 +8,10 @@ import torch
 from helpers.combinations import normals
 from helpers.estimators import X, ladder_and_noise, noise_of
 from helpers.linear_gaussian import LATENT_DIM, linear_gaussian_vae
-from helpers.small_training import assert_resumes_bit_for_bit
 from vaelab.distributions import Normal, StandardNormal
 from vaelab.errors import UserError
 from vaelab.objective.factor import Factor
 from vaelab.parts import Latent, Trace
-from vaelab.run.build import Builder
 
 
 def factor(gamma=10.0, lr=1e-4, hidden=(32, 32)):
@@ -80,20 +78,6 @@ def test_a_trained_discriminator_knows_the_total_correlation_of_a_normal():
     exact = -0.5 * math.log(1 - Correlated.rho**2)  # 0.83 nats
     assert sum(found[-50:]) / 50 == pytest.approx(exact, abs=0.1)
     assert abs(found[0]) < 0.2
-
-
-def test_it_trains_and_resumes_bit_for_bit(compose, tmp_path):
-    small = (
-        "model.hidden=[16]",
-        "latent.dim=3",
-        "trainer.batch_size=64",
-        "objective.discriminator_hidden=[16]",
-        "objective.discriminator_lr=0.01",
-    )
-    config = compose("dataset=digits", "logger=local", "objective=factor", *small)
-    whole = assert_resumes_bit_for_bit(lambda: Builder(config, None).setup(), 3, tmp_path)
-    start, end = Builder(config, None).setup().objective.state_dict(), whole.objective.state_dict()
-    assert not any(torch.equal(start[name], end[name]) for name in start)
 
 
 def test_a_ladder_is_refused_with_a_sentence():

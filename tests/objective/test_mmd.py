@@ -34,6 +34,30 @@ def test_between_samples_of_one_density_its_mean_is_zero(kernel, batch):
     assert error < 0.02
 
 
+def second_moment(kernel, dims, pairs=400_000):
+    """E[h^2] and its error, of h = k(x, x') + k(y, y') - k(x, y') - k(x', y) for independent x, x', y, y' ~ N(0, I)."""
+    draws = torch.randn(4, pairs, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x, other_x, y, other_y = draws
+
+    def k(a, b):
+        scaled = (a - b).square().sum(-1) / (2 * dims)
+        return torch.exp(-scaled) if kernel == "rbf" else 1 / (1 + scaled)
+
+    squared = (k(x, other_x) + k(y, other_y) - k(x, other_y) - k(other_x, y)).square()
+    return squared.mean(), squared.std() / pairs**0.5
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("batch", [2, 5])
+def test_between_samples_of_one_density_its_variance_is_that_of_the_u_statistic(kernel, batch, draws=20_000):
+    """2 / (B (B - 1)) E[h^2], for E[h | x, y] = 0 (Gretton et al., 2012, section 6)."""
+    found = torch.vmap(mmd(kernel).discrepancy)(*normals(2, draws, batch, 3)).double().square()
+    moment, error = (2 / (batch * (batch - 1)) * value for value in second_moment(kernel, 3))
+    errors = (found.var() / draws + error.square()).sqrt()
+    assert errors < 0.05 * moment
+    assert (found.mean() - moment).abs() < 3.5 * errors
+
+
 def expected(kernel, shift, dims, bandwidth):
     """2 (E k of N(0, 2I) - E k of N(shift, 2I)); an inverse multiquadric is a mean of Gaussians with rates t / C."""
     width, squared = 2 * dims * bandwidth**2, dims * shift**2

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from helpers.estimators import gradient, ladder_and_noise, noise_of
+from helpers.estimators import X, gradient, ladder_and_noise, noise_of
 from helpers.linear_gaussian import LATENT_DIM, linear_gaussian_vae
 from vaelab.errors import UserError
+from vaelab.likelihood.gaussian import GaussianLikelihood
 from vaelab.objective.iwae import IWAE
 from vaelab.objective.miwae import MIWAE
 from vaelab.objective.piwae import PIWAE
@@ -37,6 +38,16 @@ def test_encoder_decoder_and_prior_get_the_gradients_of_their_bounds():
     value, found = gradient(objective, vae, noise)
     torch.testing.assert_close(value, loss)
     assert_gradients_of(found, encoder, decoder, ("posterior",))
+
+
+def test_the_optimal_sigma_is_that_of_the_samples_and_its_running_mean_moves_once_a_step():
+    found = []
+    for objective in (PIWAE(2, 3), IWAE(6, "standard")):
+        vae = linear_gaussian_vae(mean_shift=0.2)
+        vae.likelihood = GaussianLikelihood("optimal")
+        _, trace, _ = objective(vae, X, noise_of(objective, vae))
+        found.append([trace.log_px[:6], *vae.likelihood.buffers()])
+    torch.testing.assert_close(*found)
 
 
 def test_a_ladder_is_refused_with_a_sentence():

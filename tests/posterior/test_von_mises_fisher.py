@@ -50,7 +50,7 @@ def test_one_dimension_is_refused():
 
 def test_with_a_prior_over_other_latents_it_is_refused(compose):
     config = compose("dataset=digits", "logger=local", "posterior=von_mises_fisher", "latent.dim=3")
-    with pytest.raises(UserError, match="posterior and prior must be over the same latents"):
+    with pytest.raises(UserError, match=r"over the same latents.*; choose prior=uniform_sphere and posterior"):
         Builder(config, None).setup()
 
 

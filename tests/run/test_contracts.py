@@ -269,6 +269,30 @@ def _checked(objective):
     return objective
 
 
+UNTRAINED = {
+    "elbo": ("objective.beta=0", "objective.warmup_steps=9"),
+    "mmd": ("objective.alpha=1", "objective.lambda_mmd=0"),
+    "capacity": ("objective.gamma=0",),
+    "tc": ("objective.gamma=0",),
+    "ms_ssim": ("objective.beta=0",),
+}
+
+
+@pytest.mark.parametrize("objective", UNTRAINED)
+@pytest.mark.parametrize("prior", [("prior=mixture",), ("prior=vamp",), ("prior=flow",), ("conditional=labels",)])
+def test_a_prior_that_a_weight_of_zero_leaves_as_it_is_is_refused(objective, prior, compose):
+    given = (f"objective={objective}", *UNTRAINED[objective], *prior)
+    config = compose("dataset=digits", "logger=local", "model.hidden=[8]", "latent.dim=3", "trainer.device=cpu", *given)
+    with pytest.raises(UserError, match=r"does not train the prior, and .* has weights to be trained"):
+        Builder(config, None).setup()
+
+
+@pytest.mark.parametrize("setting", ["warmup_steps=9", "free_bits=50"])
+def test_a_prior_that_is_trained_later_is_not_refused(setting, compose):
+    small = ("dataset=digits", "logger=local", "model.hidden=[8]", "latent.dim=3", "trainer.device=cpu")
+    Builder(compose(*small, "prior=mixture", f"objective.{setting}"), None).setup()
+
+
 def test_weights_that_are_frozen_need_no_gradient(compose, monkeypatch):
     made = Builder.model
     monkeypatch.setattr(Builder, "model", lambda *given: _frozen(made(*given)))

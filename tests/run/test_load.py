@@ -22,8 +22,10 @@ from conftest import ROOT, clean_environment
 from helpers.fakes import put_config
 from helpers.ladders import small_ladder
 from vaelab import load_run
+from vaelab.conditional.labels import Moved
 from vaelab.dataset.images import Dataset, Split
-from vaelab.distributions import StandardNormal
+from vaelab.distributions import Mixture, StandardNormal
+from vaelab.distributions import Normal as Diagonal
 from vaelab.errors import UserError
 from vaelab.evaluation.report import Plan
 from vaelab.machine.threads import own_number_of_threads
@@ -280,6 +282,21 @@ def test_a_temperature_scales_the_noise_of_the_prior(run):
     assert torch.allclose(cold, run.decode(torch.zeros(4, 3)))
     assert torch.equal(run.sample(4, seed=1, temperature=1), run.sample(4, seed=1))
     assert torch.equal(run.sample(4, seed=1, temperature=0.5), run.decode(0.5 * normal_of(run, 4)))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_temperature_leaves_the_choice_of_a_component_as_it_is(labelled, run, monkeypatch):
+    weights, count = torch.tensor([0.5, 0.3, 0.2]), 5000
+    p = Mixture(Diagonal(torch.tensor([[-9.0] * 3, [0.0] * 3, [9.0] * 3]), torch.zeros(3, 3)), weights.log())
+    p = Moved(p, torch.full((count, 3), 4.0), torch.zeros(count, 3)) if labelled else p
+    monkeypatch.setattr(run.model, "prior_of", lambda y: p)
+    monkeypatch.setattr(run.model, "decode", lambda z, y: z.view(count, 3, 1, 1))
+    monkeypatch.setattr(run.model.likelihood, "mean", lambda params: params.flatten(1))
+    z = run.sample(count, temperature=0.1) - 4 * labelled
+    component = (z[:, 0] / 9).round()
+    shares = torch.stack([(component == value).float().mean() for value in (-1, 0, 1)])
+    torch.testing.assert_close(shares, weights, rtol=0, atol=4 * 0.5 / count**0.5)
+    torch.testing.assert_close((z - 9 * component[:, None]).std(0), torch.full((3,), 0.1), rtol=0.05, atol=0)
 
 
 def test_a_temperature_is_passed_on_to_a_whole_model_that_has_one(run):

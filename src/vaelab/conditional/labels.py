@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from vaelab.distributions import Distribution, Normal, StandardNormal
+from vaelab.distributions import Distribution, Normal, StandardNormal, draw_at
 from vaelab.errors import UserError
 from vaelab.parts import Decoder, Encoder, Infer, Prior
 
@@ -106,6 +106,10 @@ class Moved:
         """Samples (..., B, D) from standard normal noise of that shape, and their log density (..., B)."""
         z, log_prob = self.base.draw(eps)
         return self.mean + torch.exp(0.5 * self.log_var) * z, log_prob - 0.5 * self.log_var.sum(-1)
+
+    def draw_at(self, eps: Tensor, temperature: float) -> Tensor:
+        """Samples by the other density's noise at a temperature."""
+        return self.mean + torch.exp(0.5 * self.log_var) * draw_at(self.base, eps, temperature)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z), (..., B, D) -> (..., B)."""

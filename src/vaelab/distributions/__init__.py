@@ -4,7 +4,7 @@ Shapes: B images, K samples of z per image, D latent dimensions. Parameters broa
 q(z|x) are (B, D) or, where they depend on other latents of the same sample, (K, B, D). All densities are in nats.
 """
 
-from vaelab.distributions.contract import Distribution
+from vaelab.distributions.contract import Distribution, draw_at
 from vaelab.distributions.mixture import Mixture, is_mixable
 from vaelab.distributions.multivariate_normal import MultivariateNormal
 from vaelab.distributions.normal import LOG_2PI, Normal, StandardNormal
@@ -19,5 +19,6 @@ __all__ = [
     "StandardNormal",
     "UniformSphere",
     "VonMisesFisher",
+    "draw_at",
     "is_mixable",
 ]

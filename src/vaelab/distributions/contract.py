@@ -9,6 +9,7 @@ class Distribution(Protocol):
     """A density p(z) as a small frozen object of tensors.
 
     One that brings losses of its own, as a codebook does, has them in `losses`: by name, means over the images, ().
+    One whose noise also makes choices, as a mixture's, has `draw_at(eps, temperature)`, samples whose choices stay.
     One that factorises also has `factors(z)`, log p by dimension, (..., D) -> (..., D).
     """
 
@@ -26,3 +27,8 @@ class Distribution(Protocol):
 
     def detached(self) -> "Distribution":
         """The same density, whose parameters get no gradient."""
+
+
+def draw_at(p: Distribution, eps: Tensor, temperature: float) -> Tensor:
+    """Samples of p, (..., D), by noise that a temperature scales."""
+    return p.draw_at(eps, temperature) if hasattr(p, "draw_at") else p.draw(temperature * eps)[0]

@@ -33,9 +33,14 @@ class Mixture:
         What is left of that coordinate is again standard normal, and goes to the component with the others. The
         choice jumps, so that no gradient reaches the weights through z, and the components' is that of their samples.
         """
-        chosen, first = self._choose(eps[..., 0])
-        z, _ = _pick(self.components, chosen).draw(torch.cat([first.unsqueeze(-1), eps[..., 1:]], dim=-1))
+        z = self.draw_at(eps, 1.0)
         return z, self.log_prob(z)
+
+    def draw_at(self, eps: Tensor, temperature: float) -> Tensor:
+        """Samples whose noise within the components is scaled; the choice of a component is as at 1."""
+        chosen, first = self._choose(eps[..., 0])
+        within = torch.cat([first.unsqueeze(-1), eps[..., 1:]], dim=-1)
+        return _pick(self.components, chosen).draw(temperature * within)[0]
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z), (..., D) -> (...)."""

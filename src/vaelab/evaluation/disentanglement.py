@@ -14,11 +14,11 @@ from vaelab.evaluation.subject import Found, LeftOutError, Subject, check_finite
 BINS = 20
 TREES = 20
 DEPTH = 10  # deeper trees split on what tells nothing, and so find every latent important
-MOST_FITTED = 5000  # images that the trees are fitted to
+MOST_FITTED = 5000  # images that trees, lines and classifiers are fitted to
 
 
 def disentanglement(subject: Subject) -> Found:
-    """MIG and SAP of the split's images; DCI of trees that are fitted to images trained on and tested on the split."""
+    """MIG of the split's images; DCI and SAP of what is fitted to images trained on and scored on the split."""
     train, test, named = subject.dataset.train, subject.split, subject.dataset.factors
     if not named or train.factors is None or test.factors is None:
         raise LeftOutError("needs a dataset whose factors are known, such as sprites")
@@ -27,8 +27,9 @@ def disentanglement(subject: Subject) -> Found:
     check_finite(subject.embedded_train, subject.embedded)
     gaps = mutual_information_gaps(subject.embedded, test.factors)
     fitted = subject.embedded_train[some], train.factors[some]
-    dci = dci_scores(*fitted, subject.embedded, test.factors, subject.seed)
-    sap = separated_predictability(subject.embedded, test.factors, named)
+    scored = subject.embedded, test.factors
+    dci = dci_scores(*fitted, *scored, subject.seed)
+    sap = separated_predictability(*fitted, *scored, named)
     metrics = {"mig": gaps.mean().item(), **dci, "sap": sap.mean().item()}
     lists = {"mig_by_factor": gaps.tolist(), "sap_by_factor": sap.tolist()}
     setting = f"factors {', '.join(factor.name for factor in named)}; {BINS} bins, {TREES} trees of depth {DEPTH}"
@@ -109,33 +110,39 @@ def _concentration(rows: Tensor) -> Tensor:
     return 1 - torch.special.entr(shares).sum(1) / np.log(rows.shape[1])
 
 
-def separated_predictability(z: Tensor, factors: Tensor, named: tuple[Factor, ...]) -> Tensor:
+def separated_predictability(
+    z: Tensor, factors: Tensor, test_z: Tensor, test_factors: Tensor, named: tuple[Factor, ...]
+) -> Tensor:
     """By how much the latent that predicts a factor best is ahead of the second, (F,) in [0, 1].
 
     Kumar et al., 2018 (arXiv:1711.00848): of an ordered factor the score of a latent is the share of variance that a
-    line explains, of any other the balanced accuracy of a linear classifier, from chance at 0 to 1.
+    line explains, of any other the balanced accuracy of a linear classifier, from chance at 0 to 1; both of the test
+    images.
     """
-    z = ((z - z.mean(0)) / z.std(0).clamp(min=1e-6)).double()
+    mean, std = z.mean(0), z.std(0).clamp(min=1e-6)
+    z, test_z = ((each - mean).div(std).double() for each in (z, test_z))
     gaps = []
-    for factor, known in zip(factors.unbind(1), named, strict=True):
-        gaps.append(_gap(_explained(z, factor.double()) if known.ordered else _told(z, factor)))
+    for factor, test_factor, known in zip(factors.unbind(1), test_factors.unbind(1), named, strict=True):
+        score = _explained if known.ordered else _told
+        gaps.append(_gap(score(z, factor, test_z, test_factor)))
     return torch.stack(gaps)
 
 
-def _explained(z: Tensor, factor: Tensor) -> Tensor:
-    """R² of a line from each latent (N, D) to the factor (N,), (D,)."""
-    centred = factor - factor.mean()
-    covariance = (z * centred[:, None]).mean(0)
-    return covariance.square() / (z.var(0, correction=0) * centred.square().mean()).clamp(min=1e-12)
+def _explained(z: Tensor, factor: Tensor, test_z: Tensor, test_factor: Tensor) -> Tensor:
+    """R² on test images of a line from each centred latent (N, D) to the factor (N,), or 0, (D,)."""
+    factor, test_factor = factor.double(), test_factor.double()
+    slopes = (z * (factor - factor.mean())[:, None]).mean(0) / z.square().mean(0).clamp(min=1e-12)
+    left = test_factor[:, None] - factor.mean() - slopes * test_z
+    return (1 - left.square().mean(0) / test_factor.var(correction=0)).clamp(min=0)
 
 
-def _told(z: Tensor, factor: Tensor) -> Tensor:
-    """Balanced accuracy of a logistic regression from each latent (N, D) to the factor (N,), without chance, (D,)."""
+def _told(z: Tensor, factor: Tensor, test_z: Tensor, test_factor: Tensor) -> Tensor:
+    """Balanced accuracy on test images of a logistic regression from each latent (N, D), without chance, (D,)."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import balanced_accuracy_score
 
-    scores = []
-    for column in z.T.numpy():
-        predicted = LogisticRegression(class_weight="balanced").fit(column[:, None], factor).predict(column[:, None])
-        scores.append(max(0.0, balanced_accuracy_score(factor, predicted, adjusted=True)))
-    return torch.tensor(scores, dtype=torch.float64)
+    scores, values = [], test_factor.unique()
+    for column, test_column in zip(z.T.numpy(), test_z.T.numpy(), strict=True):
+        classifier = LogisticRegression(class_weight="balanced").fit(column[:, None], factor)
+        right = torch.from_numpy(classifier.predict(test_column[:, None])) == test_factor
+        scores.append(torch.stack([right[test_factor == value].double().mean() for value in values]).mean())
+    return ((torch.stack(scores) - 1 / len(values)) / (1 - 1 / len(values))).clamp(min=0)

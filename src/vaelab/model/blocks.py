@@ -66,6 +66,28 @@ class Up(nn.Module):
         return nn.functional.interpolate(self.conv(h), self.size)
 
 
+class Encoder(nn.Module):
+    """x (B, C, H, W) -> h (B, F), by layers that give F features of centred pixels.
+
+    Beside them may run a linear path from the pixels to as many features more; ValueError if `linear` is not true or
+    false.
+    """
+
+    def __init__(self, layers: nn.Sequential, image_shape: tuple[int, int, int], features: int, linear: bool) -> None:
+        super().__init__()
+        if not isinstance(linear, bool):
+            raise ArgumentError("linear", f"must be true or false, got {linear!r}")
+        self.layers = layers
+        self.linear = nn.Linear(math.prod(image_shape), features) if linear else None
+        self.out_features = 2 * features if linear else features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the images, (B, C, H, W) -> (B, F)."""
+        centred = 2 * x - 1
+        h = self.layers(centred)
+        return h if self.linear is None else torch.cat([h, self.linear(centred.flatten(1))], dim=1)
+
+
 class LinearPath(nn.Module):
     """A decoder, and a linear map of z added to the first C channels of what it gives, most likelihoods' means."""
 

@@ -10,11 +10,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from vaelab.errors import ArgumentError, check_integer
-from vaelab.model.blocks import LinearPath, group_norm
+from vaelab.model.blocks import Encoder, LinearPath, group_norm
 from vaelab.model.layers import activation_layer, check_widths
 
 
@@ -26,7 +25,7 @@ def networks(
     features: int,
     activation: str,
     linear: bool,
-) -> tuple["Encoder", "Decoder"]:
+) -> tuple[Encoder, nn.Module]:
     """A convolutional encoder and decoder for images of any number of channels and any size from 8 x 8 up.
 
     Args:
@@ -45,8 +44,6 @@ def networks(
     """
     check_widths("channels", channels, minimum=2)
     check_integer("features", features, 1)
-    if not isinstance(linear, bool):
-        raise ArgumentError("linear", f"must be true or false, got {linear!r}")
     sizes = [tuple(image_shape[1:])]  # (H, W) after each halving
     for _ in channels:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
@@ -56,38 +53,20 @@ def networks(
             f"must halve the image at most {int(math.log2(min(image_shape[1:])))} times and the image be at "
             f"least 8 x 8, got {len(channels)} halvings of {image_shape[1]} x {image_shape[2]}",
         )
-    encoder = Encoder(image_shape, channels, sizes[-1], features, activation, linear)
+    layers = _layers([image_shape[0], *channels], sizes[-1], features, activation)
+    encoder = Encoder(layers, image_shape, features, linear)
     decoder = Decoder([*channels[::-1], out_channels], sizes[::-1], latent_dim, features, activation)
     return encoder, LinearPath(decoder, latent_dim, image_shape) if linear else decoder
 
 
-class Encoder(nn.Module):
-    """x (B, C, H, W) -> h (B, F)."""
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        channels: Sequence[int],
-        last_size: tuple[int, ...],
-        features: int,
-        activation: str,
-        linear: bool,
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in pairwise([image_shape[0], *channels]):
-            down = nn.Conv2d(before, after, 4, stride=2, padding=1)
-            layers += [down, group_norm(after), activation_layer(activation)]
-        flat = channels[-1] * math.prod(last_size)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, features), activation_layer(activation))
-        self.linear = nn.Linear(math.prod(image_shape), features) if linear else None
-        self.out_features = 2 * features if linear else features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of the images, (B, C, H, W) -> (B, F)."""
-        centred = 2 * x - 1
-        h = self.layers(centred)
-        return h if self.linear is None else torch.cat([h, self.linear(centred.flatten(1))], dim=1)
+def _layers(channels: Sequence[int], last_size: tuple[int, ...], features: int, activation: str) -> nn.Sequential:
+    """The convolutions of the encoder, from an image with the first number of channels to its features."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        down = nn.Conv2d(before, after, 4, stride=2, padding=1)
+        layers += [down, group_norm(after), activation_layer(activation)]
+    flat = channels[-1] * math.prod(last_size)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, features), activation_layer(activation))
 
 
 class Decoder(nn.Module):

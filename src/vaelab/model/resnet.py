@@ -7,11 +7,21 @@ Pixels are centred, norms are of groups, and a linear path runs beside each netw
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from vaelab.errors import ArgumentError, check_integer
-from vaelab.model.blocks import LinearPath, Residual, Size, Up, activated, check_resolutions, conv, group_norm, sizes_of
+from vaelab.errors import check_integer
+from vaelab.model.blocks import (
+    Encoder,
+    LinearPath,
+    Residual,
+    Size,
+    Up,
+    activated,
+    check_resolutions,
+    conv,
+    group_norm,
+    sizes_of,
+)
 
 
 def networks(
@@ -22,7 +32,7 @@ def networks(
     blocks: int,
     features: int,
     linear: bool,
-) -> tuple["Encoder", nn.Module]:
+) -> tuple[Encoder, nn.Module]:
     """A residual convolutional encoder and decoder for images of any number of channels and any size.
 
     Args:
@@ -48,42 +58,22 @@ def networks(
     check_resolutions(image_shape, channels)
     check_integer("blocks", blocks, 1)
     check_integer("features", features, 1)
-    if not isinstance(linear, bool):
-        raise ArgumentError("linear", f"must be true or false, got {linear!r}")
     sizes = sizes_of(image_shape, len(channels))
-    encoder = Encoder(image_shape, channels, sizes[-1], blocks, features, linear)
+    layers = _layers(image_shape[0], channels, sizes[-1], blocks, features)
+    encoder = Encoder(layers, image_shape, features, linear)
     decoder = _decoder(latent_dim, out_channels, channels[::-1], sizes[::-1], blocks, features)
     return encoder, LinearPath(decoder, latent_dim, image_shape) if linear else decoder
 
 
-class Encoder(nn.Module):
-    """x (B, C, H, W) -> h (B, F)."""
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        channels: Sequence[int],
-        last_size: Size,
-        blocks: int,
-        features: int,
-        linear: bool,
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for i, width in enumerate(channels):
-            layers.append(conv(channels[i - 1], width, stride=2) if i else conv(image_shape[0], width))
-            layers += [Residual(width, width) for _ in range(blocks)]
-        flat = channels[-1] * math.prod(last_size)
-        last = [group_norm(channels[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(flat, features), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, *last)
-        self.linear = nn.Linear(math.prod(image_shape), features) if linear else None
-        self.out_features = 2 * features if linear else features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features of the images, (B, C, H, W) -> (B, F)."""
-        centred = 2 * x - 1
-        h = self.layers(centred)
-        return h if self.linear is None else torch.cat([h, self.linear(centred.flatten(1))], dim=1)
+def _layers(image_channels: int, channels: Sequence[int], last_size: Size, blocks: int, features: int) -> nn.Sequential:
+    """The convolutions and blocks of the encoder, from the image to its features."""
+    layers: list[nn.Module] = []
+    for i, width in enumerate(channels):
+        layers.append(conv(channels[i - 1], width, stride=2) if i else conv(image_channels, width))
+        layers += [Residual(width, width) for _ in range(blocks)]
+    flat = channels[-1] * math.prod(last_size)
+    last = [group_norm(channels[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(flat, features), nn.SiLU()]
+    return nn.Sequential(*layers, *last)
 
 
 def _decoder(

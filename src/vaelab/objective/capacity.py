@@ -46,7 +46,9 @@ class Capacity:
     ) -> tuple[Tensor, Trace, dict[str, Tensor]]:
         """The loss (), the trace of the batch, and no further terms."""
         trace = model(x, noise, y)
-        loss = self.gamma * (trace.kl.mean() - self.target(step)).abs() - trace.log_px.mean()
+        loss = -trace.log_px.mean()
+        if self.gamma:
+            loss = loss + self.gamma * (trace.kl.mean() - self.target(step)).abs()
         return sum(trace.losses.values(), loss), trace, {}
 
     def target(self, step: Tensor | None) -> float | Tensor:

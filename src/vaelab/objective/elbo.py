@@ -55,7 +55,9 @@ class ELBO:
     ) -> tuple[Tensor, Trace, dict[str, Tensor]]:
         """The loss (), the trace of the batch, and no further terms."""
         trace = model(x, noise, y)
-        loss = self.weight(step) * self._kl(trace) - trace.log_px.mean()
+        loss = -trace.log_px.mean()
+        if self.beta:  # a KL of no weight would be a zero gradient, by which a prior seems to be trained
+            loss = loss + self.weight(step) * self._kl(trace)
         return sum(trace.losses.values(), loss), trace, {}
 
     def weight(self, step: Tensor | None) -> float | Tensor:

@@ -17,8 +17,13 @@ def only_group(trace: Trace, what: str) -> Latent:
 
 def model_and_extra(noise: Noise, what: str) -> tuple[Tensor, Tensor]:
     """Of two samples of noise (2, B, D) the one for the model (1, B, D), and the other (B, D)."""
+    check_tensor(noise, what)
+    return noise[:1], noise[1]
+
+
+def check_tensor(noise: Noise, what: str) -> None:
+    """Raise UserError for the noise of a ladder, which `what` cannot use."""
     if not isinstance(noise, Tensor):
         raise UserError(
             f"{what} needs a model with one group of latents, got a ladder of {len(noise)}; choose another objective"
         )
-    return noise[:1], noise[1]

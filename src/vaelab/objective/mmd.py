@@ -63,7 +63,9 @@ class MMD:
         latent = only_group(trace, "the MMD")
         drawn, _ = latent.p.draw(for_prior)
         mmd = self.discrepancy(latent.z[0], drawn)
-        loss = self.mmd_weight * mmd - trace.log_px.mean()
+        loss = -trace.log_px.mean()
+        if self.mmd_weight:
+            loss = loss + self.mmd_weight * mmd
         if self.kl_weight:
             loss = loss + self.kl_weight * trace.kl.mean()
         return sum(trace.losses.values(), loss), trace, {"mmd": mmd}

@@ -65,7 +65,9 @@ class MSSSIM:
             )
         trace = model(x, noise, y)
         similarity = self.similarity(model.likelihood.mean(model.decode(trace.latents[0].z[0], y)), x)
-        loss = self.weight * (1 - similarity) + self.beta * trace.kl.mean()
+        loss = self.weight * (1 - similarity)
+        if self.beta:
+            loss = loss + self.beta * trace.kl.mean()
         if self.reconstruction:
             loss = loss - self.reconstruction * trace.log_px.mean()
         return sum(trace.losses.values(), loss), trace, {"ms_ssim": similarity}

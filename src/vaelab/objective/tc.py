@@ -59,7 +59,7 @@ class TotalCorrelation:
         """The loss (), the trace of the batch, and the three parts of the KL."""
         trace = model(x, noise, y)
         terms = self.parts_of_kl(only_group(trace, "the total correlation"))
-        loss = sum((self.weights[name] * term for name, term in terms.items()), -trace.log_px.mean())
+        loss = sum((weight * terms[name] for name, weight in self.weights.items() if weight), -trace.log_px.mean())
         return sum(trace.losses.values(), loss), trace, terms
 
     def parts_of_kl(self, latent: Latent) -> dict[str, Tensor]:

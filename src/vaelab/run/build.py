@@ -153,7 +153,8 @@ class Builder:
         if of_q != of_p:
             raise UserError(
                 f"posterior and prior must be over the same latents, got {type(posterior).__name__} ({of_q}) and "
-                f"{type(prior).__name__} ({of_p}); choose another prior"
+                f"{type(prior).__name__} ({of_p}); choose "
+                f"prior=uniform_sphere and posterior=von_mises_fisher together, or neither"
             )
 
     def _check_default(self, group: str, reason: str) -> None:

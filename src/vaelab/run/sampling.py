@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from vaelab.distributions import draw_at
 from vaelab.errors import UserError
 from vaelab.evaluation.ex_post import EX_POST
 from vaelab.evaluation.subject import embedded
@@ -51,8 +52,8 @@ def _warmed(model: VAE, count: int, noise: torch.Generator, y: Tensor | None, te
             f"a temperature scales the noise of latents that are vectors of real numbers, which codes and points of a "
             f"sphere are not, got temperature={temperature:g}; leave it out"
         )
-    eps = temperature * normal((count, model.latent_dim), noise, next(model.parameters()).device)
-    return model.prior_of(y).draw(eps)[0]
+    eps = normal((count, model.latent_dim), noise, next(model.parameters()).device)
+    return draw_at(model.prior_of(y), eps, temperature)
 
 
 def _is_real(model: VAE) -> bool:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vaelab.distributions import Distribution, Normal, StandardNormal
+from vaelab.distributions import Distribution, Normal, StandardNormal, draw_at
 from vaelab.evaluation.latents import ACTIVE
 from vaelab.evaluation.pictures.figures import bars, posterior_means
 from vaelab.evaluation.pictures.grids import labelled_grid
@@ -185,7 +185,7 @@ def _marginals(shown: Shown, y: Tensor | None) -> tuple[Tensor, Tensor]:
 def _samples_of_flat(shown: Shown, y: Tensor | None) -> list[Tensor]:
     prior: Distribution = shown.model.prior_of(y)
     eps = normal((SAMPLES, shown.model.latent_dim), generator(0, "temperatures"), shown.device)
-    return [_decoded(shown, prior.draw(temperature * eps)[0], y) for temperature in TEMPERATURES]
+    return [_decoded(shown, draw_at(prior, eps, temperature), y) for temperature in TEMPERATURES]
 
 
 def _samples_of_whole(shown: Shown, temperature: float, y: Tensor | None) -> Tensor:
