@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import re
 import subprocess
 import sys
 import time
@@ -114,12 +115,13 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
 def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, parts):
     returned, out, err = inline(*QUICK, *arguments)
     assert returned == code, err
-    of_sweeps = ("Error executing job", "vaelab: go on with the jobs")
+    of_sweeps = ("vaelab: go on with the jobs", "vaelab: begin a new sweep")
     said = [line for line in err.splitlines(keepends=True) if not line.startswith(of_sweeps)]
-    assert len(said) == 1, err
-    assert said[0].startswith("vaelab: ")
+    said += re.findall(r"^job \d+ failed: .*", out, re.MULTILINE)
+    assert len(said) == 1, out + err
+    assert said[0].startswith(("vaelab: ", "job 0 failed: "))
     for part in parts:
-        assert part in err
+        assert part in said[0]
     assert "Traceback" not in out
 
 
