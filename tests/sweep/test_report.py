@@ -220,8 +220,8 @@ def test_a_sweep_that_goes_on_writes_a_lost_summary_anew(lost, inline, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_misspelt_key_in_a_joblib_sweep_is_one_sentence(run_py):
+def test_a_misspelt_key_in_a_joblib_sweep_is_one_sentence_a_job(run_py):
     process = run_py("-m", *QUICK, "logger=local", "seed=0,1", "hydra/launcher=joblib", "+model.hiden=1")
     assert process.returncode == 1
-    assert "model has no key 'hiden'; did you mean 'hidden'?" in process.stderr
+    assert process.stdout.count("model has no key 'hiden'; did you mean 'hidden'?") == 2
     assert "Traceback" not in process.stderr
