@@ -26,7 +26,10 @@ MEMORY = 8 << 30  # bytes of addresses
 CODES = (0, 1, 2, 130, 143)
 STACKS = ("Traceback (most recent call last)", "--- Logging error ---", "Fatal Python error")
 SENTENCE = re.compile(r"vaelab( [a-z]+)*: |run\.py: error: ")  # argparse has a form of its own
-GO_ON = "vaelab: go on with the jobs"  # the second line of a sweep that failed
+ADVICE = (
+    "vaelab: go on with the jobs",
+    "vaelab: begin a new sweep",
+)  # below what its jobs have said
 SECRET = "canary-4f1d9a"  # stands in files outside, so that it may be shown nowhere
 ENVIRONMENT = ("WANDB_", "HYDRA_", "VAELAB_", "XDG_", "MPL", "PYTHON")  # what would change a run
 
@@ -229,8 +232,9 @@ def complaints(outcome: Outcome) -> list[str]:
     found = ["a stack" for _ in range(1) if any(mark in shown for mark in STACKS)]
     if outcome.code not in CODES:
         found.append(f"killed by signal {-outcome.code}" if outcome.code < 0 else f"exit code {outcome.code}")
-    sentences = [line for line in outcome.err.splitlines() if SENTENCE.match(line) and not line.startswith(GO_ON)]
-    if outcome.code in (1, 2) and len(sentences) != 1 and not found:
+    said = [line for line in outcome.err.splitlines() if SENTENCE.match(line)]
+    sentences = [line for line in said if not line.startswith(ADVICE)]
+    if outcome.code in (1, 2) and (len(sentences) > 1 or not said) and not found:
         found.append(f"{len(sentences)} sentences instead of one")
     if "\x1b" in shown:
         found.append("a terminal sequence is printed")

@@ -16,6 +16,7 @@ from vaelab.cli.arguments import CommandLine, command_line
 from vaelab.cli.config_files import ConfigFiles
 from vaelab.cli.resume import with_resumed_config, with_sweep_dir
 from vaelab.errors import SCRIPT, UserError, in_shell, resuming
+from vaelab.run.saved import read_config
 
 CONF = ROOT / "conf"
 FILES = ConfigFiles(CONF)
@@ -179,6 +180,24 @@ def test_resume_is_refused_with_a_sweep_or_another_config(finished):
         with_resumed_config(line(f"resume={finished}", multirun=True), FILES)
     with pytest.raises(UserError, match="--config-name other"):
         with_resumed_config(CommandLine(["-cn", "other"], [f"resume={finished}"], False, "other"), FILES)
+
+
+@pytest.mark.parametrize("choice", ["logger=local", "dataset=digits", "+model=mlp"])
+def test_a_choice_that_a_resumed_run_has_is_no_other(choice, finished):
+    assert with_resumed_config(line("seed=1", choice, f"resume={finished}"), FILES) == (line("seed=1"), "resumed")
+
+
+@pytest.mark.parametrize("choice", ["logger=wandb", "dataset=mnist", "~model", "~model=mlp", "experiment=null"])
+def test_any_other_choice_is_refused(choice, finished):
+    with pytest.raises(UserError, match="a resumed run keeps its parts, got another"):
+        with_resumed_config(line(choice, f"resume={finished}"), FILES)
+
+
+def test_a_run_that_logs_to_wandb_is_not_taken_for_a_local_one(finished, monkeypatch):
+    online = {**read_config(finished), "logger": {"mode": "online"}}
+    monkeypatch.setattr("vaelab.cli.resume.read_config", lambda _: online)
+    with pytest.raises(UserError, match=r"logger\.mode=disabled"):
+        with_resumed_config(line("logger=local", f"resume={finished}"), FILES)
 
 
 def test_a_directory_with_an_interpolation_in_its_name_is_refused(finished, tmp_path):

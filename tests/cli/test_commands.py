@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers.fakes import summary_of
-from vaelab.cli.commands import main
+from vaelab.cli.commands import ACTIONS, main
 from vaelab.evaluation.pictures.figures import save_grid
 from vaelab.evaluation.report import Report
 from vaelab.run.load import Run, load_run
@@ -86,15 +86,48 @@ def test_an_error_of_one_image_is_unknown(run_dir, tmp_path, capfd):
     assert "left out: ssim, which needs images of 11 x 11 pixels at least" in out
 
 
-def test_an_interrupted_evaluation_says_so_in_one_sentence(run_dir, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        ("generate", "vaelab.run.load.load_run"),
+        ("evaluate", "vaelab.run.load.load_run"),
+        ("runs", "vaelab.compare.listing.list_runs"),
+        ("compare", "vaelab.compare.page.write_page"),
+    ],
+)
+def test_an_interrupted_command_says_so_in_one_sentence(command, work, monkeypatch, capfd, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "report", interrupted)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, interrupted)
     with pytest.raises(SystemExit) as exit_info:
-        main(["evaluate", str(run_dir)])
+        main([command, "RUN"])
     assert exit_info.value.code == 130
-    assert capfd.readouterr().err.splitlines()[-1] == "vaelab: interrupted; nothing was written"
+    assert capfd.readouterr().err == "vaelab: interrupted\n"
+
+
+def test_without_a_command_all_are_listed(capfd):
+    with pytest.raises(SystemExit) as exit_info:
+        main([])
+    assert exit_info.value.code == 2
+    listed = {line.split()[0] for line in capfd.readouterr().err.splitlines() if line.startswith("    ")}
+    assert set(ACTIONS) <= listed
+
+
+def test_generate_overwrites_only_what_it_is_told_to(run_dir, capfd, monkeypatch):
+    monkeypatch.chdir(run_dir)  # where samples.png is the run's own
+    (run_dir / "samples.png").write_bytes(b"before")
+    with pytest.raises(SystemExit) as exit_info:
+        main(["generate", "."])
+    assert exit_info.value.code == 2
+    assert "samples.png is there already" in capfd.readouterr().err
+    assert (run_dir / "samples.png").read_bytes() == b"before"
+    main(["generate", ".", "--output", "samples.png"])
+    first = (run_dir / "samples.png").read_bytes()
+    (run_dir / "samples.png").unlink()
+    main(["generate", "."])
+    assert (run_dir / "samples.png").read_bytes() == first != b"before"
 
 
 def test_evaluate_says_what_figures_depend_on_and_writes_all_of_it(run_dir, tmp_path, capfd):

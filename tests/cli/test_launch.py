@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import re
 import subprocess
 import sys
 import time
@@ -77,7 +78,8 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("trainer.device=gpu",), 1, ["trainer.device must be one of auto, cuda", "got 'gpu'; did you mean 'cuda'?"]),
         (("+model.hiden=[3]",), 1, ["model has no key 'hiden'", "did you mean 'hidden'"]),
         (("latent.dim=-3",), 1, ["latent.dim must be an integer of at least 1, got -3"]),
-        (("latent=d21",), 2, ["latent has no option 'd21'", "d20"]),
+        (("latent=d21",), 2, ["latent has no option 'd21'; did you mean latent.dim=21? the options are", "d20"]),
+        (("latent=d",), 2, ["latent has no option 'd'; did you mean 'd"]),
         (("trainer.batch_size=0",), 1, ["trainer.batch_size must be", "got 0"]),
         (("trainer.epochs=ten",), 1, ["trainer.epochs must be an integer", "'ten'"]),
         (("optimizer.lr=inf",), 1, ["optimizer.lr must be a finite number above 0, got inf"]),
@@ -113,12 +115,13 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
 def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, parts):
     returned, out, err = inline(*QUICK, *arguments)
     assert returned == code, err
-    of_sweeps = ("Error executing job", "vaelab: go on with the jobs")
+    of_sweeps = ("vaelab: go on with the jobs", "vaelab: begin a new sweep")
     said = [line for line in err.splitlines(keepends=True) if not line.startswith(of_sweeps)]
-    assert len(said) == 1, err
-    assert said[0].startswith("vaelab: ")
+    said += re.findall(r"^job \d+ failed: .*", out, re.MULTILINE)
+    assert len(said) == 1, out + err
+    assert said[0].startswith(("vaelab: ", "job 0 failed: "))
     for part in parts:
-        assert part in err
+        assert part in said[0]
     assert "Traceback" not in out
 
 

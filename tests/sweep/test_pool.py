@@ -127,6 +127,7 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     assert [outcome.value for outcome in outcomes] == [1.5, None, None, None, None, None, None, 2.5]
     errors = [str(outcome.error) for outcome in outcomes]
     assert "killed by SIGKILL, perhaps for want of memory" in errors[1]
+    assert "resume=" not in errors[1]  # there is no run to go on with
     assert errors[2] == "a mistake"
     assert isinstance(outcomes[2].error, UserError)
     assert "exit code 3" in errors[3]

@@ -14,7 +14,8 @@ from helpers.made_up_runs import begun_sweep, made_up_run
 from helpers.sweeps import QUICK, results, wandb_runs
 from vaelab.cli.commands import main
 from vaelab.compare.page_data import page_data
-from vaelab.sweep.report import report
+from vaelab.run.summary import record_failure
+from vaelab.sweep.report import report, unfinished
 
 EXITING = """
 import sys
@@ -181,6 +182,25 @@ def test_jobs_run_side_by_side_with_joblib_and_share_the_threads(run_py, tmp_pat
     assert (tmp_path / "threads.txt").read_text().split() == [str(divided)] * 2
 
 
+def test_a_failed_job_is_told_once_and_only_what_can_go_on_is_gone_on_with(inline, tmp_path):
+    sentence = "latent.dim must be an integer of at least 1, got -1"
+    command = ("-m", *QUICK, "logger=local", "trainer.pictures_every=0", "hydra.sweep.dir=sweep")
+    code, out, err = inline(*command, "latent.dim=2,-1")
+    assert code == 1
+    assert (out + err).count(sentence) == 1
+    assert err == "vaelab: begin a new sweep with other settings for what failed before it began: job 1\n"
+    assert [row["error"] for row in results(tmp_path / "sweep")] == ["", sentence]
+
+
+def test_what_a_sweep_may_go_on_with(tmp_path):
+    folder = begun_sweep(tmp_path / "sweep", "seed=0,1,2,3,4,5")
+    for job, status in (("0", "finished"), ("1", "running"), ("2", "failed")):
+        made_up_run(folder / job, latent=2, seed=int(job), status=status)
+    (folder / "3").mkdir()
+    record_failure(folder / "3", {"name": "x", "group": None, "overrides": []}, ValueError("no"))
+    assert unfinished(folder) == (4, ["3"])  # 1 and 2 go on, 4 and 5 begin
+
+
 def test_a_job_whose_config_cannot_be_resolved_is_one_failed_row(inline, tmp_path):
     settings = ("logger=local", "logger.project=${oc.env:NOT_SET},x", "hydra.sweep.dir=sweep")
     code, _, _ = inline("-m", *QUICK, *settings)
@@ -200,8 +220,8 @@ def test_a_sweep_that_goes_on_writes_a_lost_summary_anew(lost, inline, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_misspelt_key_in_a_joblib_sweep_is_one_sentence(run_py):
+def test_a_misspelt_key_in_a_joblib_sweep_is_one_sentence_a_job(run_py):
     process = run_py("-m", *QUICK, "logger=local", "seed=0,1", "hydra/launcher=joblib", "+model.hiden=1")
     assert process.returncode == 1
-    assert "model has no key 'hiden'; did you mean 'hidden'?" in process.stderr
+    assert process.stdout.count("model has no key 'hiden'; did you mean 'hidden'?") == 2
     assert "Traceback" not in process.stderr

@@ -5,13 +5,14 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vaelab.cli.options import parser
+from vaelab.cli.options import SAMPLES, parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.run.terminal import VisibleFormatter
 
@@ -29,10 +30,16 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments and arguments[0] in COMPLETION:  # the shell's function of Hydra leaves `train` out
         os.environ["COMP_LINE"] = re.sub(r"^(\S+)\s+(train|sweep)\b", r"\1", os.environ.get("COMP_LINE", ""))
         sys.exit(_launch(arguments))
+    if not arguments:
+        parser().print_help(sys.stderr)  # argparse would name no command
+        sys.exit(2)
     options = parser().parse_args(arguments)
     try:
         with _warnings_shown():
             ACTIONS[options.command](options)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if not isinstance(error, UserError | OSError) and not is_out_of_memory(error):
             print(visible("".join(traceback.format_exception(error)), lines=True), file=sys.stderr)
@@ -61,7 +68,10 @@ def _warnings_shown() -> Iterator[None]:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    check_output(options.output, ".png")  # before torch is imported and the model loaded
+    output = options.output or Path(SAMPLES)
+    check_output(output, ".png")  # before torch is imported and the model loaded
+    if options.output is None and os.path.lexists(output):
+        raise UserError(f"{output} is there already; to overwrite it add --output {output}, or name another file", 2)
     from vaelab.evaluation.pictures.figures import save_grid
     from vaelab.run.load import load_run
 
@@ -74,8 +84,8 @@ def _generate(options: argparse.Namespace) -> None:
         temperature=options.temperature,
     )
     columns = math.isqrt(options.num_samples - 1) + 1 if options.grid else options.num_samples
-    save_grid(options.output, images, columns)
-    print(visible(f"{options.num_samples} samples in {options.output}"))
+    save_grid(output, images, columns)
+    print(visible(f"{options.num_samples} samples in {output}"))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

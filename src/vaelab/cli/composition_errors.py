@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from vaelab.cli.config_files import ConfigFiles
-from vaelab.cli.suggestions import did_you_mean, options_with
+from vaelab.cli.suggestions import did_you_mean, key_of_number, options_with
 from vaelab.errors import command, in_shell, nearest, one_line
 
 EXTRAS = {"joblib": "parallel", "submitit_slurm": "slurm", "submitit_local": "slurm"}  # launchers of other packages
@@ -29,7 +29,7 @@ def explained(error: BaseException, files: ConfigFiles) -> str | None:
         files: in which names near a misspelt one are looked for.
     """
     if isinstance(error, MissingConfigException):
-        return _missing_option(error)
+        return _missing_option(error, files)
     if isinstance(error, OverrideParseException):
         form = "must be of the form group=option or key=value, with brackets and quotes closed"
         return f"{error.override} {form}{_with_quotes(str(error.override))}"
@@ -67,7 +67,7 @@ def _not_composed(error: BaseException) -> str:
     return f"{given} cannot be made a config ({detail}); {command('--cfg', 'job')} lists all keys with their values"
 
 
-def _missing_option(error: MissingConfigException) -> str:
+def _missing_option(error: MissingConfigException, files: ConfigFiles) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
     if not group:
@@ -75,7 +75,8 @@ def _missing_option(error: MissingConfigException) -> str:
     if group == "hydra/launcher" and option in EXTRAS:
         install = f"pip install 'vaelab[{EXTRAS[option]}]'"
         return f"hydra/launcher={option} needs a package that is not installed; run: {install}"
-    return f"{group} has no option {option!r}{nearest(option, options) or ';'} the options are {', '.join(options)}"
+    hint = key_of_number(group, option, files) or nearest(option, options) or ";"
+    return f"{group} has no option {option!r}{hint} the options are {', '.join(options)}"
 
 
 def _refused(error: HydraException | OmegaConfBaseException, files: ConfigFiles) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,13 +23,6 @@ DIGITS = 4
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure what was asked for, print it, and write it where that was asked for."""
-    try:
-        _evaluate(options)
-    except KeyboardInterrupt as error:
-        raise UserError("interrupted; nothing was written", 128 + signal.SIGINT) from error
-
-
-def _evaluate(options: argparse.Namespace) -> None:
     if options.output is not None:
         check_output(options.output, ".json")  # before torch is imported and the model loaded
     if options.fid_weights is not None and not options.fid_weights.is_file():

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from vaelab.cli.keys import plain
+from vaelab.cli.keys import files_of, plain
 from vaelab.cli.resume import not_one_run
 from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, resuming
 from vaelab.machine import ranks
@@ -94,6 +94,7 @@ def job(config: DictConfig) -> float:
         error = _without_exit(error)
         if place.sweep_dir is None:
             raise PastHydraError(error) from error
+        error = _in_words(error, hydra_config)
         _report_failure(place, error)
         forget_frames(error)  # Hydra keeps the error of each job until the sweep ends
         raise error
@@ -158,6 +159,18 @@ def _without_exit(error: Exception | SystemExit) -> Exception:
     instead = UserError(f"the run called sys.exit({error.code!r}); HYDRA_FULL_ERROR=1 shows where")
     instead.__cause__ = error
     return instead
+
+
+def _in_words(error: Exception, hydra_config: Any) -> Exception:
+    """The error of a job as the sentence that a run by itself would end with; a bug of the code stays what it is."""
+    from vaelab.cli.sentences import sentence  # only a failed job needs it
+
+    text, exit_code = sentence(error, files_of(hydra_config))
+    if text is None:
+        return error
+    said = UserError(text, exit_code)
+    said.__cause__ = error
+    return said
 
 
 def _report_failure(place: Place, error: Exception) -> None:

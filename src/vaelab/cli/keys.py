@@ -30,9 +30,7 @@ class NoOtherKeys(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before a run has written anything."""
         _require_within(OmegaConf.select(config, "hydra.output_subdir", throw_on_resolution_failure=False))
-        files = ConfigFiles(
-            *(Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file")
-        )
+        files = files_of(config.hydra)
         for given in OmegaConf.to_container(config.hydra.overrides.task):  # as written, not resolved
             key, _, value = given.lstrip("+").partition("=")
             root = re.split("[./@]", key)[0]
@@ -42,6 +40,13 @@ class NoOtherKeys(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before the first job, whose config may not have the key: a swept one is added by job."""
         self.on_run_start(config)
+
+
+def files_of(hydra_config: DictConfig) -> ConfigFiles:
+    """The files of which Hydra has composed a config."""
+    return ConfigFiles(
+        *(Path(source.path) for source in hydra_config.runtime.config_sources if source.schema == "file")
+    )
 
 
 def _require_within(output_subdir: str | None) -> None:

@@ -21,9 +21,10 @@ from vaelab.cli.job import job, keep_logging_quiet
 from vaelab.cli.keys import Root
 from vaelab.cli.leftovers import Leftovers
 from vaelab.cli.resume import with_resumed_config, with_sweep_dir
-from vaelab.errors import SCRIPT, PastHydraError, UserError, command, say, visible
+from vaelab.errors import SCRIPT, PastHydraError, UserError, command, one_line, say, visible
 from vaelab.machine import ranks
-from vaelab.sweep.report import SweepReport
+from vaelab.sweep.failed_job import JobFailedError
+from vaelab.sweep.report import SweepReport, unfinished
 from vaelab.training.signals import Interrupted
 
 MULTIRUN = ("-m", "--multirun")
@@ -65,7 +66,7 @@ def launch(arguments: list[str], conf: Path) -> int:
         Leftovers.remove()
     sweep_dir = SweepReport.finish()
     if sweep_dir is not None and code != 0:
-        say(f"go on with the jobs that have not finished, or not begun: {_again(sweep_dir)}")
+        _advise(sweep_dir)
     return code
 
 
@@ -81,6 +82,16 @@ def _compose_and_run(line: CommandLine, files: ConfigFiles) -> None:
     sys.argv[1:] = line.arguments  # where Hydra reads them
     hydra.main(version_base="1.3", config_path=str(files.folders[0]), config_name=config_name)(job)()
     ranks.leave()
+
+
+def _advise(sweep_dir: Path) -> None:
+    """Say how to go on with a sweep: a job that did not begin with its settings would not when it is tried again."""
+    waiting, failed = unfinished(sweep_dir)
+    if waiting:
+        say(f"go on with the jobs that have not finished, or not begun: {_again(sweep_dir)}")
+    if failed:
+        names = one_line(", ".join(failed), 200)
+        say(f"begin a new sweep with other settings for what failed before it began: job {names}")
 
 
 def _again(sweep_dir: Path) -> str:
@@ -125,8 +136,11 @@ def _explain(error: BaseException, files: ConfigFiles) -> int:
     """Say on standard error what went wrong; return the exit code."""
     from vaelab.cli.sentences import sentence  # only a failed command needs it
 
+    was_said = False
     if isinstance(error, PastHydraError):
         error = error.args[0]
+    if isinstance(error, JobFailedError):
+        error, was_said = error.__cause__ or error, True
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):
@@ -134,6 +148,8 @@ def _explain(error: BaseException, files: ConfigFiles) -> int:
     if isinstance(error, Interrupted):
         return 128 + error.signum
     text, code = sentence(error, files)
+    if was_said and (text is not None or error.__traceback__ is None):  # a bug has a stack to show, if of here
+        return code
     if not ranks.current().may_say(text or repr(error), error):
         return code
     if text is None:

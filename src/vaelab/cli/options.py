@@ -8,6 +8,7 @@ from typing import Any
 from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
 
 MOST_DIGITS = len(str(ABOVE_ALL_INTEGERS - 1))
+SAMPLES = "samples.png"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +31,8 @@ def _add_generate(commands: Any) -> None:
     generate = commands.add_parser("generate", help="draw images from a run into a PNG")
     _add_run(generate)
     generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
-    _add_output(generate, "samples.png", "the PNG")
+    where = f"the PNG ({SAMPLES}, unless there is one)"
+    generate.add_argument("--output", type=Path, metavar="FILE", help=where)
     generate.add_argument("--grid", action="store_true", help="a square of images instead of a row")
     generate.add_argument("--seed", type=_seed, default=0, help="of the noise (0)")
     generate.add_argument(
@@ -70,7 +72,8 @@ def _add_runs(commands: Any) -> None:
 def _add_compare(commands: Any) -> None:
     compare = commands.add_parser("compare", help="a page with curves, settings, metrics and pictures of many runs")
     compare.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="of a run, or of a sweep")
-    _add_output(compare, "compare.html", "the page", "-o")
+    page = Path("compare.html")
+    compare.add_argument("-o", "--output", type=Path, default=page, metavar="FILE", help=f"the page ({page})")
 
 
 def _add_dashboard(commands: Any) -> None:
@@ -90,10 +93,6 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     package = "a package whose code the run's config may name"
     command.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=package)
     command.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the best there is)")
-
-
-def _add_output(command: argparse.ArgumentParser, name: str, what: str, *short: str) -> None:
-    command.add_argument(*short, "--output", type=Path, default=Path(name), metavar="FILE", help=f"{what} ({name})")
 
 
 def _positive(text: str) -> int:

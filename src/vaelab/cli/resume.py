@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,7 @@ def with_resumed_config(line: CommandLine, files: ConfigFiles) -> tuple[CommandL
     name, saved = ranks.current().broadcast(lambda: _saved_config(_path("resume", str(given))))
     run_dir = Path(name)
     checks.require_writable(run_dir, WRITTEN)  # before Hydra opens the log there, and raises in its own way
-    _check_no_part_is_chosen(line, files)
+    line = _without_choices(line, saved, files)
     defaults = [{"override hydra/job_logging": "vaelab"}, "_self_"]
     hydra = {"run": {"dir": str(run_dir.absolute())}, "output_subdir": None, "job": {"name": "run"}}
     given_now = {"resume": str(run_dir.absolute()), "trust": []}
@@ -105,12 +106,26 @@ def with_resumed_config(line: CommandLine, files: ConfigFiles) -> tuple[CommandL
     return line, "resumed"
 
 
-def _check_no_part_is_chosen(line: CommandLine, files: ConfigFiles) -> None:
-    for group in (re.split("[=@]", override.lstrip("+~"))[0] for override in line.overrides):
-        if group in files.groups:
-            key = "logger.mode=disabled" if group == "logger" else f"{group}.KEY=VALUE"
-            sentence = f"a resumed run keeps its parts, got another {group}; change single keys, {key}"
+def _without_choices(line: CommandLine, saved: Mapping[str, Any], files: ConfigFiles) -> CommandLine:
+    """The command line without the choices of parts that the run has already; UserError for any other choice."""
+    kept = []
+    for override in line.overrides:
+        group, _, option = override.lstrip("+").partition("=")
+        part = re.split("[=@]", override.lstrip("+~"))[0]
+        if part not in files.groups:
+            kept.append(override)
+        elif not _has_chosen(saved, group, option):
+            key = "logger.mode=disabled" if part == "logger" else f"{part}.KEY=VALUE"
+            sentence = f"a resumed run keeps its parts, got another {part}; change single keys, {key}"
             raise UserError(sentence, 2)
+    return replace(line, overrides=kept)
+
+
+def _has_chosen(saved: Mapping[str, Any], group: str, option: str) -> bool:
+    """Whether a run has that part; `logger=local`, which keeps it off the network, only while its mode does so too."""
+    if (group, option) == ("logger", "local") and saved.get("logger", {}).get("mode") != "disabled":
+        return False
+    return saved.get("choices", {}).get(group) == option
 
 
 def _saved_config(run_dir: Path) -> tuple[str, dict[str, Any]]:

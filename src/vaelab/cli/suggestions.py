@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
+from string import digits
 from typing import Any
 
 import yaml
@@ -40,6 +42,18 @@ def did_you_mean(key: str, value: str | None, files: ConfigFiles) -> str:
 def options_with(key: str, files: ConfigFiles) -> list[str]:
     """The options that have the key, such as `optimizer=sgd` for `optimizer.momentum`."""
     return [f"{file.group.as_posix()}={file.path.stem}" for file in files if key in _paths_of(file)]
+
+
+def key_of_number(group: str, option: str, files: ConfigFiles) -> str:
+    """`; did you mean latent.dim=3?` for `latent=d3`, as `latent=d2` sets nothing but dim: 2; else nothing."""
+    prefix = option.rstrip(digits)
+    number = option.removeprefix(prefix).lstrip("0")
+    for file in files if number else ():
+        content = content_of(file.path.read_text()) if file.group == Path(group) else None
+        for key, value in content.items() if isinstance(content, dict) and len(content) == 1 else ():
+            if file.path.stem == f"{prefix}{value}":
+                return f"; did you mean {group}.{key}={number}?"
+    return ""
 
 
 def paths(files: ConfigFiles) -> list[str]:

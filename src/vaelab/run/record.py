@@ -142,9 +142,9 @@ class RunRecord:
 
     @property
     def error(self) -> str:
-        """What ended the run, and what could not be read."""
+        """What ended the run, and what it must have had and could not be read."""
         said = one_line(self.summary.get("error", ""), LONGEST_ERROR)
-        return "; ".join(filter(None, [said, *self._problems.values()]))
+        return "; ".join(filter(None, [said, *(self._problems[name] for name in self.damaged)]))
 
     @property
     def damaged(self) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 
-from vaelab.errors import UserError, check_integer, check_number, resuming
+from vaelab.errors import UserError, check_integer, check_number
 from vaelab.files import folder
 from vaelab.run.record import RunRecord
 from vaelab.sweep import fork_server
-from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome
+from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, going_on
 from vaelab.sweep.worker import work
 
 LOST = 255  # multiprocessing's exit code of a process whose fork server has died
@@ -103,7 +103,7 @@ class Attempt:
             how = f"the job's process {_manner_of_death(exit_code)}"
             if self._stopped_at is not None:
                 how = f"the job ran longer than hydra.launcher.timeout_min={self._limits.timeout_min:g}"
-            error = UserError(f"{how}; go on with: {resuming(self.job.directory)}")
+            error = UserError(f"{how}{going_on(self.job.directory)}")
         return Outcome(value, error, time.monotonic() - self._started, died)
 
     def _received(self) -> tuple[float | None, Exception | None]:

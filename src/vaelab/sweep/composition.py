@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab.errors import PastHydraError
+from vaelab.sweep.failed_job import FailedJob
 from vaelab.sweep.jobs import Job, Outcome
 from vaelab.sweep.plan import name_of_job
 from vaelab.sweep.scratch import locked_folder, remove, remove_abandoned
@@ -45,6 +46,7 @@ class Composer:
             config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
+                config.hydra.runtime.config_sources = self._config.hydra.runtime.config_sources  # not the copies
                 # resolved here, for another process does not know the resolvers
                 config.hydra.sweep.dir = sweep_dir = str(self._config.hydra.sweep.dir)
                 config.hydra.sweep.subdir = subdir = str(config.hydra.sweep.subdir)
@@ -83,7 +85,8 @@ def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, fo
 
 def job_return(overrides: Sequence[str], outcome: Outcome) -> JobReturn:
     """What Hydra's sweepers expect of a job that ended."""
-    done = JobReturn(overrides=list(overrides), working_dir=str(Path.cwd()))
+    kind = JobReturn if outcome.error is None else FailedJob
+    done = kind(overrides=list(overrides), working_dir=str(Path.cwd()))
     done.status = JobStatus.COMPLETED if outcome.error is None else JobStatus.FAILED
     done.return_value = outcome.value if outcome.error is None else outcome.error
     return done

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vaelab.errors import UserError, one_line
+from vaelab.errors import UserError, one_line, resuming
+from vaelab.files import folder
+from vaelab.run.saved import CONFIG
 
 POLL_SECONDS = 0.2
 LARGEST_RESULT = 32_000  # bytes; a pipe holds twice that without a reader
@@ -80,6 +82,11 @@ class Runner(Protocol):
         Raises:
             Interrupted: or KeyboardInterrupt, when this process is asked to stop and all jobs have stopped too.
         """
+
+
+def going_on(directory: Path) -> str:
+    """`; go on with: COMMAND` for the run of a directory; nothing where none has begun."""
+    return f"; go on with: {resuming(directory)}" if folder.exists(directory, CONFIG) else ""
 
 
 def portable(error: Exception) -> Exception:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -19,8 +20,10 @@ from vaelab.run.find import jobs_of
 from vaelab.run.labels import decimal, rounded
 from vaelab.run.ranking import describe, ranked, shown_merit, typical
 from vaelab.run.record import RunRecord
-from vaelab.run.summary import FINISHED, PRUNED
+from vaelab.run.saved import CONFIG
+from vaelab.run.summary import FAILED, FINISHED, PRUNED
 from vaelab.run.wandb_files import UNREACHABLE
+from vaelab.sweep.failed_job import FailedJob
 from vaelab.sweep.plan import names_of_jobs, planned_jobs, read_plan
 from vaelab.sweep.results_csv import number_of, results_csv
 
@@ -49,6 +52,11 @@ class SweepReport(Callback):
         with suppress(OSError):
             folder.remove(directory, UNREACHABLE)  # W&B's server is asked for once a launch
 
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Keep Hydra from saying again what a job has said; those of submitit say it in files only."""
+        if job_return.status == JobStatus.FAILED and "submitit" not in config.hydra.launcher._target_:
+            job_return.__class__ = FailedJob
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report."""
         self.finish()
@@ -61,6 +69,14 @@ class SweepReport(Callback):
             return None
         report(directory)
         return directory
+
+
+def unfinished(directory: Path) -> tuple[int, list[str]]:
+    """How many jobs of a sweep can go on or begin, and the names of those that failed before they began."""
+    jobs = sorted(map(RunRecord, jobs_of(directory)), key=number_of)
+    failed = [job.directory.name for job in jobs if job.status == FAILED and not folder.exists(job.directory, CONFIG)]
+    _, count = _not_begun(directory, jobs)
+    return count - len(failed) - sum(job.ended_well for job in jobs), failed
 
 
 def report(directory: Path) -> None:
