@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev setup-bench setup-docs demo test lint bench docs
+.PHONY: setup setup-dev setup-bench setup-docs demo test lint bench reproduce docs
 
 setup: $(VENV)/installed
 setup-dev: $(VENV)/installed-dev
@@ -42,6 +42,9 @@ lint: setup-dev
 
 bench: setup-bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+reproduce: setup
+	$(BIN)/python -m benchmarks.published $(NAME) $(ARGS)
 
 docs: setup-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -64,10 +64,10 @@ def test_a_project_trains_its_own_part_and_resumes_it_with_trust(vaelab, project
 
 
 def test_a_sweep_goes_on_with_the_command_that_is_printed(vaelab, project):
-    code, out, err = vaelab("sweep", *MINE, "optimizer.lr=1e-3,-1", "hydra.sweep.dir=sweep")
+    code, out, err = vaelab("sweep", *MINE, "optimizer.lr=1e-3,1e30", "hydra.sweep.dir=sweep")
     assert code == 1
     assert "1 of 2 jobs finished" in out
-    again = "vaelab sweep experiment=mine optimizer.lr=1e-3,-1 --config-dir conf sweep=sweep"
+    again = "vaelab sweep experiment=mine optimizer.lr=1e-3,1e30 --config-dir conf sweep=sweep"
     assert err.splitlines()[-1].endswith(again)
     code, out, err = vaelab(*again.split()[1:])
     assert code == 1

@@ -62,7 +62,8 @@ class FeaturesAsMean(nn.Module):
 
 def labelled_vae() -> VAE:
     """A conditional model of 1 x 8 x 8 images, whose latents and images tell the label that it was given."""
-    return VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), BernoulliLikelihood((1, 8, 8), centred=False), 2)
+    likelihood = BernoulliLikelihood((1, 8, 8), centred=False)
+    return VAE(LabelledEncoder(), LabelledDecoder(), FeaturesAsMean(), LabelledPrior(), likelihood, 2)
 
 
 def small_split(count: int, kinds: int = 256) -> Split:

@@ -34,7 +34,7 @@ def named(case):
 def likelihood(request):
     option, settings = request.param
     node = yaml.safe_load((CONF / f"{option}.yaml").read_text())
-    return NodeBuilder({"likelihood": {**node, **settings}}, None).build("likelihood").eval()
+    return NodeBuilder({"likelihood": {**node, **settings}}, None).build("likelihood", image_shape=(1, 1, 1)).eval()
 
 
 @pytest.fixture(params=[1, 3, 12], ids="parameters of scale {}".format)

@@ -57,7 +57,8 @@ def test_with_a_prior_over_other_latents_it_is_refused(compose):
 def test_its_elbo_learns_on_the_sphere(compose):
     """More is gained than by a posterior that is the prior, whose ELBO has no KL."""
     config = compose(
-        *("dataset=digits", "logger=local", "posterior=von_mises_fisher", "prior=uniform_sphere", "latent.dim=4")
+        *("dataset=digits", "likelihood=bernoulli", "likelihood.centred=false", "dataset.binarize=dynamic"),
+        *("logger=local", "posterior=von_mises_fisher", "prior=uniform_sphere", "latent.dim=4"),
     )
     setup = Builder(config, None).setup()
     x = (setup.dataset.train.images[:64] / 255.0).round()

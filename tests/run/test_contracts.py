@@ -184,7 +184,11 @@ MISTAKES = {
     "a prior without samples": ("prior", PriorWithoutSamples, "what prior returns must have all that"),
     "a prior as a sum": ("prior", PriorAsSum, "prior must give log p(z) (K, B) of shape (1, 2)"),
     "no likelihood": ("likelihood", NoForward, "without log_prob, mean, out_channels, sample; add it"),
-    "a likelihood by pixel": ("likelihood", PixelByPixel, "log p(x|z) (K, B) of shape (1, 2)"),
+    "a likelihood by pixel": (
+        "likelihood",
+        lambda: PixelByPixel((1, 8, 8), False),
+        "log p(x|z) (K, B) of shape (1, 2)",
+    ),
     "no objective": ("objective", NoForward, "without compiles, is_mean_over_images, samples, __call__"),
     "a loss alone": ("objective", LossAlone, "must return the loss, the trace and a dictionary of further terms, got"),
     "a loss without a trace": ("objective", NoTrace, "further terms, got torch.Tensor, NoneType, dict"),

@@ -342,7 +342,7 @@ def test_a_density_is_fitted_to_latents_that_are_vectors_of_real_numbers_only(ru
 def test_evaluating_uses_the_threads_of_the_training_where_they_are_there(trained_with, used, run_dir, monkeypatch):
     write_summary(run_dir, {**read_summary(run_dir), "threads": trained_with})
     asked = []
-    monkeypatch.setattr(evaluation, "evaluate", lambda *_: asked.append(torch.get_num_threads()))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: asked.append(torch.get_num_threads()) or {})
     with own_number_of_threads():
         torch.set_num_threads(3)
         load_run(run_dir).evaluate()

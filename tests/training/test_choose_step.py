@@ -62,7 +62,6 @@ def test_what_gains_nothing_or_cannot_be_compiled_is_eager(make):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"eager": eager_step("sgd")}, "needs the optimizer adam or adamw, .* got SGD; choose one of them"),
         ({"ranks": TWO}, "is for a single process, got 2 ranks"),
         ({"eager": untraceable()}, "needs an objective and a model that can be traced, got ELBO"),
     ],

@@ -117,7 +117,8 @@ def _encoded(model: Model, x: Tensor, y: Tensor | None) -> Callable[[Noise], Ten
 
     def log_w(noise: Tensor) -> Tensor:
         z, log_q = q.draw(noise)
-        logits = model.decode(z.flatten(0, 1), None if y is None else y.repeat(len(noise)))
+        params = model.decode(z.flatten(0, 1), None if y is None else y.repeat(len(noise)))
+        logits = model.likelihood.logits(params)
         log_px = log_bernoulli(logits.view(len(noise), len(x), -1), x.flatten(1))
         return Trace(log_px, (Latent(z, log_q, q, p),)).log_w
 

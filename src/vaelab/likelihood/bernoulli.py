@@ -52,18 +52,19 @@ class BernoulliLikelihood(nn.Module):
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """x log p + (1 - x) log(1 - p) summed over pixels, (K, B, C, H, W) and (B, C, H, W) -> (K, B)."""
-        params = self._logits(params)
+        params = self.logits(params)
         cross_entropy = F.binary_cross_entropy_with_logits(params, x.expand_as(params), reduction="none")
         return -cross_entropy.flatten(2).sum(-1)
 
     def mean(self, params: Tensor) -> Tensor:
         """The probability of a 1, (N, C, H, W)."""
-        return self._logits(params).sigmoid()
+        return self.logits(params).sigmoid()
 
     def sample(self, params: Tensor, noise: torch.Generator) -> Tensor:
         """0 or 1, (N, C, H, W)."""
         probability = self.mean(params)
         return binarize(probability, uniform_like(probability, noise))
 
-    def _logits(self, params: Tensor) -> Tensor:
+    def logits(self, params: Tensor) -> Tensor:
+        """log p / (1 - p) of each pixel, in the shape of the parameters (..., C, H, W)."""
         return params if self.offset is None else params + self.offset

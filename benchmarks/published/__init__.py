@@ -1,0 +1,1 @@
+"""Published figures, trained and measured again by one command each."""

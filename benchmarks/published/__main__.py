@@ -1,0 +1,69 @@
+"""Train and measure published figures again.
+
+    python -m benchmarks.published                     what there is to reproduce
+    python -m benchmarks.published burda_vae           train what is lacking of that row, then evaluate it
+    python -m benchmarks.published --collect           the finished runs into docs/reproduction.md
+
+A run that was interrupted goes on from its last checkpoint; what is finished is not done again.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.published.collect import EVALUATION, collect
+from benchmarks.published.rows import Row, read_rows
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def main() -> None:
+    rows = read_rows()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.published", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(rows))
+    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "reproduction", help="outputs/reproduction")
+    parser.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="of the config of new runs")
+    parser.add_argument("--collect", action="store_true", help="write docs/reproduction.json and its page")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in rows]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(rows)}")
+    for name in options.names:
+        reproduce(rows[name], options.runs, options.override)
+    if options.collect:
+        collect(rows.values(), options.runs, ROOT / "docs")
+    elif not options.names:
+        print("\n".join(f"{row.name:16} {row.setting}" for row in rows.values()))
+
+
+def reproduce(row: Row, runs: Path, overrides: list[str]) -> None:
+    """Train and evaluate what is not there yet of each run and seed of the row."""
+    for run, seed, place in row.jobs():
+        directory = runs / place
+        if not _is_finished(directory):
+            begun = (directory / "checkpoints" / "last.pt").exists()
+            anew = [*row.training(run, seed), *overrides, f"hydra.run.dir={directory}"]
+            _vaelab("train", *([f"resume={directory}"] if begun else anew))
+        if not (directory / EVALUATION).exists():
+            _vaelab("evaluate", str(directory), *row.evaluate, "--output", str(directory / EVALUATION))
+
+
+def _is_finished(directory: Path) -> bool:
+    summary = directory / "summary.json"
+    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
+
+
+def _vaelab(*arguments: str) -> None:
+    """Run a command of vaelab's from the repository's root; this process ends with its exit code if it fails."""
+    print(f"$ vaelab {shlex.join(arguments)}", flush=True)
+    done = subprocess.run([str(Path(sys.executable).parent / "vaelab"), *arguments], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

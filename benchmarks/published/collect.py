@@ -1,0 +1,53 @@
+"""Finished runs as docs/reproduction.json, its page and its pictures."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.published.page import page
+from benchmarks.published.rows import Row
+
+EVALUATION = "evaluation.json"  # of a run, in its directory
+SHOWN = ("curves.png", "samples.png")
+
+
+def collect(rows: Iterable[Row], runs: Path, docs: Path) -> None:
+    """Write what was measured of each row that has runs here; what is known of the others stays."""
+    rows, known = list(rows), docs / "reproduction.json"
+    measured = json.loads(known.read_text()) if known.exists() else {}
+    for row in rows:
+        done = [job for job in row.jobs() if (runs / job[2] / EVALUATION).exists()]
+        if done:
+            measured[row.name] = [_measured(row, run, seed, runs / place) for run, seed, place in done]
+            _copy_pictures(row, runs, docs / "reproduction")
+    known.write_text(json.dumps(measured, indent=2) + "\n")
+    (docs / "reproduction.md").write_text(page(rows, measured))
+
+
+def _measured(row: Row, run: str, seed: int, directory: Path) -> dict[str, Any]:
+    """What a run's own files say of it."""
+    summary, evaluation = (json.loads((directory / name).read_text()) for name in ("summary.json", EVALUATION))
+    versions = summary["versions"]
+    return {
+        "run": run,
+        "seed": seed,
+        "figure": evaluation["metrics"][row.metric],
+        "standard_error": evaluation["standard_errors"].get(row.metric),
+        "depends_on": evaluation["depends_on"].get(row.metric),
+        "images": evaluation["settings"]["images"],
+        "minutes": round(summary["seconds"] / 60, 1),
+        "epochs": round(summary["epochs"], 1),
+        "commit": summary["git_commit"][:10],
+        "machine": f"{versions['device']}, {summary['threads']} threads, torch {versions['torch']}",
+    }
+
+
+def _copy_pictures(row: Row, runs: Path, pictures: Path) -> None:
+    """The pictures of each run's first seed."""
+    pictures.mkdir(exist_ok=True)
+    for run, seed, place in row.jobs():
+        if seed == row.seeds[0]:
+            for picture in SHOWN:
+                shutil.copy(runs / place / picture, pictures / f"{row.name}-{run}-{picture}")

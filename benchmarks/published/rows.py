@@ -1,0 +1,39 @@
+"""The rows that are reproduced, and where their runs lie."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published figure and what measures it here; the fields are explained in `rows.yaml`."""
+
+    name: str
+    title: str
+    setting: str
+    metric: str
+    published: Sequence[Mapping[str, str]]
+    runs: Mapping[str, Sequence[str]]
+    evaluate: Sequence[str]
+    full: Sequence[str] = ()
+    seeds: Sequence[int] = (0,)
+    notes: str = ""
+
+    def jobs(self) -> Iterator[tuple[str, int, Path]]:
+        """Each run with each seed, and its directory below that of all reproductions."""
+        for run in self.runs:
+            for seed in self.seeds:
+                yield run, seed, Path(self.name) / f"{run}-{seed}"
+
+    def training(self, run: str, seed: int) -> list[str]:
+        """The overrides of a run."""
+        return [f"experiment={self.name}", *self.runs[run], f"seed={seed}"]
+
+
+def read_rows() -> dict[str, Row]:
+    """All rows by name."""
+    found = yaml.safe_load((Path(__file__).parent / "rows.yaml").read_text())
+    return {name: Row(name, **fields) for name, fields in found.items()}

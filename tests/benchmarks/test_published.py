@@ -1,0 +1,77 @@
+"""What is reproduced of published figures: each row can be trained, and the page says what its runs measured."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from conftest import ROOT
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """The modules `rows`, `page` and `collect` of `benchmarks.published`."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.published import collect, page, rows
+
+    return rows, page, collect
+
+
+def names():
+    return [path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")]
+
+
+def test_every_run_of_every_row_composes(published, compose):
+    rows, _, _ = published
+    for row in rows.read_rows().values():
+        assert row.name in names()
+        for run, seed, _ in row.jobs():
+            assert compose(*row.training(run, seed))["seed"] == seed
+
+
+def test_every_row_says_where_its_figures_are_published(published):
+    rows, _, _ = published
+    for row in rows.read_rows().values():
+        for figure in row.published:
+            assert figure.keys() == {"figure", "by", "url"}
+            assert float(figure["figure"])
+            assert figure["url"].startswith("https://arxiv.org/abs/")
+
+
+def test_the_page_is_made_of_what_was_measured(published):
+    rows, page, _ = published
+    measured = json.loads((ROOT / "docs/reproduction.json").read_text())
+    expected = page.page(rows.read_rows().values(), measured)
+    assert (ROOT / "docs/reproduction.md").read_text() == expected, "run: python -m benchmarks.published --collect"
+
+
+def test_several_seeds_are_a_mean_with_its_standard_deviation(published):
+    _, page, _ = published
+    runs = [{"figure": value, "standard_error": 0.2} for value in (1.0, 2.0, 3.0)]
+    assert page.figure(runs) == "2.000 ± 1.000 over 3 seeds"
+    assert page.figure(runs[:1]) == "1.00 ± 0.20"
+
+
+@pytest.mark.slow
+def test_a_row_is_trained_and_evaluated_once_and_collected(published, data_root, tmp_path, capfd):
+    from benchmarks.published.__main__ import reproduce
+
+    rows, page, collect = published
+    evaluated = ("--importance-samples", "3", "--limit", "50")
+    row = replace(rows.read_rows()["burda_vae"], evaluate=evaluated, runs={"vae": [], "wide": ["model.hidden=[9]"]})
+    short = ["trainer.max_steps=3", "trainer.compile=false", "logger=local", f"dataset.root={data_root}"]
+    with pytest.raises(SystemExit):
+        reproduce(row, tmp_path, [*short, "no_such_key=1"])
+    reproduce(row, tmp_path, short)
+    assert capfd.readouterr().out.count("$ vaelab") == 5
+    reproduce(row, tmp_path, short)
+    assert "$ vaelab" not in capfd.readouterr().out, "what is finished is not done again"
+
+    (tmp_path / "docs").mkdir()
+    collect.collect([row], tmp_path, tmp_path / "docs")
+    runs = json.loads((tmp_path / "docs/reproduction.json").read_text())["burda_vae"]
+    for run in runs:
+        found = json.loads((tmp_path / f"burda_vae/{run['run']}-0/evaluation.json").read_text())
+        assert run["figure"] == found["metrics"]["log_likelihood"]
+        assert page.figure([run]) in (tmp_path / "docs/reproduction.md").read_text()
+    assert len(list((tmp_path / "docs/reproduction").glob("burda_vae-*-*.png"))) == 4
