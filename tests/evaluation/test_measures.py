@@ -1,13 +1,14 @@
 """Probe, similarity, Fréchet distances and ex-post densities, each where its value is known."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from helpers.combinations import normals
-from helpers.fakes import labelled_vae
+from helpers.fakes import labelled_vae, small_vae
 from helpers.subjects import split_of, subject_of, transparent_vae
 from vaelab.dataset.digits import load
 from vaelab.dataset.images import Split
@@ -118,7 +119,26 @@ def test_the_classifier_distance_is_zero_for_the_same_images_and_grows_with_nois
     assert distances[0] == pytest.approx(0, abs=1e-4)
     assert distances[0] < distances[1] < distances[2]
     assert found(0.2) == found(0.2)
-    assert "297 means of p(x|z); as many training images score" in found(0.2).setting
+    assert "297 means of p(x|z), z of prior; as many training images score" in found(0.2).setting
+
+
+def test_a_distance_is_that_of_samples_of_a_fitted_density_where_one_is_asked_for(monkeypatch):
+    """Embeddings far from the prior: the mean of what the mixture draws is near the mean reconstruction."""
+    monkeypatch.setattr(frechet, "trained", lambda *given: classifier.trained(*given, steps=60))
+    digits, vae = load(val_size=0, binarize="dynamic"), small_vae().eval()
+    with torch.no_grad():
+        vae.posterior.heads.bias[:3] = 9.0
+        vae.decoder.layers[0].weight.mul_(4)
+    of_prior = Subject(vae, digits, digits.test(), 100)
+    of_mixture = replace(of_prior, sampler="gmm")
+    reconstructed = vae.reconstruct(unit_interval(digits.test().images)).mean(0)
+    apart = [
+        (torch.cat(list(frechet._samples(subject))).mean(0) - reconstructed).norm()
+        for subject in (of_mixture, of_prior)
+    ]
+
+    assert apart[0] < apart[1] / 5
+    assert "z of gmm; as many" in frechet_classifier_distance(of_mixture).setting
 
 
 def test_the_classifier_learns_is_the_same_for_a_seed_and_leaves_torchs_generator():

@@ -48,7 +48,14 @@ def _plan(options: argparse.Namespace) -> "Plan":
     asked = [name for name in FLAGS if options.all or getattr(options, name)]
     if options.fid_weights is not None:
         asked.append("fid")
-    return Plan((*QUICK, *asked), options.importance_samples, options.seed, options.limit, options.fid_weights)
+    return Plan(
+        measures=(*QUICK, *asked),
+        importance_samples=options.importance_samples,
+        seed=options.seed,
+        limit=options.limit,
+        fid_weights=options.fid_weights,
+        sampler=options.sampler,
+    )
 
 
 def _show(found: "Report") -> None:

@@ -38,9 +38,13 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument(
         "--pixel-noise", action="store_true", help="draw pixels from p(x|z) instead of showing its mean"
     )
-    source = "of z: the prior, or a mixture of 10 normals or a flow fitted to training images (prior)"
-    generate.add_argument("--sampler", choices=("prior", "gmm", "flow"), default="prior", help=source)
+    _add_sampler(generate, "of z")
     generate.add_argument("--temperature", type=_temperature, default=1.0, help="factor of the prior's noise (1)")
+
+
+def _add_sampler(command: Any, of: str) -> None:
+    source = f"{of}: the prior, or a mixture of 10 normals or a flow fitted to training images (prior)"
+    command.add_argument("--sampler", choices=("prior", "gmm", "flow"), default="prior", help=source)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -56,6 +60,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--factors", action="store_true", help="also MIG, DCI and SAP, by factors that are known")
     distance = "also a Fréchet distance of samples in features of a small classifier trained here, which is no FID"
     evaluate.add_argument("--fcd", action="store_true", help=distance)
+    _add_sampler(evaluate, "of these samples' z")
     evaluate.add_argument("--all", action="store_true", help="all of these but those with a K or a FILE")
     inception = "also FID, with the weights of torch-fidelity's Inception network"
     evaluate.add_argument("--fid-weights", type=Path, metavar="FILE", help=inception)

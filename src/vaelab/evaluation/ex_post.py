@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaelab.errors import UserError
 from vaelab.ops import generator
+from vaelab.parts import Model
+from vaelab.vae import VAE
 
 COMPONENTS = 10
 FLOW_STEPS = 600
@@ -72,3 +75,22 @@ def _spline_flow(dims: int) -> Any:
 
 EX_POST: dict[str, Callable[[Tensor, int], Sampler]] = {"gmm": gaussian_mixture, "flow": flow}
 SAMPLERS = ("prior", *EX_POST)
+
+
+def ex_post(model: Model, embedded: Callable[[], Tensor], sampler: str, seed: int) -> Sampler:
+    """The density of that name, fitted to what `embedded` gives, z (N, D) of the training images.
+
+    Raises:
+        UserError: if the model's latents are no vectors of real numbers, or it takes labels.
+    """
+    if not isinstance(model, VAE) or model.takes_labels or not is_real(model):
+        raise UserError(
+            f"sampler={sampler} fits a density to latents that are vectors of real numbers, without labels, which this "
+            f"model has not; use sampler=prior"
+        )
+    return EX_POST[sampler](embedded(), seed)
+
+
+def is_real(model: VAE) -> bool:
+    """Whether its latents are vectors of real numbers, not codes or points of a sphere."""
+    return not hasattr(model.posterior, "prior") and getattr(model.posterior, "space", "real") == "real"

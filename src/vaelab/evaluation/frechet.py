@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaelab.errors import is_out_of_memory
 from vaelab.evaluation.classifier import STEPS, Classifier, trained
+from vaelab.evaluation.ex_post import ex_post
 from vaelab.evaluation.subject import Found, LeftOutError, Subject
 from vaelab.ops import generator, unit_interval
 
@@ -36,7 +37,7 @@ def frechet_classifier_distance(subject: Subject) -> Found:
     train = _features(classifier.features, _images(subject, dataset.train.images[chosen[: len(split.images)]]))
     floor, accuracy = frechet_distance(real, train), _accuracy(classifier, real, split.labels)
     setting = (
-        f"{len(samples):,} means of p(x|z); as many training images score {floor:.3f}; the classifier is {accuracy} "
+        f"{_drawn(samples, subject)}; as many training images score {floor:.3f}; the classifier is {accuracy} "
         f"after {STEPS} steps"
     )
     return Found({"frechet_classifier_distance": frechet_distance(real, samples)}, setting=setting)
@@ -70,7 +71,9 @@ def frechet_inception_distance(subject: Subject, weights: Path | None) -> Found:
 
     real = _features(features, _images(subject, subject.split.images))
     samples = _features(features, _samples(subject))
-    return Found({"fid": frechet_distance(real, samples)}, setting=f"{len(samples):,} means of p(x|z)")
+    return Found(
+        {"fid": frechet_distance(real, samples)}, setting=f"{len(samples):,} means of p(x|z), z of {subject.sampler}"
+    )
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -108,11 +111,21 @@ def _images(subject: Subject, images: Tensor) -> Iterator[Tensor]:
 
 def _samples(subject: Subject) -> Iterator[Tensor]:
     """As many samples as the split has images, of their labels where the model takes these."""
-    count, labels = len(subject.split.images), subject.split.labels
+    count, labels, model = len(subject.split.images), subject.split.labels, subject.model
+    if subject.sampler != "prior":
+        draw = ex_post(model, lambda: subject.embedded_train, subject.sampler, subject.seed)
     for start in range(0, count, AT_ONCE):
-        y = labels[start : start + AT_ONCE].long().to(subject.device) if subject.model.takes_labels else None
+        y = labels[start : start + AT_ONCE].long().to(subject.device) if model.takes_labels else None
         noise = generator(subject.seed, "frechet samples", start)
-        yield subject.model.sample(min(AT_ONCE, count - start), noise, y)
+        size = min(AT_ONCE, count - start)
+        if subject.sampler == "prior":
+            yield model.sample(size, noise, y)
+        else:
+            yield model.likelihood.mean(model.decode(draw(size, noise).to(subject.device)))
+
+
+def _drawn(samples: Tensor, subject: Subject) -> str:
+    return f"{len(samples):,} means of p(x|z), z of {subject.sampler}"
 
 
 def _accuracy(classifier: Classifier, features: Tensor, labels: Tensor | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from vaelab.errors import UserError, check_choice, check_integer
 from vaelab.evaluation.aggregate import aggregate
 from vaelab.evaluation.disentanglement import disentanglement
+from vaelab.evaluation.ex_post import SAMPLERS
 from vaelab.evaluation.frechet import frechet_classifier_distance, frechet_inception_distance
 from vaelab.evaluation.latents import latents
 from vaelab.evaluation.probe import probe
@@ -40,6 +41,7 @@ class Plan:
         seed: of all that is drawn, but for the ELBO, whose noise is always that of a training.
         limit: measure so many images of the split, spread evenly over it; None for all.
         fid_weights: the file of FID's Inception network, as torch-fidelity has it.
+        sampler: of the samples whose Fréchet distance is measured: `prior`, `gmm` or `flow`.
 
     Raises:
         ValueError: if a measure is not there, or a number is out of range.
@@ -50,10 +52,12 @@ class Plan:
     seed: int = 0
     limit: int | None = None
     fid_weights: Path | None = None
+    sampler: str = "prior"
 
     def __post_init__(self) -> None:
         for name in self.measures:
             check_choice("measures", name, tuple(MEASURES))
+        check_choice("sampler", self.sampler, SAMPLERS)
         check_integer("importance_samples", self.importance_samples, 0)
         check_integer("seed", self.seed, 0)
         if self.limit is not None:

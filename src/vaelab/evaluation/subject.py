@@ -53,6 +53,7 @@ class Subject:
         batch_size: images at a time; drawn pixels depend on it, and are those of the ELBO.
         seed: of all that measures draw.
         advance: called with numbers of images that a measure has seen.
+        sampler: where samples' latents come from, `prior` or a density fitted to embeddings of training images.
     """
 
     model: Model
@@ -61,6 +62,7 @@ class Subject:
     batch_size: int
     seed: int = 0
     advance: Callable[[int], None] = nothing
+    sampler: str = "prior"
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Pixels and labels of the split as the model sees them, on its device."""

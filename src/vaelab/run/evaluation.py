@@ -57,7 +57,7 @@ def report(
             begin("elbo")
             found = Report(_settings(run, split, plan, len(chosen.images), whole))
             found.add(_elbo(run, dataset, chosen, batch, advance))
-            found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed, advance), begin)
+            found.measure(plan, Subject(run.model, dataset, chosen, batch, plan.seed, advance, plan.sampler), begin)
         if plan.importance_samples and "elbo" not in found.metrics:
             found.left_out["log_likelihood"] = "needs a posterior with a density, which this model has not"
         elif plan.importance_samples:

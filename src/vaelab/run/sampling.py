@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaelab.distributions import draw_at
 from vaelab.errors import UserError
-from vaelab.evaluation.ex_post import EX_POST
+from vaelab.evaluation.ex_post import ex_post, is_real
 from vaelab.evaluation.subject import embedded
 from vaelab.ops import generator, normal
 from vaelab.run.build import Builder
@@ -47,7 +47,7 @@ def images_of(
 
 def _warmed(model: VAE, count: int, noise: torch.Generator, y: Tensor | None, temperature: float) -> Tensor:
     """z of the prior with its noise scaled: of a standard normal prior N(0, T² I)."""
-    if not _is_real(model):
+    if not is_real(model):
         raise UserError(
             f"a temperature scales the noise of latents that are vectors of real numbers, which codes and points of a "
             f"sphere are not, got temperature={temperature:g}; leave it out"
@@ -56,22 +56,13 @@ def _warmed(model: VAE, count: int, noise: torch.Generator, y: Tensor | None, te
     return draw_at(model.prior_of(y), eps, temperature)
 
 
-def _is_real(model: VAE) -> bool:
-    return not hasattr(model.posterior, "prior") and getattr(model.posterior, "space", "real") == "real"
-
-
 def _fitted(run: "Run", count: int, noise: torch.Generator, seed: int, sampler: str) -> Tensor:
     """z (count, D) of a density fitted to the embeddings of the training images."""
     model, dataset = run.model, run.dataset
-    if model.takes_labels or not _is_real(model):
-        raise UserError(
-            f"sampler={sampler} fits a density to latents that are vectors of real numbers, without labels, which this "
-            f"model has not; use sampler=prior"
-        )
     if tuple(dataset.image_shape) != run.facts.image_shape:
         raise UserError(
             f"{dataset.name} must have the images {run.facts.image_shape} of the training, got {dataset.image_shape}"
         )
     batch = Builder(run.config, run.trusted).trainer().eval_batch_size
-    draw = EX_POST[sampler](embedded(model, dataset, dataset.train, batch), seed)
+    draw = ex_post(model, lambda: embedded(model, dataset, dataset.train, batch), sampler, seed)
     return draw(count, noise).to(next(model.parameters()).device)
