@@ -49,7 +49,7 @@ def reproduce(row: Row, runs: Path, overrides: list[str]) -> None:
             anew = [*row.training(run, seed), *overrides, f"hydra.run.dir={directory}"]
             _vaelab("train", *([f"resume={directory}"] if begun else anew))
         if not (directory / EVALUATION).exists():
-            _vaelab("evaluate", str(directory), *row.evaluate, "--output", str(directory / EVALUATION))
+            _vaelab("evaluate", str(directory), *row.evaluation(run), "--output", str(directory / EVALUATION))
 
 
 def _is_finished(directory: Path) -> bool:

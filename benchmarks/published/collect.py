@@ -14,13 +14,12 @@ SHOWN = ("curves.png", "samples.png")
 
 
 def collect(rows: Iterable[Row], runs: Path, docs: Path) -> None:
-    """Write what was measured of each row that has runs here; what is known of the others stays."""
+    """Write what was measured of each row of which all runs are here; what is known of the others stays."""
     rows, known = list(rows), docs / "reproduction.json"
     measured = json.loads(known.read_text()) if known.exists() else {}
     for row in rows:
-        done = [job for job in row.jobs() if (runs / job[2] / EVALUATION).exists()]
-        if done:
-            measured[row.name] = [_measured(row, run, seed, runs / place) for run, seed, place in done]
+        if all((runs / place / EVALUATION).exists() for _, _, place in row.jobs()):
+            measured[row.name] = [_measured(row, run, seed, runs / place) for run, seed, place in row.jobs()]
             _copy_pictures(row, runs, docs / "reproduction")
     known.write_text(json.dumps(measured, indent=2) + "\n")
     (docs / "reproduction.md").write_text(page(rows, measured))

@@ -45,9 +45,7 @@ def _section(row: Row, runs: list[dict[str, Any]]) -> str:
     lines = [f"## {row.name}", "", f"{row.title}: {row.setting}.", ""]
     lines += [f"- Published: {of['figure']} ({of['by']}, [paper]({of['url']}))." for of in row.published]
     lines += [_trained(row, run) for run in runs]
-    evaluated, depends_on = shlex.join(row.evaluate), runs[0]["depends_on"]
-    on = f"{runs[0]['images']:,} test images" + (f", {depends_on}" if depends_on else "")
-    lines.append(f"- `vaelab evaluate RUN_DIR {evaluated}`: {on}.")
+    lines += [_evaluated(row, next(run for run in runs if run["run"] == name)) for name in row.runs]
     lines.append(f"- Machine: {runs[0]['machine']}.")
     if row.full:
         lines.append(f"- In full, on a GPU: `make reproduce NAME={row.name} ARGS='--override {shlex.join(row.full)}'`.")
@@ -62,3 +60,10 @@ def _trained(row: Row, run: Mapping[str, Any]) -> str:
     command = f"vaelab train {shlex.join(row.training(run['run'], run['seed']))}"
     took = f"{run['epochs']:g} epochs in {run['minutes']:g} minutes, commit {run['commit']}"
     return f"- `{command}`: {run['figure']:.3f} {metric(row.metric).unit}, {took}."
+
+
+def _evaluated(row: Row, first: Mapping[str, Any]) -> str:
+    """How a run was evaluated, with what its first seed's figure depends on."""
+    command = f"vaelab evaluate RUN_DIR {shlex.join(row.evaluation(first['run']))}"
+    setting = f", {first['depends_on']}" if first["depends_on"] else ""
+    return f"- `{command}` ({first['run']}): {first['images']:,} test images{setting}."

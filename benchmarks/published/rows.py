@@ -16,7 +16,7 @@ class Row:
     setting: str
     metric: str
     published: Sequence[Mapping[str, str]]
-    runs: Mapping[str, Sequence[str]]
+    runs: Mapping[str, Mapping[str, Sequence[str]]]
     evaluate: Sequence[str]
     full: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
@@ -30,7 +30,11 @@ class Row:
 
     def training(self, run: str, seed: int) -> list[str]:
         """The overrides of a run."""
-        return [f"experiment={self.name}", *self.runs[run], f"seed={seed}"]
+        return [f"experiment={self.name}", *self.runs[run].get("overrides", ()), f"seed={seed}"]
+
+    def evaluation(self, run: str) -> list[str]:
+        """The options by which a run is evaluated."""
+        return [*self.evaluate, *self.runs[run].get("evaluate", ())]
 
 
 def read_rows() -> dict[str, Row]:

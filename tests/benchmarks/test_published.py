@@ -7,6 +7,8 @@ import pytest
 
 from conftest import ROOT
 
+RUNS = {"vae": {}, "wide": {"overrides": ["model.hidden=[9]"], "evaluate": ["--seed", "1"]}}
+
 
 @pytest.fixture
 def published(monkeypatch):
@@ -58,7 +60,7 @@ def test_a_row_is_trained_and_evaluated_once_and_collected(published, data_root,
 
     rows, page, collect = published
     evaluated = ("--importance-samples", "3", "--limit", "50")
-    row = replace(rows.read_rows()["burda_vae"], evaluate=evaluated, runs={"vae": [], "wide": ["model.hidden=[9]"]})
+    row = replace(rows.read_rows()["burda_vae"], evaluate=evaluated, runs=RUNS)
     short = ["trainer.max_steps=3", "trainer.compile=false", "logger=local", f"dataset.root={data_root}"]
     with pytest.raises(SystemExit):
         reproduce(row, tmp_path, [*short, "no_such_key=1"])
