@@ -5,10 +5,20 @@ import torch
 from helpers.fakes import small_vae
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import binarize, generator
+from vaelab.optimizer.muon import Muon
 from vaelab.training.step import EagerStep
 
 B, D = 16, 3
+
+
+def muon(parameters):
+    parameters = list(parameters)
+    layers = [parameter for parameter in parameters if parameter.ndim == 2]
+    return Muon(parameters, layers, lr=1e-3, momentum=0.9, adam_lr=1e-3, adam_betas=(0.9, 0.99), adam_eps=1e-8)
+
+
 OPTIMIZERS = {
+    "muon": muon,
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, fused=True),
     "adam with weight decay": lambda parameters: torch.optim.Adam(
         parameters, lr=1e-2, weight_decay=0.1, betas=(0.8, 0.95), eps=1e-3, fused=True

@@ -57,8 +57,13 @@ def assert_same_steps(**options):
         {"optimizer": "adam with weight decay", "grad_clip": 5.0},
         {"optimizer": "adamw", "objective": ELBO(2.0, 20, 3)},
         {"optimizer": "adam decoupled", "model": labelled_vae},
+        {"optimizer": "sgd", "grad_clip": 5.0},
+        {"optimizer": "muon"},
     ],
-    ids=["adam that decays and is clipped", "adamw with warm-up and three samples", "decoupled and with labels"],
+    ids=[
+        *("adam that decays and is clipped", "adamw with warm-up and three samples", "decoupled and with labels"),
+        *("another optimizer that is clipped", "two groups of parameters"),
+    ],
 )
 def test_compiled_steps_give_the_losses_of_eager_ones(options):
     assert_same_steps(**options)
