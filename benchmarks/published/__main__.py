@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.published.collect import EVALUATION, collect
+from benchmarks.published.collect import collect, evaluation
 from benchmarks.published.rows import Row, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+RUNS = ROOT / "outputs" / "reproduction"
 
 
 def main() -> None:
@@ -26,12 +27,14 @@ def main() -> None:
         prog="python -m benchmarks.published", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(rows))
-    parser.add_argument("--runs", type=Path, default=ROOT / "outputs" / "reproduction", help="outputs/reproduction")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs (outputs/reproduction)")
     parser.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="of the config of new runs")
     parser.add_argument("--collect", action="store_true", help="write docs/reproduction.json and its page")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in rows]:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(rows)}")
+    if options.override and options.runs == RUNS:
+        parser.error("--override makes other runs than those of the page; name a folder for them with --runs")
     for name in options.names:
         reproduce(rows[name], options.runs, options.override)
     if options.collect:
@@ -45,11 +48,11 @@ def reproduce(row: Row, runs: Path, overrides: list[str]) -> None:
     for run, seed, place in row.jobs():
         directory = runs / place
         if not _is_finished(directory):
-            begun = (directory / "checkpoints" / "last.pt").exists()
+            begun = (directory / "config.yaml").exists()
             anew = [*row.training(run, seed), *overrides, f"hydra.run.dir={directory}"]
             _vaelab("train", *([f"resume={directory}"] if begun else anew))
-        if not (directory / EVALUATION).exists():
-            _vaelab("evaluate", str(directory), *row.evaluation(run), "--output", str(directory / EVALUATION))
+        if not (found := evaluation(directory, run)).exists():
+            _vaelab("evaluate", str(directory), *row.evaluation(run), "--output", str(found))
 
 
 def _is_finished(directory: Path) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.published.page import page
 from benchmarks.published.rows import Row
 
-EVALUATION = "evaluation.json"  # of a run, in its directory
 SHOWN = ("curves.png", "samples.png")
 
 
@@ -18,35 +17,41 @@ def collect(rows: Iterable[Row], runs: Path, docs: Path) -> None:
     rows, known = list(rows), docs / "reproduction.json"
     measured = json.loads(known.read_text()) if known.exists() else {}
     for row in rows:
-        if all((runs / place / EVALUATION).exists() for _, _, place in row.jobs()):
+        if all(evaluation(runs / place, run).exists() for run, _, place in row.jobs()):
             measured[row.name] = [_measured(row, run, seed, runs / place) for run, seed, place in row.jobs()]
             _copy_pictures(row, runs, docs / "reproduction")
     known.write_text(json.dumps(measured, indent=2) + "\n")
     (docs / "reproduction.md").write_text(page(rows, measured))
 
 
+def evaluation(directory: Path, run: str) -> Path:
+    """What `vaelab evaluate` writes of a run."""
+    return directory / f"evaluation-{run}.json"
+
+
 def _measured(row: Row, run: str, seed: int, directory: Path) -> dict[str, Any]:
     """What a run's own files say of it."""
-    summary, evaluation = (json.loads((directory / name).read_text()) for name in ("summary.json", EVALUATION))
+    summary, found = (json.loads(path.read_text()) for path in (directory / "summary.json", evaluation(directory, run)))
     versions = summary["versions"]
     return {
         "run": run,
         "seed": seed,
-        "figure": evaluation["metrics"][row.metric],
-        "standard_error": evaluation["standard_errors"].get(row.metric),
-        "depends_on": evaluation["depends_on"].get(row.metric),
-        "images": evaluation["settings"]["images"],
+        "overrides": [word for word in summary["overrides"] if not word.startswith("dataset.root=")],
+        "figure": found["metrics"][row.metric],
+        "standard_error": found["standard_errors"].get(row.metric),
+        "depends_on": found["depends_on"].get(row.metric),
+        "images": found["settings"]["images"],
         "minutes": round(summary["seconds"] / 60, 1),
         "epochs": round(summary["epochs"], 1),
-        "commit": summary["git_commit"][:10],
+        "commit": (summary["git_commit"] or "unknown")[:10],
         "machine": f"{versions['device']}, {summary['threads']} threads, torch {versions['torch']}",
     }
 
 
 def _copy_pictures(row: Row, runs: Path, pictures: Path) -> None:
-    """The pictures of each run's first seed."""
+    """The pictures of the first seed of each that was trained."""
     pictures.mkdir(exist_ok=True)
     for run, seed, place in row.jobs():
-        if seed == row.seeds[0]:
+        if seed == row.seeds[0] and run in row.trained():
             for picture in SHOWN:
                 shutil.copy(runs / place / picture, pictures / f"{row.name}-{run}-{picture}")

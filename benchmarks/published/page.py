@@ -28,7 +28,8 @@ def _lines(row: Row, runs: list[dict[str, Any]]) -> Iterable[list[str]]:
     for run in row.runs:
         of_run = [one for one in runs if one["run"] == run]
         minutes = ", ".join(f"{one['minutes']:.0f}" for one in of_run)
-        yield [f"[`{row.name}`](#{row.name})", label(row.metric), run, published, figure(of_run), minutes]
+        what = f"{label(row.metric)}, {'higher' if metric(row.metric).better == 'up' else 'lower'} is better"
+        yield [f"[`{row.name}`](#{row.name})", what, run, published, figure(of_run), minutes]
 
 
 def figure(runs: list[dict[str, Any]]) -> str:
@@ -44,20 +45,21 @@ def _section(row: Row, runs: list[dict[str, Any]]) -> str:
     """How a row was measured, what the paper has, curves and samples."""
     lines = [f"## {row.name}", "", f"{row.title}: {row.setting}.", ""]
     lines += [f"- Published: {of['figure']} ({of['by']}, [paper]({of['url']}))." for of in row.published]
-    lines += [_trained(row, run) for run in runs]
+    lines += [_trained(row, run) for run in runs if run["run"] in row.trained()]
     lines += [_evaluated(row, next(run for run in runs if run["run"] == name)) for name in row.runs]
     lines.append(f"- Machine: {runs[0]['machine']}.")
     if row.full:
-        lines.append(f"- In full, on a GPU: `make reproduce NAME={row.name} ARGS='--override {shlex.join(row.full)}'`.")
+        longer = f"--runs outputs/full --override {shlex.join(row.full)}"
+        lines.append(f"- In full, on a GPU: `make reproduce NAME={row.name} ARGS='{longer}'`.")
     lines += ["", row.notes] if row.notes else []
-    for run in row.runs:
+    for run in row.trained():
         pictures = f"reproduction/{row.name}-{run}"
         lines += ["", f"![Curves of {run}]({pictures}-curves.png)", f"![Samples of {run}]({pictures}-samples.png)"]
     return "\n".join(lines) + "\n"
 
 
 def _trained(row: Row, run: Mapping[str, Any]) -> str:
-    command = f"vaelab train {shlex.join(row.training(run['run'], run['seed']))}"
+    command = f"vaelab train {shlex.join(run['overrides'])}"
     took = f"{run['epochs']:g} epochs in {run['minutes']:g} minutes, commit {run['commit']}"
     return f"- `{command}`: {run['figure']:.3f} {metric(row.metric).unit}, {took}."
 

@@ -23,10 +23,14 @@ class Row:
     notes: str = ""
 
     def jobs(self) -> Iterator[tuple[str, int, Path]]:
-        """Each run with each seed, and its directory below that of all reproductions."""
-        for run in self.runs:
+        """Each run with each seed, and its directory below that of all reproductions, which runs may share."""
+        for run, of in self.runs.items():
             for seed in self.seeds:
-                yield run, seed, Path(self.name) / f"{run}-{seed}"
+                yield run, seed, Path(self.name) / f"{of.get('of', run)}-{seed}"
+
+    def trained(self) -> list[str]:
+        """The runs that are trained, not only evaluated otherwise."""
+        return [run for run, of in self.runs.items() if "of" not in of]
 
     def training(self, run: str, seed: int) -> list[str]:
         """The overrides of a run."""

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 
-RUNS = {"vae": {}, "wide": {"overrides": ["model.hidden=[9]"], "evaluate": ["--seed", "1"]}}
+RUNS = {"vae": {}, "wide": {"overrides": ["model.hidden=[9]"]}, "again": {"of": "vae", "evaluate": ["--seed", "1"]}}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_row_is_trained_and_evaluated_once_and_collected(published, data_root,
     with pytest.raises(SystemExit):
         reproduce(row, tmp_path, [*short, "no_such_key=1"])
     reproduce(row, tmp_path, short)
-    assert capfd.readouterr().out.count("$ vaelab") == 5
+    assert capfd.readouterr().out.count("$ vaelab") == 6
     reproduce(row, tmp_path, short)
     assert "$ vaelab" not in capfd.readouterr().out, "what is finished is not done again"
 
@@ -73,7 +73,8 @@ def test_a_row_is_trained_and_evaluated_once_and_collected(published, data_root,
     collect.collect([row], tmp_path, tmp_path / "docs")
     runs = json.loads((tmp_path / "docs/reproduction.json").read_text())["burda_vae"]
     for run in runs:
-        found = json.loads((tmp_path / f"burda_vae/{run['run']}-0/evaluation.json").read_text())
+        trained = {"again": "vae"}.get(run["run"], run["run"])
+        found = json.loads((tmp_path / f"burda_vae/{trained}-0/evaluation-{run['run']}.json").read_text())
         assert run["figure"] == found["metrics"]["log_likelihood"]
         assert page.figure([run]) in (tmp_path / "docs/reproduction.md").read_text()
     assert len(list((tmp_path / "docs/reproduction").glob("burda_vae-*-*.png"))) == 4

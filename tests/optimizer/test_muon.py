@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
+from zuko.nn import MaskedLinear
 
 from helpers.combinations import normals
 from vaelab.optimizer.muon import Muon, orthogonal
+from vaelab.run.build import Builder
 
 ADAM = {"adam_lr": 0.003, "adam_betas": (0.9, 0.99), "adam_eps": 1e-8}
 
@@ -18,9 +20,9 @@ def network():
         return nn.Sequential(nn.Conv2d(1, 6, 3), nn.GroupNorm(2, 6), nn.SiLU(), nn.Flatten(), nn.Linear(24, 3))
 
 
-def muon(model, momentum=0.95):
+def muon(model):
     layers = [module.weight for module in model if isinstance(module, nn.Linear | nn.Conv2d)]
-    return Muon(model.parameters(), layers, lr=0.02, momentum=momentum, **ADAM)
+    return Muon(model.parameters(), layers, lr=0.02, momentum=0.95, **ADAM)
 
 
 def train(model, optimizer, steps, start=0):
@@ -90,6 +92,26 @@ def test_a_copy_and_a_restored_state_go_on_as_the_original(copied):
         assert torch.equal(parameter, expected)
 
 
-def test_momentum_must_be_below_one():
-    with pytest.raises(ValueError, match="momentum must be below 1, got 1"):
-        muon(network(), momentum=1)
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("momentum", 1, "a number of at least 0 and below 1, got 1"),
+        ("adam_betas", [0.9, 0.99, 0.5], r"2 numbers of at least 0 and below 1, got \[0.9, 0.99, 0.5\]"),
+        ("adam_betas", [1.5, 0.99], r"2 numbers of at least 0 and below 1, got \[1.5, 0.99\]"),
+        ("adam_lr", 0, "must be a finite number above 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(key, value, wanted):
+    weight = nn.Parameter(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=wanted):
+        Muon([weight], [weight], **{"lr": 0.02, "momentum": 0.95, **ADAM, key: value})
+
+
+def test_weights_that_layers_share_are_trained_once_and_masked_ones_by_adam(compose):
+    model = nn.Module()
+    model.a, model.b, model.masked = nn.Linear(3, 3), nn.Linear(3, 3), MaskedLinear(torch.ones(3, 3, dtype=torch.bool))
+    model.b.weight = model.a.weight
+    config = compose("optimizer=muon", "logger=local")
+    layers, others = Builder(config, None).optimizer(model).param_groups
+    assert [id(weight) for weight in layers["params"]] == [id(model.a.weight)]
+    assert len(others["params"]) == 4  # three biases and the masked weight

@@ -85,13 +85,15 @@ def _compose_and_run(line: CommandLine, files: ConfigFiles) -> None:
 
 
 def _advise(sweep_dir: Path) -> None:
-    """Say how to go on with a sweep: a job that did not begin with its settings would not when it is tried again."""
+    """Say how to go on with a sweep; a job that failed before it began may have had no chance with its settings."""
     waiting, failed = unfinished(sweep_dir)
     if waiting:
         say(f"go on with the jobs that have not finished, or not begun: {_again(sweep_dir)}")
     if failed:
         names = one_line(", ".join(failed), 200)
-        say(f"begin a new sweep with other settings for what failed before it began: job {names}")
+        say(
+            f"job {names} failed before it began: mend the cause and go on by {_again(sweep_dir)}, or begin a new sweep"
+        )
 
 
 def _again(sweep_dir: Path) -> str:

@@ -122,8 +122,9 @@ def _without_choices(line: CommandLine, saved: Mapping[str, Any], files: ConfigF
 
 
 def _has_chosen(saved: Mapping[str, Any], group: str, option: str) -> bool:
-    """Whether a run has that part; `logger=local`, which keeps it off the network, only while its mode does so too."""
-    if (group, option) == ("logger", "local") and saved.get("logger", {}).get("mode") != "disabled":
+    """Whether a run has that part; of loggers only while the mode is still that of the option."""
+    is_disabled = saved.get("logger", {}).get("mode") == "disabled"
+    if group == "logger" and is_disabled != (option == "local"):
         return False
     return saved.get("choices", {}).get(group) == option
 

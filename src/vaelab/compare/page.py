@@ -101,7 +101,7 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
     elif 0 < later < shown:
         hint += f" To keep the page small, only the best {later} have more than samples and reconstructions here."
     if 0 < (animated := _having(runs, [animation.SHOWN_AS])) < shown:
-        hint += f" Samples by epoch are those of the best {animated}."
+        hint += f" Samples by epoch are those of {animated} of the best {ANIMATED}."
     return hint
 
 

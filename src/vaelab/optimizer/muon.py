@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaelab.errors import ArgumentError, check_number
+from vaelab.errors import ArgumentError, check_number, is_number
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c: singular values end between 0.7 and 1.2 after five rounds
 ROUNDS = 5
@@ -23,7 +23,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: all parameters.
-        layers: those that are weights of linear layers and convolutions.
+        layers: those that are weights of linear layers and convolutions; of transposed convolutions they are not.
         lr: of the layers' weights.
         momentum: decay of the average of their gradients.
         adam_lr: learning rate of the others.
@@ -53,9 +53,8 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         check_number("lr", lr, 0, above=True)
         check_number("adam_lr", adam_lr, 0, above=True)
-        check_number("momentum", momentum, 0)
-        if momentum >= 1:
-            raise ArgumentError("momentum", f"must be below 1, got {momentum}")
+        _check_decays("momentum", momentum, [momentum], 1)
+        _check_decays("adam_betas", adam_betas, adam_betas, 2)
         layers = list(layers)
         known = {id(weight) for weight in layers}
         others = [parameter for parameter in params if id(parameter) not in known]
@@ -85,6 +84,13 @@ class Muon(torch.optim.Optimizer):
         update = gradient.lerp(average, group["momentum"]).flatten(1)  # (rows, columns)
         rows, columns = update.shape
         weight.sub_(orthogonal(update).view_as(weight), alpha=group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+
+def _check_decays(name: str, given: object, decays: object, count: int) -> None:
+    is_list = isinstance(decays, list | tuple) and len(decays) == count
+    if not is_list or not all(is_number(decay) and 0 <= decay < 1 for decay in decays):
+        wanted = "a number" if count == 1 else f"{count} numbers"
+        raise ArgumentError(name, f"must be {wanted} of at least 0 and below 1, got {given!r}")
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

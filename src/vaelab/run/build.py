@@ -109,11 +109,11 @@ class Builder:
             check_number("lr", self.config["optimizer"].get("lr"), 0, above=True)
         # one to try, for some mistakes, and an optimizer of another kind, show at a step only
         with torch.random.fork_rng(devices=[]):
-            tried = torch.nn.Parameter(torch.zeros(1, 1, device=next(model.parameters()).device))
-            optimizer = self._nodes.build("optimizer", params=[tried], layers=[tried])
+            device = next(model.parameters()).device
+            tried = [torch.nn.Parameter(torch.zeros(1, size, device=device)) for size in (1, 2)]
+            optimizer = self._nodes.build("optimizer", params=tried, layers=tried[:1])
             _check_step(_of_kind(torch.optim.Optimizer, "optimizer", optimizer), tried)
-        layers = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
-        return self._nodes.build("optimizer", params=model.parameters(), layers=layers)
+        return self._nodes.build("optimizer", params=model.parameters(), layers=_weights_of_layers(model))
 
     def trainer(self) -> TrainerConfig:
         """How long and how to train."""
@@ -230,8 +230,16 @@ def _of_kind(kind: type, name: str, part: Any) -> Any:
     return part
 
 
-def _check_step(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> None:
-    parameter.grad = torch.zeros_like(parameter)
+def _weights_of_layers(model: Model) -> list[torch.nn.Parameter]:
+    """The weights of linear layers and convolutions, each once; of subclasses, such as masked layers, none."""
+    layers = (module for module in model.modules() if type(module) in (torch.nn.Linear, torch.nn.Conv2d))
+    weights = {id(layer.weight): layer.weight for layer in layers if isinstance(layer.weight, torch.nn.Parameter)}
+    return list(weights.values())
+
+
+def _check_step(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
     try:
         optimizer.step()
     except Exception as error:

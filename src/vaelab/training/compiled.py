@@ -48,8 +48,8 @@ def pays(eager: EagerStep, steps: int) -> bool:
 class CompiledStep:
     """The eager step as one graph; a loss that is not finite changes no weight.
 
-    A smaller last batch and the norm of the gradient would each need a graph of their own, and the first step makes
-    Adam's moments: these steps are eager.
+    A smaller last batch and the norm of the gradient would each need a graph of their own, and Adam's first step makes
+    its moments: these steps are eager. A weight that the loss does not reach has a gradient of 0.
 
     Args:
         eager: the step.
@@ -89,7 +89,7 @@ class CompiledStep:
                 self._graph = (_with_adam if is_adam(self.eager.optimizer) else _without_update)(self.eager, step)
                 values = self._graph(x, noise, step, y)
         except Exception as error:  # what a compiler raises has no class in common
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or isinstance(error, UserError):  # a loss that is not finite
                 raise
             if self.insists:
                 message = f"the training step could not be compiled ({one_line(error, 200)}); use trainer.compile=false"
@@ -118,7 +118,7 @@ def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
     """The compiled step of (x, noise, step, y), update included; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
     weights, gradient_of = _gradient(loss)
-    states = [eager.optimizer.state[parameter] for parameter in loss.parameters()]
+    states = [eager.optimizer.state[parameter] for parameter in loss.parameters() if parameter.requires_grad]
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
@@ -154,15 +154,16 @@ def _without_update(eager: EagerStep, _: int) -> Callable[..., Values]:
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         gradients, (value, terms) = compiled(weights, (x, noise, scalar(step, eager.device), y))
         for name, parameter in loss.named_parameters():
-            parameter.grad = gradients[name]
+            parameter.grad = gradients.get(name)
         return eager.update({"loss": value, **terms}, step, grad_norm=False)
 
     return call
 
 
 def _gradient(loss: _Loss) -> tuple[dict[str, Tensor], Callable[..., tuple[dict[str, Tensor], tuple[Tensor, Values]]]]:
-    """The weights by name, and from them and what the loss is given to their gradients, the loss and its terms."""
-    weights = {name: parameter.detach() for name, parameter in loss.named_parameters()}  # the same memory
+    """The weights to be trained by name, and from them and what the loss is given to gradients, loss and terms."""
+    # the same memory; functional_call takes the others as they are
+    weights = {name: parameter.detach() for name, parameter in loss.named_parameters() if parameter.requires_grad}
 
     def loss_of(weights: dict[str, Tensor], given: tuple) -> tuple[Tensor, Values]:
         return functional_call(loss, weights, given)
