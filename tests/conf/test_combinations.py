@@ -34,7 +34,7 @@ SMALL = {
 CODES, WITHOUT_DENSITY = ("vq", "fsq"), ("vq", "fsq", "delta")
 NEEDS_DENSITY = ("elbo", "capacity", "iwae", "miwae", "piwae", "ciwae", "factor", "ms_ssim")
 ONE_GROUP = ("adversarial", "dip", "factor", "mmd", "piwae", "rae", "tc")
-OWN_IN_LADDERS = ("posterior", "prior", "conditional")
+OWN_IN_LADDERS = ("posterior", "prior")
 
 
 class Rule(NamedTuple):

@@ -8,4 +8,4 @@ STRUCTURE = {"channels": [8, 8], "blocks": [1, 1], "groups": [0, 2], "channels_z
 
 def small_ladder(kind=Ladder):
     """For grey images of 8 x 8 pixels: two groups of 16 latents."""
-    return kind((1, 8, 8), 1, BernoulliLikelihood((1, 8, 8), centred=False), bfloat16=False, **STRUCTURE)
+    return kind((1, 8, 8), 1, BernoulliLikelihood((1, 8, 8), centred=False), bfloat16=False, classes=0, **STRUCTURE)

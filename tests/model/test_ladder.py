@@ -24,7 +24,9 @@ def ladder_of(image_shape=(1, 8, 8), likelihood="bernoulli", moved=0.3, bfloat16
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         p_x = LIKELIHOODS[likelihood]()
-        ladder = Ladder(image_shape, p_x.out_channels(image_shape[0]), p_x, bfloat16, **{**SMALL, **setting})
+        ladder = Ladder(
+            image_shape, p_x.out_channels(image_shape[0]), p_x, bfloat16, **{"classes": 0, **SMALL, **setting}
+        )
         with torch.no_grad():
             for parameter in ladder.parameters():
                 parameter.add_(moved * torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5)
@@ -274,3 +276,22 @@ def test_its_compiled_step_is_its_eager_one(setup, tmp_path):
         train(trainer, 6)
     assert compiled.train_step._graph is not None
     assert compiled.meter.read()[0] == pytest.approx(eager.meter.read()[0], rel=1e-4)
+
+
+def test_labels_go_to_both_ways_and_each_sample_of_an_image_keeps_its_own():
+    ladder, x, y = ladder_of(classes=3), images(), torch.tensor([2, 0, 1])
+    noise = noise_of(ladder, 4, 3)
+    trace = ladder(x, noise, y)
+    for image in range(3):
+        alone = ladder(x[image : image + 1], tuple(eps[:, image : image + 1] for eps in noise), y[image : image + 1])
+        torch.testing.assert_close(trace.log_w[:, image], alone.log_w[:, 0], rtol=1e-4, atol=1e-4)
+    trace.log_w.sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in ladder.parameters())
+
+    first = trace.latents[0]
+    assert not torch.allclose(first.p.mean[0], first.p.mean[1]), "p(z|y)"
+    other = ladder(x, noise, y.roll(1))
+    assert not torch.allclose(other.latents[0].q.mean, first.q.mean), "q(z|x, y)"
+    drawn = [ladder.sample(3, torch.Generator().manual_seed(0), labels) for labels in (y, y, y.roll(1))]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.allclose(drawn[0], drawn[2])

@@ -29,6 +29,9 @@ class Ladder(nn.Module):
     Latents are spatial: those of a group are D_l = `channels_z` * h * w numbers at a resolution of h x w. `latent_dim`
     is the sum over the groups, which follows from the structure: the configuration's `latent` has no meaning here.
 
+    With classes it is conditional, p(z|y) p(x|z, y) and q(z|x, y): a learned image of the class is added to x, and a
+    learned map of it to the constant that the trunk begins with.
+
     Sonderby et al., 2016 (arXiv:1602.02282); the residual posterior of NVAE (Vahdat & Kautz, 2020, arXiv:2007.03898);
     the shared trunk of VDVAE (Child, 2021, arXiv:2011.10650).
 
@@ -37,6 +40,7 @@ class Ladder(nn.Module):
         out_channels: M, the channels of likelihood parameters.
         likelihood: p(x|z) from the end of the trunk.
         bfloat16: run the networks in bfloat16; densities stay in float32.
+        classes: of the labels that it takes; 0 for none.
         channels: channels at the image's own resolution and after each halving, which rounds up.
         blocks: of each resolution, residual blocks of the bottom-up network, and of the trunk below the groups.
         groups: of each resolution, groups of latents; the last, the smallest resolution, has at least one.
@@ -49,14 +53,12 @@ class Ladder(nn.Module):
         >>> from vaelab.likelihood.bernoulli import BernoulliLikelihood
         >>> structure = {"channels": [8, 16, 16], "blocks": [1, 1, 1], "groups": [0, 1, 2], "channels_z": 4}
         >>> likelihood = BernoulliLikelihood((1, 28, 28), centred=False)
-        >>> ladder = Ladder((1, 28, 28), 1, likelihood, bfloat16=False, **structure)
+        >>> ladder = Ladder((1, 28, 28), 1, likelihood, bfloat16=False, classes=0, **structure)
         >>> noise = ladder.noise(5, 2, torch.Generator())  # (5, 2, 196), (5, 2, 196), (5, 2, 784)
         >>> trace = ladder(torch.rand(2, 1, 28, 28), noise)
         >>> trace.kl.shape
         torch.Size([2])
     """
-
-    takes_labels = False
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Ladder(nn.Module):
         out_channels: int,
         likelihood: Likelihood,
         bfloat16: bool,
+        classes: int,
         channels: Sequence[int],
         blocks: Sequence[int],
         groups: Sequence[int],
@@ -82,6 +85,10 @@ class Ladder(nn.Module):
             down = conv(channels[i - 1], width, stride=2) if i else conv(image_shape[0], width)
             self.bottom_up.append(nn.Sequential(down, *(Residual(width, width) for _ in range(count))))
         self.constant = nn.Parameter(torch.randn(1, channels[-1], *sizes[-1]))
+        self.takes_labels = classes > 0
+        if self.takes_labels:
+            self.images_of_classes = nn.Parameter(torch.zeros(classes, *image_shape))
+            self.constants_of_classes = nn.Parameter(torch.zeros(classes, *self.constant.shape[1:]))
         self.top_down = nn.ModuleList()
         for i in reversed(range(len(channels))):
             if i + 1 < len(channels):
@@ -98,14 +105,14 @@ class Ladder(nn.Module):
 
     def forward(self, x: Tensor, noise: tuple[Tensor, ...], y: Tensor | None = None) -> Trace:
         """Encode x (B, C, H, W) in [0, 1], draw z from the top down with the noise, score x."""
-        return self.encode(x)(noise)
+        return self.encode(x, y)(noise)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Callable[[tuple[Tensor, ...]], Trace]:
         """What is left of a pass once the bottom-up network has run: from noise to the trace."""
-        features = self._features(x)
+        features = self._features(x, y)
 
         def trace(noise: tuple[Tensor, ...]) -> Trace:
-            latents, params = self._infer(features, noise)
+            latents, params = self._infer(features, noise, y)
             return Trace(self.likelihood.log_prob(params, x), latents)
 
         return trace
@@ -123,21 +130,21 @@ class Ladder(nn.Module):
         The standard deviation of each group given those above is multiplied by `temperature`.
         """
         noise = self.noise(1, count, generator)
-        params = self._descend(lambda group, _, p: p.draw(temperature * noise[group])[0])[0]
+        params = self._descend(lambda group, _, p: p.draw(temperature * noise[group])[0], y)[0]
         return self.likelihood.sample(params, generator).clamp(0, 1) if pixel_noise else self.likelihood.mean(params)
 
     def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """z (B, D) of images x (B, C, H, W) at zero noise: the mean of each group given those above."""
-        latents, _ = self._infer(self._features(x), self._no_noise(x))
+        latents, _ = self._infer(self._features(x, y), self._no_noise(x), y)
         return torch.cat([latent.z[0] for latent in latents], dim=-1)
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The mean of p(x|z) at z of zero noise, (B, C, H, W) in [0, 1]."""
-        return self.likelihood.mean(self._infer(self._features(x), self._no_noise(x))[1][0])
+        return self.likelihood.mean(self._infer(self._features(x, y), self._no_noise(x), y)[1][0])
 
-    def decode(self, groups: Sequence[Tensor]) -> Tensor:
+    def decode(self, groups: Sequence[Tensor], y: Tensor | None = None) -> Tensor:
         """Likelihood parameters (K, B, M, H, W) of latents (K, B, D_l), from the top down."""
-        return self._descend(lambda group, _, p: groups[group])
+        return self._descend(lambda group, _, p: groups[group], y)
 
     def _no_noise(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(x.new_zeros(1, len(x), dim) for dim in self.dims)
@@ -145,15 +152,17 @@ class Ladder(nn.Module):
     def _groups(self) -> list["Group"]:
         return [stage for stage in self.top_down if isinstance(stage, Group)]
 
-    def _features(self, x: Tensor) -> list[Tensor]:
+    def _features(self, x: Tensor, y: Tensor | None) -> list[Tensor]:
         """What each group's posterior has of the images, (B, width, h, w)."""
         with self._network_precision(x.device):
-            found = [2 * x - 1]
+            found = [2 * x - 1 if y is None else 2 * x - 1 + self.images_of_classes[y]]
             for stage in self.bottom_up:
                 found.append(stage(found[-1]))
             return [group.of_image(found[1 + group.resolution]) for group in self._groups()]
 
-    def _infer(self, features: list[Tensor], noise: tuple[Tensor, ...]) -> tuple[tuple[Latent, ...], Tensor]:
+    def _infer(
+        self, features: list[Tensor], noise: tuple[Tensor, ...], y: Tensor | None
+    ) -> tuple[tuple[Latent, ...], Tensor]:
         """The latents of each group drawn from q, and likelihood parameters (K, B, M, H, W)."""
         latents: list[Latent] = []
         groups = self._groups()
@@ -164,18 +173,23 @@ class Ladder(nn.Module):
             latents.append(Latent(z, log_q, q, p))
             return z
 
-        params = self._descend(draw)
+        params = self._descend(draw, y)
         return tuple(latents), params
 
-    def _descend(self, draw: Draw) -> Tensor:
+    def _descend(self, draw: Draw, y: Tensor | None) -> Tensor:
         """Likelihood parameters (K, B, M, H, W), the latents of each group chosen by `draw`."""
         h, index, shape = self.constant, 0, None
+        if y is not None:
+            h = h + self.constants_of_classes[y]  # (B, C, h, w), of each image its own
         with self._network_precision(h.device):
             for stage in self.top_down:
                 if isinstance(stage, Group):
                     p, added = stage.prior(h, shape)
                     z = draw(index, h, p)  # (K, B, D_l)
-                    h, index, shape = stage.join(h + added, z), index + 1, z.shape[:2]
+                    h = h + added
+                    if len(h) not in (1, len(z) * z.shape[1]):
+                        h = h.repeat(len(z), 1, 1, 1)  # (K * B, C, h, w)
+                    h, index, shape = stage.join(h, z), index + 1, z.shape[:2]
                 else:
                     h = stage(h)
             return self.to_params(h).float().unflatten(0, shape)

@@ -14,7 +14,8 @@ POSTERIOR_SCALE = 0.1  # of the first weights behind q, which then is near p
 class Group(nn.Module):
     """p(z_l|z_<l) and q(z_l|z_<l, x) from the trunk, and the trunk with z_l added to it.
 
-    The trunk h is (N, width, h, w), N = K * B, or 1 before the first latents, which all images and samples share.
+    The trunk h is (N, width, h, w), N = K * B; before the first latents 1, which all images and samples share, or with
+    labels B.
 
     Args:
         width: channels of the trunk and of the features of the images.
@@ -38,7 +39,7 @@ class Group(nn.Module):
         self.residual = Residual(width, hidden)
 
     def prior(self, h: Tensor, samples_and_images: tuple[int, int] | None) -> tuple[Normal, Tensor]:
-        """p(z_l|z_<l), of (K, B, D_l), or (1, D_l) where there are no latents yet; and what it adds to the trunk."""
+        """p(z_l|z_<l), of (K, B, D_l), or (N, D_l) where there are no latents yet; and what it adds to the trunk."""
         mean, log_var, added = self.of_prior(h).split([self.shape[0], self.shape[0], h.shape[1]], dim=1)
         return Normal(*_flat(mean, log_var, samples_and_images)), added
 

@@ -35,8 +35,8 @@ class Builder:
     """Builds the parts of one config.
 
     What only the run knows goes by name to the parts whose signature names it: `image_shape`, `num_classes`,
-    `train_size`, `latent_dim`; to a model also `out_channels` of its decoder and, if it is a whole one, `likelihood`
-    and `bfloat16`; to a posterior `in_features`.
+    `train_size`, `latent_dim`; to a model also `out_channels` of its decoder and, if it is a whole one, `likelihood`,
+    `bfloat16` and, of the labels that it takes, the number of `classes`; to a posterior `in_features`.
 
     Args:
         config: plain dictionaries, resolved.
@@ -129,6 +129,7 @@ class Builder:
             conditional = self._nodes.build("conditional", **known)
             inputs = known["latent_dim"] + conditional.decoder_inputs
             given = {**known, "out_channels": out_channels, "likelihood": likelihood, "bfloat16": bfloat16}
+            given["classes"] = conditional.decoder_inputs
             built = self._nodes.build("model", **{**given, "latent_dim": inputs})
             if isinstance(built, torch.nn.Module):
                 check_members("model", built, Model)
@@ -163,7 +164,8 @@ class Builder:
 
     def _check_whole(self, bfloat16: bool) -> None:
         """Refuse what a whole model would ignore: parts that it does not take, and a precision."""
-        for group in ("posterior", "prior", "conditional"):
+        takes_labels = "classes" in self._nodes.names("model")
+        for group in ("posterior", "prior", *(() if takes_labels else ("conditional",))):
             self._check_default(group, f"model is a whole model, which has its own {group}")
         if bfloat16 and "bfloat16" not in self._nodes.names("model"):
             raise UserError("model is a whole model that does not take bfloat16; use trainer.precision=float32")
