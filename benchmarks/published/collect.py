@@ -44,7 +44,7 @@ def _measured(row: Row, run: str, seed: int, directory: Path) -> dict[str, Any]:
         "minutes": round(summary["seconds"] / 60, 1),
         "epochs": round(summary["epochs"], 1),
         "commit": (summary["git_commit"] or "unknown")[:10],
-        "machine": f"{versions['device']}, {summary['threads']} threads, torch {versions['torch']}",
+        "machine": f"{versions['device']}, trainer.threads={summary['threads']}, torch {versions['torch']}",
     }
 
 
