@@ -94,6 +94,8 @@ def _advise(sweep_dir: Path) -> None:
         say(
             f"job {names} failed before it began: mend the cause and go on by {_again(sweep_dir)}, or begin a new sweep"
         )
+    if not waiting and not failed:
+        say(f"a job that had finished before failed now: mend the cause and go on by {_again(sweep_dir)}")
 
 
 def _again(sweep_dir: Path) -> str:
