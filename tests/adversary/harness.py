@@ -28,8 +28,7 @@ STACKS = ("Traceback (most recent call last)", "--- Logging error ---", "Fatal P
 SENTENCE = re.compile(r"vaelab( [a-z]+)*: |run\.py: error: ")  # argparse has a form of its own
 ADVICE = (
     "vaelab: go on with the jobs",
-    "vaelab: job ",
-    "vaelab: a job that had finished before",
+    "vaelab: begin a new sweep",
 )  # below what its jobs have said
 SECRET = "canary-4f1d9a"  # stands in files outside, so that it may be shown nowhere
 ENVIRONMENT = ("WANDB_", "HYDRA_", "VAELAB_", "XDG_", "MPL", "PYTHON")  # what would change a run

@@ -15,7 +15,7 @@ from helpers.sweeps import QUICK, results, wandb_runs
 from vaelab.cli.commands import main
 from vaelab.compare.page_data import page_data
 from vaelab.run.summary import record_failure
-from vaelab.sweep.report import report, unfinished
+from vaelab.sweep.report import failed_before_they_began, report
 
 EXITING = """
 import sys
@@ -188,18 +188,19 @@ def test_a_failed_job_is_told_once_and_only_what_can_go_on_is_gone_on_with(inlin
     code, out, err = inline(*command, "latent.dim=2,-1")
     assert code == 1
     assert (out + err).count(sentence) == 1
-    assert err.startswith("vaelab: job 1 failed before it began: mend the cause and go on by python run.py -m ")
-    assert err.endswith(", or begin a new sweep\n")
+    new, again = err.splitlines()
+    assert new == "vaelab: begin a new sweep with other settings if they are why this failed before it began: job 1"
+    assert again.startswith("vaelab: go on with the jobs that have not finished, or not begun: python run.py -m ")
     assert [row["error"] for row in results(tmp_path / "sweep")] == ["", sentence]
 
 
-def test_what_a_sweep_may_go_on_with(tmp_path):
+def test_the_jobs_that_failed_before_they_began_are_known(tmp_path):
     folder = begun_sweep(tmp_path / "sweep", "seed=0,1,2,3,4,5")
     for job, status in (("0", "finished"), ("1", "running"), ("2", "failed")):
         made_up_run(folder / job, latent=2, seed=int(job), status=status)
     (folder / "3").mkdir()
     record_failure(folder / "3", {"name": "x", "group": None, "overrides": []}, ValueError("no"))
-    assert unfinished(folder) == (4, ["3"])  # 1 and 2 go on, 4 and 5 begin
+    assert failed_before_they_began(folder) == ["3"]
 
 
 def test_a_job_whose_config_cannot_be_resolved_is_one_failed_row(inline, tmp_path):

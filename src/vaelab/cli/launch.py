@@ -24,7 +24,7 @@ from vaelab.cli.resume import with_resumed_config, with_sweep_dir
 from vaelab.errors import SCRIPT, PastHydraError, UserError, command, one_line, say, visible
 from vaelab.machine import ranks
 from vaelab.sweep.failed_job import JobFailedError
-from vaelab.sweep.report import SweepReport, unfinished
+from vaelab.sweep.report import SweepReport, failed_before_they_began
 from vaelab.training.signals import Interrupted
 
 MULTIRUN = ("-m", "--multirun")
@@ -86,16 +86,10 @@ def _compose_and_run(line: CommandLine, files: ConfigFiles) -> None:
 
 def _advise(sweep_dir: Path) -> None:
     """Say how to go on with a sweep; a job that failed before it began may have had no chance with its settings."""
-    waiting, failed = unfinished(sweep_dir)
-    if waiting:
-        say(f"go on with the jobs that have not finished, or not begun: {_again(sweep_dir)}")
-    if failed:
+    if failed := failed_before_they_began(sweep_dir):
         names = one_line(", ".join(failed), 200)
-        say(
-            f"job {names} failed before it began: mend the cause and go on by {_again(sweep_dir)}, or begin a new sweep"
-        )
-    if not waiting and not failed:
-        say(f"a job that had finished before failed now: mend the cause and go on by {_again(sweep_dir)}")
+        say(f"begin a new sweep with other settings if they are why this failed before it began: job {names}")
+    say(f"go on with the jobs that have not finished, or not begun: {_again(sweep_dir)}")
 
 
 def _again(sweep_dir: Path) -> str:

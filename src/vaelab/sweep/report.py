@@ -71,12 +71,10 @@ class SweepReport(Callback):
         return directory
 
 
-def unfinished(directory: Path) -> tuple[int, list[str]]:
-    """How many jobs of a sweep can go on or begin, and the names of those that failed before they began."""
+def failed_before_they_began(directory: Path) -> list[str]:
+    """The names of a sweep's jobs that failed before they had a config."""
     jobs = sorted(map(RunRecord, jobs_of(directory)), key=number_of)
-    failed = [job.directory.name for job in jobs if job.status == FAILED and not folder.exists(job.directory, CONFIG)]
-    _, count = _not_begun(directory, jobs)
-    return count - len(failed) - sum(job.ended_well for job in jobs), failed
+    return [job.directory.name for job in jobs if job.status == FAILED and not folder.exists(job.directory, CONFIG)]
 
 
 def report(directory: Path) -> None:
