@@ -417,7 +417,7 @@ def test_the_animations_of_the_best_runs_can_be_chosen_and_move(opened, three_ru
     page = opened(tmp_path / "page.html")
     page.select_option("#picture", label="samples by epoch")
     assert page.locator("figure img").count() == 2
-    assert "Samples by epoch are those of the best 2." in page.inner_text("#pictures-hint")
+    assert "Samples by epoch are those of 2 of the best 2." in page.inner_text("#pictures-hint")
     source = page.locator("figure img").first.get_attribute("src")
     with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as moving:
         assert (moving.format, moving.n_frames, moving.size) == ("WEBP", 3, (280, 240))
