@@ -22,8 +22,8 @@ def networks_of(option, image_shape=(1, 9, 13), out_channels=2):
     torch.manual_seed(0)
     node = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / f"{option}.yaml"))
     given = {"image_shape": image_shape, "latent_dim": LATENT_DIM, "out_channels": out_channels}
-    likelihood = GaussianLikelihood(sigma="learned")
-    return NodeBuilder({"model": node}, None).build("model", **given, likelihood=likelihood, bfloat16=False)
+    given |= {"likelihood": GaussianLikelihood(sigma="learned"), "bfloat16": False, "classes": 0}
+    return NodeBuilder({"model": node}, None).build("model", **given)
 
 
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
