@@ -13,6 +13,7 @@ from helpers.made_up_runs import made_up_run
 from vaelab.compare.curves import MAX_POINTS, mean_and_error
 from vaelab.compare.differing import differing
 from vaelab.compare.page_data import page_data
+from vaelab.errors import UserError
 from vaelab.run.record import RunRecord
 
 
@@ -99,6 +100,47 @@ def test_runs_that_differ_by_seed_only_are_one_group_of_those_that_finished(swee
         assert curve["x"] == [1, 2, 3]
         assert curve["y"] == pytest.approx(np.mean([run["curves"]["val/kl"]["y"] for run in finished], 0), rel=1e-4)
         assert len(curve["error"]) == 3
+
+
+def put_evaluation(directory, log_likelihood, samples, **others):
+    found = {
+        "settings": {"split": "test"},
+        "metrics": {"log_likelihood": log_likelihood, "elbo": 1.0},
+        "depends_on": {"log_likelihood": f"a lower bound of log p(x) with {samples} samples of z"},
+        **others,
+    }
+    (directory / "evaluation.json").write_text(json.dumps(found))
+
+
+def test_what_was_measured_after_a_run_stands_beside_and_can_sort(tmp_path):
+    for number in range(3):
+        made_up_run(tmp_path / str(number), seed=number)
+    before = {run["directory"]: run["metrics"]["test/elbo"] for run in page_data([tmp_path])["runs"]}
+    put_evaluation(tmp_path / "0", -85.5, 5000)
+    put_evaluation(tmp_path / "1", -86.5, 500)
+    data = page_data([tmp_path], "test/log_likelihood")
+    assert data["sort"] == "test/log_likelihood"
+    assert data["metrics"][data["sort"]]["label"] == "test log p(x)"
+    bounds = {Path(run["directory"]).name: run["metrics"].get(data["sort"]) for run in data["runs"]}
+    assert bounds == {"0": -85.5, "1": -86.5, "2": None}
+    assert {run["directory"]: run["metrics"]["test/elbo"] for run in data["runs"]} == before  # the run's own
+    (note,) = data["notes"]
+    assert "with 500 samples of z; of other runs a lower bound of log p(x) with 5000" in note
+
+
+def test_a_metric_that_no_run_has_cannot_sort(tmp_path):
+    made_up_run(tmp_path / "0")
+    with pytest.raises(UserError, match=r"--sort must be a metric of these runs \(val/elbo, .*\), got val/elob"):
+        page_data([tmp_path], "val/elob")
+
+
+@pytest.mark.parametrize("others", [{"metrics": {"elbo": "best"}}, {"settings": []}, {"settings": {"split": "../val"}}])
+def test_an_evaluation_that_is_damaged_is_named_and_left_out(tmp_path, others):
+    made_up_run(tmp_path / "0")
+    put_evaluation(tmp_path / "0", -85.5, 5000, **others)
+    (run,) = page_data([tmp_path])["runs"]
+    assert "test/log_likelihood" not in run["metrics"]
+    assert run["error"].startswith("evaluation.json must hold what vaelab evaluate --output writes")
 
 
 def test_the_same_seed_again_is_no_further_draw(tmp_path):

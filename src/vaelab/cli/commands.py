@@ -103,7 +103,7 @@ def _runs(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from vaelab.compare.page import write_page
 
-    count = write_page(options.paths, options.output)
+    count = write_page(options.paths, options.output, options.sort)
     print(visible(f"{count} {'run' if count == 1 else 'runs'} in {options.output}; open it in a browser"))
 
 

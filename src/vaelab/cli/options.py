@@ -79,6 +79,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="of a run, or of a sweep")
     page = Path("compare.html")
     compare.add_argument("-o", "--output", type=Path, default=page, metavar="FILE", help=f"the page ({page})")
+    compare.add_argument("--sort", metavar="METRIC", help="best first by this, such as test/log_likelihood")
 
 
 def _add_dashboard(commands: Any) -> None:

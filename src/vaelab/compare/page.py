@@ -31,15 +31,20 @@ FORMATS = {"PNG": (1, MAX_PIXELS), "GIF": (animation.FRAMES, animation.WIDTH * a
 QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
 
 
-def write_page(paths: Iterable[Path], output: Path) -> int:
+def write_page(paths: Iterable[Path], output: Path, sort: str | None = None) -> int:
     """Compare the runs of run and sweep directories in a page, whole or not at all; returns how many runs it shows.
 
+    Args:
+        paths: of run and sweep directories.
+        output: the page.
+        sort: the metric by which the tables are sorted at first, best first; None for the figure of merit.
+
     Raises:
-        UserError: for a path without runs, or an output that cannot be written.
+        UserError: for a path without runs, a metric that they do not have, or an output that cannot be written.
         OSError: if the page cannot be written.
     """
     check_output(output, ".html")
-    data = page_data(paths)
+    data = page_data(paths, sort)
     data["pictures"] = _add_pictures(data["runs"])
     folder.write(output.parent, output.name, page(data).encode())
     return len(data["runs"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from vaelab.compare.curves import MAX_POINTS, curve_columns, mean_and_error, mean_curve
 from vaelab.compare.differing import differing
+from vaelab.errors import UserError, one_line
 from vaelab.evaluation.curves import charts
 from vaelab.evaluation.metrics import label, merit, metric, own_metrics
 from vaelab.run.find import find_runs
@@ -15,27 +16,33 @@ from vaelab.run.labels import rounded
 from vaelab.run.ranking import apart, describe, ranked, typical
 from vaelab.run.record import RunRecord
 
+LOG_LIKELIHOOD = "test/log_likelihood"
 # Metrics in this order, before those of parts of one's own.
-SHOWN = ("val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
+SHOWN = (LOG_LIKELIHOOD, "val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
 WITHOUT_ELBO = ("val/loss", "test/loss")  # shown too where a run has no ELBO
 OWN_SPLITS = ("val/", "test/")
 
 Entry = dict[str, Any]
 
 
-def page_data(paths: Iterable[Path]) -> dict[str, Any]:
+def page_data(paths: Iterable[Path], sort: str | None = None) -> dict[str, Any]:
     """What the runs of run and sweep directories have to show.
+
+    Args:
+        paths: of run and sweep directories.
+        sort: the metric by which tables are sorted at first, best first; None for the order of `runs`.
 
     Returns:
         `settings`: the keys that differ. `metrics`: by name the `label`, `better` and `digits` of those that any run
         has. `charts`: the labels of the curves by name. `setting`: what all were measured on, empty where that differs.
-        `notes`: sentences to read first. `runs`: an entry a run, those measured on the same together and best first,
-        with `name`, `settings`, `setting`, `merit`, `metrics`, `curves`, `typical` (whether axes are made for it),
-        `epochs`, `status`, `error`, `directory`. `groups`: an entry for all runs that differ by seed only, with means,
-        the standard errors as `errors` and the places of its runs as `members`; empty where no two finished runs do.
+        `sort`: as given. `notes`: sentences to read first. `runs`: an entry a run, those measured on the same together
+        and best first, with `name`, `settings`, `setting`, `merit`, `metrics`, `curves`, `typical` (whether axes are
+        made for it), `epochs`, `status`, `error`, `directory`. `groups`: an entry for all runs that differ by seed
+        only, with means, the standard errors as `errors` and the places of its runs as `members`; empty where no two
+        finished runs do.
 
     Raises:
-        UserError: for a path without runs.
+        UserError: for a path without runs, or a metric that none of them shows.
     """
     groups = ranked(map(RunRecord, find_runs(paths)))
     runs = [run for group in groups for run in group]
@@ -46,6 +53,8 @@ def page_data(paths: Iterable[Path]) -> dict[str, Any]:
         curves=drawn,
         typical={run.directory for group in groups for run in typical(group)},
     )
+    if sort is not None and sort not in shown.metrics:
+        raise UserError(f"--sort must be a metric of these runs ({', '.join(shown.metrics)}), got {sort}", 2)
     shared = {} if apart(runs) else {key: value for run in runs for key, value in run.measured_on.items()}
     return {
         "settings": shown.settings,
@@ -55,6 +64,7 @@ def page_data(paths: Iterable[Path]) -> dict[str, Any]:
         },
         "charts": {name: metric(name).label for name in shown.curves},
         "setting": describe(shared),
+        "sort": sort,
         "notes": _notes(runs),
         "runs": _run_entries(runs, shown),
         "groups": _group_entries(runs, shown),
@@ -90,6 +100,9 @@ def _notes(runs: Sequence[RunRecord]) -> list[str]:
             f"These runs differ in {', '.join(keys)}, which changes what a number means: they are listed by what they "
             "were measured on, and best first only among those with the same."
         )
+    found = {run.evaluation.depends_on.get(LOG_LIKELIHOOD, "") for run in runs} - {""}
+    if found:
+        notes.append(f"{label(LOG_LIKELIHOOD)} is {'; of other runs '.join(map(one_line, sorted(found)))}.")
     longest = max((len(points) for run in runs for points in run.curves.values()), default=0)
     if longest > MAX_POINTS:
         notes.append(f"Curves of more than {MAX_POINTS} points, up to {longest:,}, are thinned to {MAX_POINTS}.")

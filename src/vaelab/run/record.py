@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vaelab.errors import UserError, is_number, one_line, visible
 from vaelab.evaluation.curves import CURVES, Curve, training_curve, validation_curve
 from vaelab.evaluation.metrics import merit
 from vaelab.files import folder
+from vaelab.run.evaluated import EVALUATION, Evaluation, read_evaluation
 from vaelab.run.lock import has_writer
 from vaelab.run.rows import METRICS, whole_lines
 from vaelab.run.saved import CONFIG, read_config
@@ -24,6 +25,7 @@ LONGEST_ERROR = 300
 MOST_OVERRIDES = 200  # of an untrusted run; one's own has far fewer
 
 Rows = list[dict[str, float]]
+T = TypeVar("T")
 
 
 class RunRecord:
@@ -111,8 +113,14 @@ class RunRecord:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Final ones, by names such as `val/elbo`."""
-        return {short(name): value for name, value in islice(self.summary.get("metrics", {}).items(), MOST_ENTRIES)}
+        """Final ones, by names such as `val/elbo`, and those of an evaluation after the run that it does not have."""
+        found = {**self.evaluation.metrics, **self.summary.get("metrics", {})}
+        return {short(name): value for name, value in islice(found.items(), MOST_ENTRIES)}
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The content of `evaluation.json`."""
+        return self._evaluation[0]
 
     @property
     def merit(self) -> float | None:
@@ -159,6 +167,7 @@ class RunRecord:
     def _problems(self) -> dict[str, str]:
         """What is wrong with the files, by their names."""
         found = {SUMMARY: self._summary[1], CONFIG: self._config[1], METRICS: self._rows[1]}
+        found[EVALUATION] = self._evaluation[1]
         return {name: problem for name, problem in found.items() if problem}
 
     @cached_property
@@ -169,12 +178,16 @@ class RunRecord:
     def _config(self) -> tuple[Mapping[str, Any], str]:
         return self._read(read_config)
 
-    def _read(self, read: Callable[[Path], Mapping[str, Any]]) -> tuple[Mapping[str, Any], str]:
+    @cached_property
+    def _evaluation(self) -> tuple[Evaluation, str]:
+        return self._read(read_evaluation, Evaluation)
+
+    def _read(self, read: Callable[[Path], T], nothing: Callable[[], T] = dict) -> tuple[T, str]:
         """What a file holds, nothing where it cannot be read, and then why."""
         try:
             return read(self.directory), ""
         except (UserError, OSError) as error:
-            return {}, self._reason(error)
+            return nothing(), self._reason(error)
 
     @cached_property
     def _rows(self) -> tuple[Rows, str]:
