@@ -234,7 +234,7 @@ class Objective(Protocol):
         samples: K, samples of z for each image, for which noise is drawn.
         is_mean_over_images: whether the loss of a batch is the mean of its images' losses. One that is not, as of a
             term that compares the images of a batch, is refused where ranks would each see a part of the batch.
-        compiles: whether `torch.compile` can trace it with its gradient; hooks on tensors it cannot.
+        compiles: whether it can be recorded with its gradient as one graph; one that keeps what it computes cannot.
     """
 
     samples: int

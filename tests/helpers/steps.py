@@ -1,11 +1,14 @@
 """Training steps of a small model on batches that are the same at every call."""
 
+import pytest
 import torch
 
 from helpers.fakes import small_vae
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import binarize, generator
 from vaelab.optimizer.muon import Muon
+from vaelab.training.clock import Clock
+from vaelab.training.compiled import CompiledStep
 from vaelab.training.step import EagerStep
 
 B, D = 16, 3
@@ -40,6 +43,12 @@ def eager_step(optimizer="adam", model=None, objective=None, grad_clip=None, bfl
     return EagerStep(model, objective or ELBO(1.0, 0, 1), OPTIMIZERS[optimizer](model.parameters()), grad_clip)
 
 
+def compiled_step(insists=True, clock=None, **options):
+    """A compiled step of a model of its own, as `eager_step` makes it."""
+    clock = clock or Clock(torch.device("cpu"), lambda seconds: None)
+    return CompiledStep(eager_step(**options), B, insists, clock)
+
+
 def eager_of(step):
     """The eager step that a step is made of."""
     return getattr(step, "eager", step)
@@ -70,3 +79,10 @@ def tensors(step):
     for index, state in eager.optimizer.state_dict()["state"].items():
         kept |= {f"{index}.{key}": value for key, value in state.items()}
     return {name: value.clone() for name, value in kept.items()}
+
+
+def assert_compiled_is_eager(make_objective):
+    """The compiled steps of an objective have the losses of its eager ones."""
+    eager, fast = eager_step(objective=make_objective()), compiled_step(objective=make_objective())
+    assert losses(fast, range(6)) == pytest.approx(losses(eager, range(6)), rel=1e-5)
+    assert fast._graph is not None

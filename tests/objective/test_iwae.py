@@ -5,6 +5,7 @@ import torch
 
 from helpers.estimators import IMAGES, X, gradient, gradients, ladder_and_noise, noise_of
 from helpers.linear_gaussian import linear_gaussian_vae, log_marginal
+from helpers.steps import assert_compiled_is_eager
 from vaelab.errors import UserError
 from vaelab.objective.iwae import GRADIENTS, IWAE
 from vaelab.posterior.delta import DeltaPosterior
@@ -103,5 +104,7 @@ def test_a_setting_out_of_range_is_refused_with_a_sentence(setting, sentence):
         IWAE(**{"samples": 1, "gradient": "standard", **setting})
 
 
-def test_only_dreg_which_hooks_the_gradient_cannot_be_compiled():
-    assert [kind for kind in GRADIENTS if not IWAE(2, kind).compiles] == ["dreg"]
+@pytest.mark.slow
+def test_compiled_steps_of_dreg_whose_gradient_is_hooked_are_eager_ones():
+    assert_compiled_is_eager(lambda: IWAE(4, "dreg"))
+    assert_compiled_is_eager(lambda: IWAE(4, "stl"))

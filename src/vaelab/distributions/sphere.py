@@ -31,7 +31,7 @@ class UniformSphere:
 
     def draw(self, eps: Tensor) -> tuple[Tensor, Tensor]:
         """z = eps / |eps|, and log p(z); of zero noise the first axis."""
-        north = F.one_hot(torch.zeros((), dtype=torch.long, device=eps.device), eps.shape[-1])
+        north = torch.arange(eps.shape[-1], device=eps.device) == 0
         z = F.normalize(eps + NORTH * north, dim=-1, eps=TINY)
         return z, self.log_prob(z)
 

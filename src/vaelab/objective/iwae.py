@@ -33,13 +33,13 @@ class IWAE:
     """
 
     is_mean_over_images = True
+    compiles = True
 
     def __init__(self, samples: int, gradient: str) -> None:
         check_integer("samples", samples, 1)
         check_choice("gradient", gradient, GRADIENTS)
         self.samples = samples
         self.gradient = gradient
-        self.compiles = gradient != "dreg"
 
     def __call__(
         self, model: Model, x: Tensor, noise: Noise, step: Tensor | None = None, y: Tensor | None = None

@@ -36,8 +36,6 @@ class FlowPrior(nn.Module):
         >>> z, log_p = p.draw(torch.randn(8, 4, 2))  # (8, 4, 2), (8, 4)
     """
 
-    compiles = False  # torch.compile cannot trace objects of torch.distributions.Transform
-
     def __init__(self, latent_dim: int, kind: str, transforms: int, hidden: Sequence[int]) -> None:
         super().__init__()
         check_choice("kind", kind, KINDS)

@@ -11,11 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaelab.errors import UserError, is_out_of_memory, one_line
 from vaelab.parts import Model, Noise, Objective
@@ -117,15 +119,15 @@ class _Loss(nn.Module):
 def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
     """The compiled step of (x, noise, step, y), update included; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights, gradient_of = _gradient(loss)
+    weights, others = _tensors(loss)
     states = [eager.optimizer.state[parameter] for parameter in loss.parameters() if parameter.requires_grad]
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
     def whole_step(
-        x: Tensor, noise: Noise, step: Tensor, y: Tensor | None, lr: Tensor, corrections: tuple[Tensor, Tensor]
+        weights: Values, states: list[Values], others: Values, given: tuple, lr: Tensor, corrections: list[Tensor]
     ) -> Values:
-        gradients, (value, terms) = gradient_of(weights, (x, noise, step, y))
+        gradients, (value, terms) = _gradient(loss, weights, others, given)
         if eager.grad_clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
             scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)
@@ -135,12 +137,12 @@ def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
             adam.update(weight, gradients[name], state, lr, corrections, finite)
         return {"loss": value, **terms}
 
-    compiled = _compiled(whole_step)
+    compiled = _Graph(whole_step)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
-        lr, *corrections = adam.numbers(step + 1 - before_adam)
-        on_device = [scalar(number, eager.device) for number in (step, lr, *corrections)]
-        return compiled(x, noise, on_device[0], y, on_device[1], (on_device[2], on_device[3]))
+        numbers = (step, *adam.numbers(step + 1 - before_adam))
+        on_device, lr, *corrections = (scalar(number, eager.device) for number in numbers)
+        return compiled(weights, states, others, (x, noise, on_device, y), lr, corrections)
 
     return call
 
@@ -148,11 +150,11 @@ def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
 def _without_update(eager: EagerStep, _: int) -> Callable[..., Values]:
     """The step of (x, noise, step, y), of which forward and backward are compiled; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights, gradient_of = _gradient(loss)
-    compiled = _compiled(gradient_of)
+    weights, others = _tensors(loss)
+    compiled = _Graph(partial(_gradient, loss))
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
-        gradients, (value, terms) = compiled(weights, (x, noise, scalar(step, eager.device), y))
+        gradients, (value, terms) = compiled(weights, others, (x, noise, scalar(step, eager.device), y))
         for name, parameter in loss.named_parameters():
             parameter.grad = gradients.get(name)
         return eager.update({"loss": value, **terms}, step, grad_norm=False)
@@ -160,26 +162,50 @@ def _without_update(eager: EagerStep, _: int) -> Callable[..., Values]:
     return call
 
 
-def _gradient(loss: _Loss) -> tuple[dict[str, Tensor], Callable[..., tuple[dict[str, Tensor], tuple[Tensor, Values]]]]:
-    """The weights to be trained by name, and from them and what the loss is given to gradients, loss and terms."""
-    # the same memory; functional_call takes the others as they are
-    weights = {name: parameter.detach() for name, parameter in loss.named_parameters() if parameter.requires_grad}
-
-    def loss_of(weights: dict[str, Tensor], given: tuple) -> tuple[Tensor, Values]:
-        return functional_call(loss, weights, given)
-
-    return weights, grad_and_value(loss_of, has_aux=True)
+def _tensors(loss: _Loss) -> tuple[Values, Values]:
+    """The weights to be trained by name, and the others with the buffers; the same memory."""
+    weights = {name: parameter for name, parameter in loss.named_parameters() if parameter.requires_grad}
+    others = {name: tensor for name, tensor in (*loss.named_parameters(), *loss.named_buffers()) if name not in weights}
+    return _detached(weights), _detached(others)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(
-        function,
-        dynamic=False,
-        fullgraph=True,
-        isolate_recompiles=True,  # graphs are otherwise kept by code, at most eight, and a sweep has more jobs
-        # a step is compiled for one model and one size of batch, and keeps both: to check that takes 0.2 ms a call
-        options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False},
-    )
+def _detached(tensors: Values) -> Values:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _gradient(loss: _Loss, weights: Values, others: Values, given: tuple) -> tuple[Values, tuple[Tensor, Values]]:
+    """The gradients by name, the loss and its terms, of the model with these tensors and what the loss is given."""
+
+    def loss_of(weights: Values) -> tuple[Tensor, Values]:
+        return functional_call(loss, {**others, **weights}, given)
+
+    return grad_and_value(loss_of, has_aux=True)(weights)
+
+
+class _Graph:
+    """A function of tensors as one compiled graph, made when it is first called; what it changes must be an argument.
+
+    What autograd does to the tensors is recorded: torch.compile alone, which reads the Python of it, stops at hooks and
+    at the transforms of torch.distributions.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._compiled: Callable[..., Any] | None = None
+
+    def __call__(self, *tensors: Any) -> Any:
+        if self._compiled is None:
+            # tensors that a part holds as plain attributes are constants of the graph
+            graph = make_fx(self.function, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+            self._compiled = torch.compile(
+                graph,
+                dynamic=False,
+                fullgraph=True,
+                isolate_recompiles=True,  # graphs are otherwise kept by code, at most eight, and a sweep has more jobs
+                # a step is compiled for one model and one size of batch, and keeps both: to check takes 0.2 ms a call
+                options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False},
+            )
+        return self._compiled(*tensors)
 
 
 @contextmanager
