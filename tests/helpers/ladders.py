@@ -3,7 +3,7 @@
 from vaelab.likelihood.bernoulli import BernoulliLikelihood
 from vaelab.model.ladder import Ladder
 
-STRUCTURE = {"channels": [8, 8], "blocks": [1, 1], "groups": [0, 2], "channels_z": 1}
+STRUCTURE = {"patch": 1, "channels": [8, 8], "blocks": [1, 1], "groups": [0, 2], "channels_z": 1}
 
 
 def small_ladder(kind=Ladder):

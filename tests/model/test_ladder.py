@@ -14,7 +14,7 @@ from vaelab.training.clock import Clock
 from vaelab.training.compiled import CompiledStep
 from vaelab.training.step import EagerStep
 
-SMALL = {"channels": [4, 8, 8], "blocks": [1, 0, 1], "groups": [0, 1, 2], "channels_z": 2}
+SMALL = {"patch": 1, "channels": [4, 8, 8], "blocks": [1, 0, 1], "groups": [0, 1, 2], "channels_z": 2}
 DIMS = [2 * 2 * 2, 2 * 2 * 2, 2 * 4 * 4]  # of an image of 8 x 8
 IMAGE_SHAPES = [(c, *size) for c in (1, 3) for size in ((8, 8), (9, 13), (28, 28), (32, 32))]
 
@@ -61,6 +61,16 @@ def test_latents_are_maps_from_the_smallest_resolution_up():
     assert ladder.dims == DIMS
     assert ladder_of(channels=[8], blocks=[0], groups=[2], channels_z=3).dims == [3 * 64, 3 * 64]
     assert ladder_of((1, 9, 13)).dims == [2 * 3 * 4, 2 * 3 * 4, 2 * 5 * 7]
+
+
+def test_a_patch_of_pixels_is_one_place_of_the_first_resolution():
+    ladder, x = ladder_of((3, 8, 12), "logistic", patch=2), images(2, (3, 8, 12))
+    assert ladder.dims == [2 * 1 * 2, 2 * 1 * 2, 2 * 2 * 3]
+    trace = ladder(x, noise_of(ladder, 3, 2))
+    assert trace.log_w.isfinite().all()
+    params = ladder.decode([latent.z for latent in trace.latents])
+    assert params.shape == (3, 2, ladder.likelihood.out_channels(3), 8, 12)
+    assert params.flatten(3).std(-1).min() > 0, "each pixel has parameters of its own"
 
 
 def by_torch(density, z):
@@ -243,6 +253,8 @@ def test_it_draws_from_no_generator_but_the_one_given():
         ({"groups": [1, -1, 1]}, "groups must be a list of 3 integers"),
         ({"blocks": 1}, "blocks must be a list of 3 integers .* got 1"),
         ({"channels_z": 0}, "channels_z must be an integer of at least 1, got 0"),
+        ({"patch": 0}, "patch must be an integer of at least 1, got 0"),
+        ({"patch": 3}, "patch must divide the sides of images of 8 x 8, got 3"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_with_a_sentence(setting, sentence):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vaelab.distributions import Normal
@@ -41,17 +42,19 @@ class Ladder(nn.Module):
         likelihood: p(x|z) from the end of the trunk.
         bfloat16: run the networks in bfloat16; densities stay in float32.
         classes: of the labels that it takes; 0 for none.
-        channels: channels at the image's own resolution and after each halving, which rounds up.
+        patch: side of the squares of pixels that are the channels of one place at the first resolution; of 2, where the
+            work at the image's own resolution, most of a small network's, is a quarter.
+        channels: channels at the first resolution and after each halving, which rounds up.
         blocks: of each resolution, residual blocks of the bottom-up network, and of the trunk below the groups.
         groups: of each resolution, groups of latents; the last, the smallest resolution, has at least one.
         channels_z: channels of each group of latents.
 
     Raises:
-        ValueError: if a number is out of range, or the lists are not of one length.
+        ValueError: if a number is out of range, the lists are not of one length, or the image is not of whole patches.
 
     Examples:
         >>> from vaelab.likelihood.bernoulli import BernoulliLikelihood
-        >>> structure = {"channels": [8, 16, 16], "blocks": [1, 1, 1], "groups": [0, 1, 2], "channels_z": 4}
+        >>> structure = {"patch": 1, "channels": [8, 16, 16], "blocks": [1, 1, 1], "groups": [0, 1, 2], "channels_z": 4}
         >>> likelihood = BernoulliLikelihood((1, 28, 28), centred=False)
         >>> ladder = Ladder((1, 28, 28), 1, likelihood, bfloat16=False, classes=0, **structure)
         >>> noise = ladder.noise(5, 2, torch.Generator())  # (5, 2, 196), (5, 2, 196), (5, 2, 784)
@@ -67,22 +70,25 @@ class Ladder(nn.Module):
         likelihood: Likelihood,
         bfloat16: bool,
         classes: int,
+        patch: int,
         channels: Sequence[int],
         blocks: Sequence[int],
         groups: Sequence[int],
         channels_z: int,
     ) -> None:
         super().__init__()
-        check_resolutions(image_shape, channels)
+        first_shape = _shape_in_patches(image_shape, patch)
+        check_resolutions(first_shape, channels)
         _check_counts("blocks", blocks, len(channels), 0)
         _check_counts("groups", groups, len(channels), 1)
         check_integer("channels_z", channels_z, 1)
-        sizes = sizes_of(image_shape, len(channels))
+        sizes = sizes_of(first_shape, len(channels))
+        self.patch = patch
         self.likelihood = likelihood
         self.bfloat16 = bfloat16
         self.bottom_up = nn.ModuleList()
         for i, (width, count) in enumerate(zip(channels, blocks, strict=True)):
-            down = conv(channels[i - 1], width, stride=2) if i else conv(image_shape[0], width)
+            down = conv(channels[i - 1], width, stride=2) if i else conv(first_shape[0], width)
             self.bottom_up.append(nn.Sequential(down, *(Residual(width, width) for _ in range(count))))
         self.constant = nn.Parameter(torch.randn(1, channels[-1], *sizes[-1]))
         self.takes_labels = classes > 0
@@ -95,7 +101,7 @@ class Ladder(nn.Module):
                 self.top_down.append(Up(channels[i + 1], channels[i], sizes[i]))
             self.top_down.extend(Group(channels[i], channels_z, sizes[i], i, sum(groups)) for _ in range(groups[i]))
             self.top_down.extend(Residual(channels[i], channels[i]) for _ in range(blocks[i]))
-        self.to_params = activated(channels[0], out_channels)
+        self.to_params = activated(channels[0], out_channels * patch**2)
         self.dims = [group.dim for group in self._groups()]  # D_l
         self.latent_dim = sum(self.dims)
 
@@ -155,7 +161,8 @@ class Ladder(nn.Module):
     def _features(self, x: Tensor, y: Tensor | None) -> list[Tensor]:
         """What each group's posterior has of the images, (B, width, h, w)."""
         with self._network_precision(x.device):
-            found = [2 * x - 1 if y is None else 2 * x - 1 + self.images_of_classes[y]]
+            centred = 2 * x - 1 if y is None else 2 * x - 1 + self.images_of_classes[y]
+            found = [F.pixel_unshuffle(centred, self.patch)]
             for stage in self.bottom_up:
                 found.append(stage(found[-1]))
             return [group.of_image(found[1 + group.resolution]) for group in self._groups()]
@@ -192,10 +199,19 @@ class Ladder(nn.Module):
                     h, index, shape = stage.join(h, z), index + 1, z.shape[:2]
                 else:
                     h = stage(h)
-            return self.to_params(h).float().unflatten(0, shape)
+            return F.pixel_shuffle(self.to_params(h).float(), self.patch).unflatten(0, shape)
 
     def _network_precision(self, device: torch.device) -> AbstractContextManager:
         return torch.autocast(device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+
+def _shape_in_patches(image_shape: tuple[int, int, int], patch: int) -> tuple[int, int, int]:
+    """(C patch², H / patch, W / patch)."""
+    check_integer("patch", patch, 1)
+    channels, height, width = image_shape
+    if height % patch or width % patch:
+        raise ArgumentError("patch", f"must divide the sides of images of {height} x {width}, got {patch}")
+    return channels * patch**2, height // patch, width // patch
 
 
 def _check_counts(name: str, counts: Sequence[int], resolutions: int, last: int) -> None:
