@@ -8,16 +8,12 @@ A run that was interrupted goes on from its last checkpoint; what is finished is
 """
 
 import argparse
-import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+from benchmarks.commands import ROOT, train, vaelab
 from benchmarks.published.collect import collect, evaluation
 from benchmarks.published.rows import Row, read_rows
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RUNS = ROOT / "outputs" / "reproduction"
 
 
@@ -47,25 +43,9 @@ def reproduce(row: Row, runs: Path, overrides: list[str]) -> None:
     """Train and evaluate what is not there yet of each run and seed of the row."""
     for run, seed, place in row.jobs():
         directory = runs / place
-        if not _is_finished(directory):
-            begun = (directory / "config.yaml").exists()
-            anew = [*row.training(run, seed), *overrides, f"hydra.run.dir={directory}"]
-            _vaelab("train", *([f"resume={directory}"] if begun else anew))
+        train(directory, [*row.training(run, seed), *overrides])
         if not (found := evaluation(directory, run)).exists():
-            _vaelab("evaluate", str(directory), *row.evaluation(run), "--output", str(found))
-
-
-def _is_finished(directory: Path) -> bool:
-    summary = directory / "summary.json"
-    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
-
-
-def _vaelab(*arguments: str) -> None:
-    """Run a command of vaelab's from the repository's root; this process ends with its exit code if it fails."""
-    print(f"$ vaelab {shlex.join(arguments)}", flush=True)
-    done = subprocess.run([str(Path(sys.executable).parent / "vaelab"), *arguments], cwd=ROOT, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+            vaelab("evaluate", str(directory), *row.evaluation(run), "--output", str(found))
 
 
 if __name__ == "__main__":

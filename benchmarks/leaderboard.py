@@ -1,0 +1,170 @@
+"""Every model of vaelab in the same time on the same images.
+
+    python -m benchmarks.leaderboard mnist             train what is lacking on MNIST, two models beside each other
+    python -m benchmarks.leaderboard --collect         the finished runs into docs/leaderboard.md
+
+A model is a preset that leaves the dataset open. How many steps fill its time is measured before it is trained.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.commands import ROOT, is_finished, train, vaelab
+from vaelab.compare.page import write_page
+from vaelab.evaluation.metrics import label, metric
+from vaelab.run.find import find_runs
+from vaelab.run.ranking import describe, ranked
+from vaelab.run.record import RunRecord
+
+RUNS = ROOT / "outputs" / "leaderboard"
+SIDE_BY_SIDE = 2
+SECONDS = 600  # of one core, in training steps
+PROBE_STEPS = 100
+BATCH_SIZE = 128
+SHARED = (
+    *("scheduler=cosine", "trainer.epochs=100_000", f"trainer.batch_size={BATCH_SIZE}", "trainer.threads=1"),
+    *("trainer.precision=bfloat16", "trainer.compile=false"),
+)
+PROBE = (f"trainer.max_steps={PROBE_STEPS}", "trainer.pictures_every=0", "trainer.evaluate_test=false", "logger=local")
+METRICS = ("test/log_likelihood", "test/elbo", "test/reconstruction", "test/kl", "test/bits_per_dim")
+
+
+@dataclass(frozen=True)
+class Board:
+    """Images on which the models meet.
+
+    Args:
+        network: overrides of every model but a whole one, such as a ladder.
+        every: epochs from one validation, checkpoint and picture to the next.
+        samples: of the importance-weighted bound, for each image.
+    """
+
+    network: Sequence[str]
+    every: int
+    samples: int
+
+
+BOARDS = {
+    "mnist": Board(["latent.dim=32"], every=10, samples=500),
+    "cifar10": Board(["model=conv", "latent.dim=128"], every=1, samples=20),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.leaderboard",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("boards", nargs="*", metavar="DATASET", help=", ".join(BOARDS))
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs (outputs/leaderboard)")
+    parser.add_argument("--collect", action="store_true", help="write docs/leaderboard.md, .json and .html")
+    options = parser.parse_args()
+    if unknown := [name for name in options.boards if name not in BOARDS]:
+        parser.error(f"there is no board of {', '.join(unknown)}; there are {', '.join(BOARDS)}")
+    for dataset in options.boards:
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            list(pool.map(lambda model, dataset=dataset: run(model, dataset, options.runs), models()))
+    if options.collect:
+        collect(options.runs, ROOT / "docs")
+
+
+def models() -> list[str]:
+    """The presets that leave the dataset open, by name."""
+    presets = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
+    return [name for name in presets if "dataset" not in _choices(name)]
+
+
+def overrides_of(model: str, dataset: str) -> list[str]:
+    """The overrides by which a model trains."""
+    board = BOARDS[dataset]
+    network = [] if _choices(model).get("model") == "ladder" else board.network
+    every = [f"trainer.{what}_every={board.every}" for what in ("evaluate", "checkpoint", "pictures")]
+    return [f"experiment={model}", f"dataset={dataset}", *network, *SHARED, *every]
+
+
+def run(model: str, dataset: str, runs: Path) -> None:
+    """Train and evaluate what is lacking of a model."""
+    directory, overrides = runs / dataset / model, overrides_of(model, dataset)
+    if not is_finished(directory):
+        probe = runs / "speed" / dataset / model
+        train(probe, [*overrides, *PROBE])
+        speed = json.loads((probe / "summary.json").read_text())["images_per_second"]
+        train(directory, [*overrides, f"trainer.max_steps={round(SECONDS * speed / BATCH_SIZE)}"])
+    if not (found := directory / "evaluation.json").exists():
+        samples = str(BOARDS[dataset].samples)
+        vaelab("evaluate", str(directory), "--importance-samples", samples, "--output", str(found))
+
+
+def collect(runs: Path, docs: Path) -> None:
+    """Write the page of all finished runs, its data, and their comparison page."""
+    boards = [runs / dataset for dataset in BOARDS if (runs / dataset).exists()]
+    groups = [_group(group) for board in boards for group in ranked(map(RunRecord, find_runs([board])))]
+    (docs / "leaderboard.json").write_text(json.dumps(groups, indent=2) + "\n")
+    (docs / "leaderboard.md").write_text(page(groups))
+    write_page(boards, docs / "leaderboard.html", METRICS[0])
+
+
+def page(groups: Iterable[dict[str, Any]]) -> str:
+    """The page in Markdown."""
+    template = (Path(__file__).parent / "leaderboard.md").read_text()
+    return template.format(minutes=SECONDS // 60, tables="\n".join(map(_section, groups)))
+
+
+def _choices(model: str) -> dict[str, str]:
+    """The options that a preset chooses, by group, itself or by a preset that it begins with."""
+    chosen: dict[str, str] = {}
+    for default in yaml.safe_load((ROOT / f"conf/experiment/{model}.yaml").read_text())["defaults"]:
+        if isinstance(default, dict):
+            chosen |= {group.rpartition("/")[2]: option for group, option in default.items()}
+        elif default != "_self_":
+            chosen |= _choices(default)
+    return chosen
+
+
+def _group(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """What the page says of runs that were measured on the same, best first."""
+    first = next(name for name in METRICS if any(name in run.metrics for run in runs))
+    measured = sorted(runs, key=lambda run: run.metrics.get(first, -math.inf), reverse=True)
+    return {
+        "measured_on": describe(runs[0].measured_on),
+        "bound": runs[0].evaluation.depends_on.get(METRICS[0], ""),
+        "runs": [
+            {
+                "model": run.directory.name,
+                "metrics": {name: run.metrics[name] for name in METRICS if name in run.metrics},
+                "epochs": run.summary["epochs"],
+                "minutes": run.summary["training_seconds"] / 60,
+            }
+            for run in measured
+        ],
+    }
+
+
+def _section(group: dict[str, Any]) -> str:
+    """The table of a group."""
+    names = [name for name in METRICS if any(name in run["metrics"] for run in group["runs"])]
+    lines = [["model", *map(label, names), "epochs", "minutes"]]
+    lines.append(["---"] * len(lines[0]))
+    for run in group["runs"]:
+        figures = [_shown(run["metrics"].get(name), name) for name in names]
+        lines.append([f"`{run['model']}`", *figures, f"{run['epochs']:.1f}", f"{run['minutes']:.1f}"])
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    bound = f"{label(METRICS[0])}: {group['bound']}.\n\n" if group["bound"] else ""
+    return f"## {group['measured_on']}\n\n{bound}{table}"
+
+
+def _shown(value: float | None, name: str) -> str:
+    return "" if value is None else f"{value:,.{metric(name).digits}f}"
+
+
+if __name__ == "__main__":
+    main()
