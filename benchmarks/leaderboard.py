@@ -25,6 +25,7 @@ from vaelab.run.ranking import describe, ranked
 from vaelab.run.record import RunRecord
 
 RUNS = ROOT / "outputs" / "leaderboard"
+COMPARISON = "leaderboard-runs.html"
 SIDE_BY_SIDE = 2
 SECONDS = 600  # of one core, in training steps
 PROBE_STEPS = 100
@@ -72,7 +73,9 @@ def main() -> None:
         parser.error(f"there is no board of {', '.join(unknown)}; there are {', '.join(BOARDS)}")
     for dataset in options.boards:
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            list(pool.map(lambda model, dataset=dataset: run(model, dataset, options.runs), models()))
+            list(pool.map(lambda model, dataset=dataset: train_for_its_time(model, dataset, options.runs), models()))
+        for model in models():  # on all cores, so not while others train
+            evaluate(model, dataset, options.runs)
     if options.collect:
         collect(options.runs, ROOT / "docs")
 
@@ -91,26 +94,37 @@ def overrides_of(model: str, dataset: str) -> list[str]:
     return [f"experiment={model}", f"dataset={dataset}", *network, *SHARED, *every]
 
 
-def run(model: str, dataset: str, runs: Path) -> None:
-    """Train and evaluate what is lacking of a model."""
+def train_for_its_time(model: str, dataset: str, runs: Path) -> None:
+    """Train what is lacking of a model; one that fails says so, and keeps no other from training."""
     directory, overrides = runs / dataset / model, overrides_of(model, dataset)
-    if not is_finished(directory):
+    if is_finished(directory):
+        return
+    try:
         probe = runs / "speed" / dataset / model
         train(probe, [*overrides, *PROBE])
         speed = json.loads((probe / "summary.json").read_text())["images_per_second"]
         train(directory, [*overrides, f"trainer.max_steps={round(SECONDS * speed / BATCH_SIZE)}"])
-    if not (found := directory / "evaluation.json").exists():
+    except SystemExit:
+        print(f"{model} on {dataset} failed", flush=True)
+
+
+def evaluate(model: str, dataset: str, runs: Path) -> None:
+    """Evaluate a model that has trained and was not evaluated yet."""
+    directory = runs / dataset / model
+    found = directory / "evaluation.json"
+    if is_finished(directory) and not found.exists():
         samples = str(BOARDS[dataset].samples)
         vaelab("evaluate", str(directory), "--importance-samples", samples, "--output", str(found))
 
 
 def collect(runs: Path, docs: Path) -> None:
     """Write the page of all finished runs, its data, and their comparison page."""
-    boards = [runs / dataset for dataset in BOARDS if (runs / dataset).exists()]
-    groups = [_group(group) for board in boards for group in ranked(map(RunRecord, find_runs([board])))]
+    found = {dataset: find_runs([runs / dataset]) for dataset in BOARDS if (runs / dataset).exists()}
+    finished = {dataset: [path for path in paths if is_finished(path)] for dataset, paths in found.items()}
+    groups = [_group(group) for paths in finished.values() for group in ranked(map(RunRecord, paths))]
     (docs / "leaderboard.json").write_text(json.dumps(groups, indent=2) + "\n")
     (docs / "leaderboard.md").write_text(page(groups))
-    write_page(boards, docs / "leaderboard.html", METRICS[0])
+    write_page([path for paths in finished.values() for path in paths], docs / COMPARISON, METRICS[0])
 
 
 def page(groups: Iterable[dict[str, Any]]) -> str:
@@ -135,8 +149,8 @@ def _group(runs: Sequence[RunRecord]) -> dict[str, Any]:
     first = next(name for name in METRICS if any(name in run.metrics for run in runs))
     measured = sorted(runs, key=lambda run: run.metrics.get(first, -math.inf), reverse=True)
     return {
-        "measured_on": describe(runs[0].measured_on),
-        "bound": runs[0].evaluation.depends_on.get(METRICS[0], ""),
+        "measured_on": describe(measured[0].measured_on),
+        "bound": measured[0].evaluation.depends_on.get(METRICS[0], ""),
         "runs": [
             {
                 "model": run.directory.name,

@@ -65,9 +65,15 @@ def test_its_weights_are_there_once_and_go_to_other_tools(name, setup_of, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mixture_vae", "iwae", "beta_tcvae"])
-def test_its_compiled_step_is_its_eager_one(name, setup_of, tmp_path):
-    eager, compiled = (trainer_of(setup_of(name, "model.hidden=[16]"), tmp_path) for _ in range(2))
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        *((name, []) for name in ("mixture_vae", "iwae", "beta_tcvae")),
+        ("dreg_iwae", ["prior=flow", "prior.transforms=2", "prior.hidden=[8]"]),
+    ],
+)
+def test_its_compiled_step_is_its_eager_one(name, overrides, setup_of, tmp_path):
+    eager, compiled = (trainer_of(setup_of(name, "model.hidden=[16]", *overrides), tmp_path) for _ in range(2))
     step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
     compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
     for trainer in (eager, compiled):

@@ -2,8 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -73,18 +72,3 @@ def normal(shape: Sequence[int], noise: torch.Generator, device: torch.device) -
 def binarize(x: Tensor, uniform: Tensor) -> Tensor:
     """Make each pixel of x in [0, 1] a 1 with probability x, by `uniform` in [0, 1) (Salakhutdinov & Murray, 2008)."""
     return uniform.lt(x).to(x.dtype)
-
-
-def remembered(method: Callable[[Any], Any]) -> property:
-    """A property that is computed once and kept in the dictionary `_remembered` of its object.
-
-    `functools.cached_property` takes a lock in Python before 3.12, which `torch.compile` cannot trace.
-    """
-    name = method.__name__
-
-    def get(owner: Any) -> Any:
-        if name not in owner._remembered:
-            owner._remembered[name] = method(owner)
-        return owner._remembered[name]
-
-    return property(get, doc=method.__doc__)

@@ -6,6 +6,7 @@ parameters. All densities are in nats, and float32 whatever the matrix products 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from vaelab.distributions import Distribution
 from vaelab.errors import UserError
-from vaelab.ops import remembered
 
 # What log_prob is on a given kind of pixel: only the log of a probability `mass` can be read as bits per dimension.
 MASS, DENSITY, CROSS_ENTROPY = "mass", "density", "cross-entropy"
@@ -151,20 +151,19 @@ class Trace:
     log_px: Tensor
     latents: tuple[Latent, ...]
     losses: Mapping[str, Tensor] = field(default_factory=dict)
-    _remembered: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def has_density(self) -> bool:
         """Whether q(z|x) has a density, without which there is no ELBO."""
         return all(latent.log_q is not None for latent in self.latents)
 
-    @remembered
+    @cached_property
     def kl(self) -> Tensor:
         """KL(q(z|x) || p(z)) of each image, (B,), summed over dimensions and groups."""
         first, *others = (latent.kl.sum(-1) for latent in self.latents)
         return sum(others, first)
 
-    @remembered
+    @cached_property
     def log_w(self) -> Tensor:
         """log p(x, z) - log q(z|x), the log of each sample's importance weight, (K, B)."""
         log_w = self.log_px
@@ -173,7 +172,7 @@ class Trace:
             log_w = log_w + latent.log_p - latent.log_q
         return log_w
 
-    @remembered
+    @cached_property
     def terms(self) -> dict[str, Tensor]:
         """`elbo`, `reconstruction` and `kl` as means over the images, (), and the further losses.
 

@@ -86,6 +86,17 @@ def test_an_error_of_one_image_is_unknown(run_dir, tmp_path, capfd):
     assert "left out: ssim, which needs images of 11 x 11 pixels at least" in out
 
 
+def test_compare_sorts_by_a_metric(run_dir, capfd, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_info:
+        main(["compare", str(run_dir), "--sort", "test/mig"])
+    assert exit_info.value.code == 2
+    assert "--sort must be a metric of these runs (val/elbo," in capfd.readouterr().err
+    main(["evaluate", str(run_dir), "--importance-samples", "2", "--output", str(run_dir / "evaluation.json")])
+    main(["compare", str(run_dir), "--sort", "test/log_likelihood"])
+    assert "test log p(x) is a lower bound of log p(x) with 2 samples of z" in (tmp_path / "compare.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("command", "work"),
     [

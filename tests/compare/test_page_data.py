@@ -102,10 +102,10 @@ def test_runs_that_differ_by_seed_only_are_one_group_of_those_that_finished(swee
         assert len(curve["error"]) == 3
 
 
-def put_evaluation(directory, log_likelihood, samples, **others):
+def put_evaluation(directory, log_likelihood, samples, best_epoch=3, images=100, **others):
     found = {
-        "settings": {"split": "test"},
-        "metrics": {"log_likelihood": log_likelihood, "elbo": 1.0},
+        "settings": {"split": "test", "images": images, "images_of_split": 100, "best_epoch": best_epoch},
+        "metrics": {"log_likelihood": log_likelihood, "elbo": 1.0, "mig": 0.3, "psnr": None},
         "depends_on": {"log_likelihood": f"a lower bound of log p(x) with {samples} samples of z"},
         **others,
     }
@@ -113,19 +113,38 @@ def put_evaluation(directory, log_likelihood, samples, **others):
 
 
 def test_what_was_measured_after_a_run_stands_beside_and_can_sort(tmp_path):
-    for number in range(3):
+    for number in range(4):
         made_up_run(tmp_path / str(number), seed=number)
     before = {run["directory"]: run["metrics"]["test/elbo"] for run in page_data([tmp_path])["runs"]}
-    put_evaluation(tmp_path / "0", -85.5, 5000)
-    put_evaluation(tmp_path / "1", -86.5, 500)
-    data = page_data([tmp_path], "test/log_likelihood")
-    assert data["sort"] == "test/log_likelihood"
-    assert data["metrics"][data["sort"]]["label"] == "test log p(x)"
-    bounds = {Path(run["directory"]).name: run["metrics"].get(data["sort"]) for run in data["runs"]}
-    assert bounds == {"0": -85.5, "1": -86.5, "2": None}
-    assert {run["directory"]: run["metrics"]["test/elbo"] for run in data["runs"]} == before  # the run's own
+    for number, bound in enumerate([-86.5, -85.5, -87.5]):
+        put_evaluation(tmp_path / str(number), bound, samples=500 if number else 5000, images=100 - number)
+    for sort, expected in (("test/log_likelihood", [-85.5, -86.5, -87.5, None]), ("test/mig", [0.3, 0.3, 0.3, None])):
+        data = page_data([tmp_path], sort)
+        assert [run["metrics"].get(sort) for run in data["runs"]] == expected
+    assert data["metrics"]["test/log_likelihood"]["label"] == "test log p(x)"
+    assert "test/psnr" not in data["metrics"]
+    assert {run["directory"]: run["metrics"]["test/elbo"] for run in data["runs"]} == before, "the run's own"
     (note,) = data["notes"]
-    assert "with 500 samples of z; of other runs a lower bound of log p(x) with 5000" in note
+    for estimate in ("500 samples of z, of 99 of the images", "500 samples of z, of 98", "5000 samples of z."):
+        assert estimate in note
+
+
+def test_groups_of_seeds_are_sorted_as_runs_are_and_count_those_that_finished(sweep):
+    for number in range(7):
+        put_evaluation(sweep / str(number), -100.0 + number, samples=500, best_epoch=None if number == 6 else 3)
+    by_bound = page_data([sweep], "test/log_likelihood")["groups"]
+    assert [group["metrics"]["test/log_likelihood"] for group in by_bound] == [-96.0, -99.0]
+    assert sorted(group["status"] for group in by_bound) == ["3 of 3 finished", "3 of 4 finished"]
+    for number in range(6):
+        put_evaluation(sweep / str(number), -100.0 - number, samples=500)
+    assert page_data([sweep], "test/log_likelihood")["groups"][0]["name"] != by_bound[0]["name"]
+
+
+def test_an_evaluation_of_other_weights_than_the_run_has_now_is_left_out(tmp_path):
+    put_evaluation(made_up_run(tmp_path / "0"), -85.5, 5000, best_epoch=2)
+    data = page_data([tmp_path])
+    assert "test/log_likelihood" not in data["metrics"]
+    assert data["notes"] == []
 
 
 def test_a_metric_that_no_run_has_cannot_sort(tmp_path):

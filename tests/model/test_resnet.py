@@ -47,7 +47,7 @@ def test_the_linear_paths_are_linear_and_reach_the_means_only():
     [
         ({"channels": []}, "channels must be a list of at least one integer of at least 4"),
         ({"channels": [8, 3]}, "channels must be a list of at least one integer of at least 4"),
-        ({"channels": [8] * 6}, r"channels must be of at most 5 resolutions, .* for images of 9 x 13, got 6"),
+        ({"channels": [8] * 6}, r"channels must be of at most 5 resolutions, .* where the first is of 9 x 13, got 6"),
         ({"blocks": 0}, "blocks must be an integer of at least 1, got 0"),
         ({"features": 0}, "features must be an integer of at least 1, got 0"),
         ({"linear": 1}, "linear must be true or false, got 1"),

@@ -1,6 +1,7 @@
 """The compiled step gives what the eager one gives."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from helpers.fakes import labelled_vae, small_vae
 from helpers.steps import D, compiled_step, eager_of, eager_step, losses, make_step, tensors
-from vaelab.distributions import Normal
+from vaelab.distributions import Normal, StandardNormal
 from vaelab.errors import UserError
 from vaelab.likelihood.gaussian import GaussianLikelihood
 from vaelab.objective.elbo import ELBO
@@ -144,6 +145,54 @@ def test_without_a_compiler_the_steps_are_eager_ones(monkeypatch, caplog, replac
     assert found == ["the training step could not be compiled and runs as it is (no compiler was found)"]
 
 
+def test_a_graph_too_large_to_pay_is_compiled_only_for_who_insists(monkeypatch, caplog):
+    monkeypatch.setattr(compiled, "MOST_OPERATIONS", 10)
+    assert losses(compiled_step(insists=False), range(6)) == losses(eager_step(), range(6))
+    assert any("operations would compile longer than that saves" in message for message in caplog.messages)
+    monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
+    assert losses(compiled_step(insists=True), range(6)) == pytest.approx(losses(eager_step(), range(6)), rel=1e-5)
+
+
+def test_what_does_not_train_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
+
+    def frozen():
+        model = small_vae(D)
+        first = next(model.decoder.parameters())
+        first.requires_grad_(False)
+        return model
+
+    before = next(frozen().decoder.parameters()).clone()
+    eager, fast = eager_step(model=frozen()), compiled_step(model=frozen())
+    assert losses(fast, range(6)) == pytest.approx(losses(eager, range(6)), rel=1e-5)
+    assert torch.equal(next(fast.eager.model.decoder.parameters()), before)
+
+
+class Counts(nn.Module):
+    """A standard normal that keeps how often it was asked for."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, infer):
+        if self.way == "replaced":
+            self.count = self.count + infer(torch.ones(1, 1, 8, 8)).mean.mean()
+        else:
+            self.count.add_(1)
+        return StandardNormal()
+
+
+@pytest.mark.parametrize("way", ["replaced", "in place"])
+def test_a_model_that_changes_a_buffer_is_not_compiled(way, caplog):
+    eager, fast = (make(model=small_vae(D, Counts(way))) for make in (eager_step, partial(compiled_step, False)))
+    assert losses(fast, range(6)) == losses(eager, range(6))
+    reason = "a step replaces a buffer" if way == "replaced" else "would mutate a captured Tensor"
+    assert any(reason in message for message in caplog.messages)
+    assert torch.equal(fast.eager.model.prior.count, eager.model.prior.count) and eager.model.prior.count > 0
+
+
 @pytest.mark.parametrize("insists", [True, False])
 def test_a_compiled_step_that_runs_out_of_memory_says_so(monkeypatch, insists):
     def full(*_, **__):
@@ -166,7 +215,7 @@ def compiled_calls(monkeypatch):
     calls = []
 
     def compile(function, **_):
-        def call(weights, states, others, given, *_):
+        def call(weights, states, given, *_):
             calls.append(int(given[2]))
             return {"loss": torch.tensor(1.0)}
 

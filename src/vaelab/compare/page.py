@@ -37,7 +37,7 @@ def write_page(paths: Iterable[Path], output: Path, sort: str | None = None) -> 
     Args:
         paths: of run and sweep directories.
         output: the page.
-        sort: the metric by which the tables are sorted at first, best first; None for the figure of merit.
+        sort: the metric by which runs that were measured on the same are sorted, best first; None for their merit.
 
     Raises:
         UserError: for a path without runs, a metric that they do not have, or an output that cannot be written.

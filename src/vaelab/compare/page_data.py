@@ -1,8 +1,9 @@
 """What the comparison page shows, as JSON can hold it: runs beside each other, and means over seeds."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from vaelab.compare.curves import MAX_POINTS, curve_columns, mean_and_error, mea
 from vaelab.compare.differing import differing
 from vaelab.errors import UserError, one_line
 from vaelab.evaluation.curves import charts
-from vaelab.evaluation.metrics import label, merit, metric, own_metrics
+from vaelab.evaluation.metrics import METRICS, UP, label, merit, metric, own_metrics
 from vaelab.run.find import find_runs
 from vaelab.run.labels import rounded
 from vaelab.run.ranking import apart, describe, ranked, typical
 from vaelab.run.record import RunRecord
 
 LOG_LIKELIHOOD = "test/log_likelihood"
+MOST_ESTIMATES, MOST_LETTERS = 4, 200  # of what estimates of it depend on
 # Metrics in this order, before those of parts of one's own.
 SHOWN = (LOG_LIKELIHOOD, "val/elbo", "val/reconstruction", "val/kl", "test/elbo", "test/bits_per_dim", "train/elbo")
 WITHOUT_ELBO = ("val/loss", "test/loss")  # shown too where a run has no ELBO
@@ -30,21 +32,23 @@ def page_data(paths: Iterable[Path], sort: str | None = None) -> dict[str, Any]:
 
     Args:
         paths: of run and sweep directories.
-        sort: the metric by which tables are sorted at first, best first; None for the order of `runs`.
+        sort: the metric by which runs that were measured on the same are sorted, best first; None for their merit.
 
     Returns:
         `settings`: the keys that differ. `metrics`: by name the `label`, `better` and `digits` of those that any run
         has. `charts`: the labels of the curves by name. `setting`: what all were measured on, empty where that differs.
-        `sort`: as given. `notes`: sentences to read first. `runs`: an entry a run, those measured on the same together
+        `notes`: sentences to read first. `runs`: an entry a run, those measured on the same together
         and best first, with `name`, `settings`, `setting`, `merit`, `metrics`, `curves`, `typical` (whether axes are
         made for it), `epochs`, `status`, `error`, `directory`. `groups`: an entry for all runs that differ by seed
         only, with means, the standard errors as `errors` and the places of its runs as `members`; empty where no two
         finished runs do.
 
     Raises:
-        UserError: for a path without runs, or a metric that none of them shows.
+        UserError: for a path without runs, or a metric that none of them has.
     """
     groups = ranked(map(RunRecord, find_runs(paths)))
+    if sort is not None:
+        groups = [sorted(group, key=lambda run: (run.merit is None, _rank(run.metrics, sort))) for group in groups]
     runs = [run for group in groups for run in group]
     drawn = charts(run.curves for run in runs)
     shown = _Shown(
@@ -64,10 +68,9 @@ def page_data(paths: Iterable[Path], sort: str | None = None) -> dict[str, Any]:
         },
         "charts": {name: metric(name).label for name in shown.curves},
         "setting": describe(shared),
-        "sort": sort,
         "notes": _notes(runs),
         "runs": _run_entries(runs, shown),
-        "groups": _group_entries(runs, shown),
+        "groups": _group_entries(runs, shown, sort),
     }
 
 
@@ -89,8 +92,11 @@ class _Shown:
 
 def _metrics_of(runs: Sequence[RunRecord], without_elbo: bool) -> list[str]:
     found = {name for run in runs for name in run.metrics}
+    evaluated = [f"{split}{name}" for split in OWN_SPLITS for name in METRICS]
+    measured_after = {name for run in runs for name in run.evaluation.metrics}
+    shown = (*SHOWN, *(WITHOUT_ELBO if without_elbo else ()), *(name for name in evaluated if name in measured_after))
     own = [name for name in own_metrics(found) if name.startswith(OWN_SPLITS)]
-    return [*(name for name in (*SHOWN, *(WITHOUT_ELBO if without_elbo else ())) if name in found), *own]
+    return [*dict.fromkeys(name for name in shown if name in found), *own]
 
 
 def _notes(runs: Sequence[RunRecord]) -> list[str]:
@@ -102,7 +108,8 @@ def _notes(runs: Sequence[RunRecord]) -> list[str]:
         )
     found = {run.evaluation.depends_on.get(LOG_LIKELIHOOD, "") for run in runs} - {""}
     if found:
-        notes.append(f"{label(LOG_LIKELIHOOD)} is {'; of other runs '.join(map(one_line, sorted(found)))}.")
+        told = [one_line(words, MOST_LETTERS) for words in sorted(found)[:MOST_ESTIMATES]]
+        notes.append(f"{label(LOG_LIKELIHOOD)} is {'; of other runs '.join(told)}.")
     longest = max((len(points) for run in runs for points in run.curves.values()), default=0)
     if longest > MAX_POINTS:
         notes.append(f"Curves of more than {MAX_POINTS} points, up to {longest:,}, are thinned to {MAX_POINTS}.")
@@ -134,7 +141,13 @@ def _name(run: RunRecord, settings: Entry) -> str:
     return ", ".join(f"{key}={rounded(value)}" for key, value in settings.items()) or run.name
 
 
-def _group_entries(runs: Sequence[RunRecord], shown: _Shown) -> list[Entry]:
+def _rank(metrics: Mapping[str, float], sort: str) -> float:
+    """Lower for what is better by a metric, and highest for what does not have it."""
+    value = metrics.get(sort, -inf if metric(sort).better == UP else inf)
+    return -value if metric(sort).better == UP else value
+
+
+def _group_entries(runs: Sequence[RunRecord], shown: _Shown, sort: str | None) -> list[Entry]:
     """An entry for all runs that differ by seed only, where any two finished ones do; best first as the runs are."""
     members: dict[Any, list[int]] = {}
     for index, run in enumerate(runs):
@@ -142,14 +155,19 @@ def _group_entries(runs: Sequence[RunRecord], shown: _Shown) -> list[Entry]:
         members.setdefault(alike or run.directory, []).append(index)
     groups = [[runs[index] for index in indices] for indices in members.values()]
     # the same seed again is no further draw
-    distinct = [list({run.settings.get("seed"): run for run in group if run.metrics}.values()) for group in groups]
+    distinct = [list({run.settings.get("seed"): run for run in group if run.ended_well}.values()) for group in groups]
     if all(len(finished) < 2 for finished in distinct):
         return []
     entries = [
         {**_group_entry(group, finished, shown), "members": indices}
         for group, finished, indices in zip(groups, distinct, members.values(), strict=True)
     ]
-    return sorted(entries, key=lambda entry: (entry["merit"] is None, entry["setting"], -(entry["merit"] or 0)))
+
+    def place(entry: Entry) -> tuple[bool, str, float]:
+        rank = -(entry["merit"] or 0) if sort is None else _rank(entry["metrics"], sort)
+        return entry["merit"] is None, entry["setting"], rank
+
+    return sorted(entries, key=place)
 
 
 def _group_entry(group: Sequence[RunRecord], finished: Sequence[RunRecord], shown: _Shown) -> Entry:

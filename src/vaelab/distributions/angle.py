@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-
-from vaelab.ops import remembered
 
 CELLS = 32
 NODES, WEIGHTS = (each.tolist() for each in np.polynomial.legendre.leggauss(4))  # on [-1, 1]
@@ -34,7 +33,6 @@ class Angle:
 
     concentration: Tensor
     dim: int
-    _remembered: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def log_total(self) -> Tensor:
@@ -74,12 +72,12 @@ class Angle:
             angle = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
         return angle
 
-    @remembered
+    @cached_property
     def _masses(self) -> Tensor:
         """Of the cells, as `_integrals` gives them, (..., CELLS + 1)."""
         return self._integrals(self._edges[..., :-1], self._edges[..., 1:], self._g)
 
-    @remembered
+    @cached_property
     def _edges(self) -> Tensor:
         """Of a cell from 0 to where g begins, and of the cells around its mode, (..., CELLS + 2)."""
         with torch.no_grad():
@@ -89,7 +87,7 @@ class Angle:
             parts = torch.linspace(0, 1, CELLS + 1, dtype=low.dtype, device=low.device)
             return F.pad(low + (high - low) * parts, (1, 0))
 
-    @remembered
+    @cached_property
     def _peak(self) -> Tensor:
         """log g of the mode, (..., 1)."""
         return self._log_g(self._mode.detach())

@@ -1,7 +1,8 @@
 """Densities on the unit sphere of D dimensions, with respect to its area."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,7 +11,6 @@ from torch import Tensor
 from vaelab.distributions.angle import Angle
 from vaelab.distributions.contract import Distribution
 from vaelab.distributions.precision import wide
-from vaelab.ops import remembered
 
 TINY = 1e-30
 NORTH = 1e-15  # along the first axis: too little to move any noise but that which is zero
@@ -65,7 +65,6 @@ class VonMisesFisher:
 
     mean: Tensor
     concentration: Tensor
-    _remembered: dict[str, Angle] = field(default_factory=dict, init=False, repr=False)
 
     def draw(self, eps: Tensor) -> tuple[Tensor, Tensor]:
         """z = cos(t) mean + sin(t) v, and log p(z): v and t from the noise that is orthogonal to the mean.
@@ -103,7 +102,7 @@ class VonMisesFisher:
     def _dim(self) -> int:
         return self.mean.shape[-1]
 
-    @remembered
+    @cached_property
     def _angle(self) -> Angle:
         return Angle(wide(self.concentration), self._dim)
 

@@ -119,6 +119,6 @@ def check_resolutions(image_shape: tuple[int, int, int], channels: Sequence[int]
     if len(channels) > most:
         raise ArgumentError(
             "channels",
-            f"must be of at most {most} resolutions, the last of 1 x 1, for images of {image_shape[1]} x "
+            f"must be of at most {most} resolutions, the last of 1 x 1, where the first is of {image_shape[1]} x "
             f"{image_shape[2]}, got {len(channels)}",
         )

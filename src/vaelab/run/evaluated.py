@@ -18,10 +18,12 @@ class Evaluation:
     Args:
         metrics: by names such as `test/log_likelihood`.
         depends_on: for people, what a metric depends on, such as its number of samples.
+        best_epoch: whose weights were measured.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     depends_on: dict[str, str] = field(default_factory=dict)
+    best_epoch: int | None = None
 
 
 def read_evaluation(run_dir: Path) -> Evaluation:
@@ -37,12 +39,16 @@ def read_evaluation(run_dir: Path) -> Evaluation:
         return Evaluation()
     try:
         found = plain_json.load_object(content) or {}
-        split, metrics, depends_on = found["settings"]["split"], found["metrics"], found["depends_on"]
+        settings = found["settings"]
+        split, few = settings["split"], settings["images"] < settings["images_of_split"]
+        some = f", of {settings['images']:,} of the images" if few else ""
+        metrics = {name: value for name, value in found["metrics"].items() if value is not None}
         if split in SPLITS and all(map(is_number, metrics.values())):
             return Evaluation(
                 {f"{split}/{name}": value for name, value in metrics.items()},
-                {f"{split}/{name}": str(words) for name, words in depends_on.items()},
+                {f"{split}/{name}": f"{words}{some}" for name, words in found["depends_on"].items()},
+                settings["best_epoch"],
             )
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         pass
     raise UserError(f"{run_dir / EVALUATION} must hold what vaelab evaluate --output writes; evaluate the run again")

@@ -119,8 +119,9 @@ class RunRecord:
 
     @property
     def evaluation(self) -> Evaluation:
-        """The content of `evaluation.json`."""
-        return self._evaluation[0]
+        """The content of `evaluation.json`, empty where that is of other weights than the run has now."""
+        found = self._evaluation[0]
+        return found if found.best_epoch == self.summary.get("best_epoch") else Evaluation()
 
     @property
     def merit(self) -> float | None:

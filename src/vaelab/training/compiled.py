@@ -11,7 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -30,10 +32,11 @@ log = logging.getLogger(__name__)
 # Measured on two cores with a 784-400-20 network: compiling takes 6 s, 3 s where it was done before, and saves 0.7 ms
 # of each step.
 PAYS_FROM_STEPS = 8_000
+MOST_OPERATIONS = 2_000  # 150 are of an MLP, 1,600 of a spline flow as the prior, which compile for a minute and a half
 
 
 def can_compile(model: Model, objective: Objective) -> bool:
-    """Whether the objective, and every module of the model that says so, can be traced by `torch.compile`."""
+    """Whether the objective, and every module of the model that says so, can be recorded as one graph."""
     if has_networks(objective):  # whose optimizer makes a step of its own
         return False
     return objective.compiles and all(getattr(module, "compiles", True) for module in model.modules())
@@ -88,7 +91,8 @@ class CompiledStep:
         started = time.perf_counter()
         try:
             with self.clock.paused(), _quiet():
-                self._graph = (_with_adam if is_adam(self.eager.optimizer) else _without_update)(self.eager, step)
+                compiled = _with_adam if is_adam(self.eager.optimizer) else _without_update
+                self._graph = compiled(self.eager, step, inf if self.insists else MOST_OPERATIONS)
                 values = self._graph(x, noise, step, y)
         except Exception as error:  # what a compiler raises has no class in common
             if is_out_of_memory(error) or isinstance(error, UserError):  # a loss that is not finite
@@ -112,22 +116,25 @@ class _Loss(nn.Module):
         self.objective = objective
 
     def forward(self, x: Tensor, noise: Noise, step: Tensor, y: Tensor | None) -> tuple[Tensor, Values]:
+        before = list(self.buffers())
         loss, trace, terms = self.objective(self.model, x, noise, step, y)
+        if any(now is not buffer for now, buffer in zip(self.buffers(), before, strict=True)):
+            raise RuntimeError("a step replaces a buffer, which a graph would leave as it is")
         return loss, {**trace.terms, **terms}
 
 
-def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
+def _with_adam(eager: EagerStep, steps_made: int, most: float) -> Callable[..., Values]:
     """The compiled step of (x, noise, step, y), update included; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights, others = _tensors(loss)
+    weights = _trained(loss)
     states = [eager.optimizer.state[parameter] for parameter in loss.parameters() if parameter.requires_grad]
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
     def whole_step(
-        weights: Values, states: list[Values], others: Values, given: tuple, lr: Tensor, corrections: list[Tensor]
+        weights: Values, states: list[Values], given: tuple, lr: Tensor, corrections: list[Tensor]
     ) -> Values:
-        gradients, (value, terms) = _gradient(loss, weights, others, given)
+        gradients, (value, terms) = _gradient(loss, weights, given)
         if eager.grad_clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
             scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)
@@ -137,24 +144,23 @@ def _with_adam(eager: EagerStep, steps_made: int) -> Callable[..., Values]:
             adam.update(weight, gradients[name], state, lr, corrections, finite)
         return {"loss": value, **terms}
 
-    compiled = _Graph(whole_step)
+    graph = _Graph(whole_step, most)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         numbers = (step, *adam.numbers(step + 1 - before_adam))
         on_device, lr, *corrections = (scalar(number, eager.device) for number in numbers)
-        return compiled(weights, states, others, (x, noise, on_device, y), lr, corrections)
+        return graph(weights, states, (x, noise, on_device, y), lr, corrections)
 
     return call
 
 
-def _without_update(eager: EagerStep, _: int) -> Callable[..., Values]:
+def _without_update(eager: EagerStep, _: int, most: float) -> Callable[..., Values]:
     """The step of (x, noise, step, y), of which forward and backward are compiled; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights, others = _tensors(loss)
-    compiled = _Graph(partial(_gradient, loss))
+    weights, graph = _trained(loss), _Graph(partial(_gradient, loss), most)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
-        gradients, (value, terms) = compiled(weights, others, (x, noise, scalar(step, eager.device), y))
+        gradients, (value, terms) = graph(weights, (x, noise, scalar(step, eager.device), y))
         for name, parameter in loss.named_parameters():
             parameter.grad = gradients.get(name)
         return eager.update({"loss": value, **terms}, step, grad_norm=False)
@@ -162,41 +168,44 @@ def _without_update(eager: EagerStep, _: int) -> Callable[..., Values]:
     return call
 
 
-def _tensors(loss: _Loss) -> tuple[Values, Values]:
-    """The weights to be trained by name, and the others with the buffers; the same memory."""
-    weights = {name: parameter for name, parameter in loss.named_parameters() if parameter.requires_grad}
-    others = {name: tensor for name, tensor in (*loss.named_parameters(), *loss.named_buffers()) if name not in weights}
-    return _detached(weights), _detached(others)
+def _trained(loss: _Loss) -> Values:
+    """The weights to be trained by name; the same memory."""
+    return {name: parameter.detach() for name, parameter in loss.named_parameters() if parameter.requires_grad}
 
 
-def _detached(tensors: Values) -> Values:
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+def _gradient(loss: _Loss, weights: Values, given: tuple) -> tuple[Values, tuple[Tensor, Values]]:
+    """The gradients by name, and the loss with its terms, of the model with these weights and what it is given."""
 
-
-def _gradient(loss: _Loss, weights: Values, others: Values, given: tuple) -> tuple[Values, tuple[Tensor, Values]]:
-    """The gradients by name, the loss and its terms, of the model with these tensors and what the loss is given."""
+    buffers = dict(loss.named_buffers())  # which functional_call puts back, whatever happens
 
     def loss_of(weights: Values) -> tuple[Tensor, Values]:
-        return functional_call(loss, {**others, **weights}, given)
+        return functional_call(loss, {**buffers, **weights}, given)
 
     return grad_and_value(loss_of, has_aux=True)(weights)
 
 
 class _Graph:
-    """A function of tensors as one compiled graph, made when it is first called; what it changes must be an argument.
+    """A function of tensors as one compiled graph, made when it is first called.
 
     What autograd does to the tensors is recorded: torch.compile alone, which reads the Python of it, stops at hooks and
-    at the transforms of torch.distributions.
+    at the transforms of torch.distributions. What the function changes must be an argument, and what is computed of
+    other tensors alone, such as buffers, stays as it was then.
+
+    Args:
+        function: of tensors, also in dictionaries, lists and tuples.
+        most: operations; RuntimeError is raised for a larger graph.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], most: float) -> None:
         self.function = function
+        self.most = most
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *tensors: Any) -> Any:
         if self._compiled is None:
-            # tensors that a part holds as plain attributes are constants of the graph
-            graph = make_fx(self.function, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+            graph = make_fx(self.function)(*deepcopy(tensors))  # which calls the function
+            if (count := len(graph.graph.nodes)) > self.most:
+                raise RuntimeError(f"{count:,} operations would compile longer than that saves")
             self._compiled = torch.compile(
                 graph,
                 dynamic=False,

@@ -40,7 +40,7 @@ function sortBy(event) {
   const key = event.target.closest("button")?.dataset.key;
   if (!key) return;
   // the first click shows what is best: high metrics, low settings
-  const descending = state.sort?.key === key ? !state.sort.descending : isBetterHigh(key);
+  const descending = state.sort?.key === key ? !state.sort.descending : data.metrics[key]?.better === "up";
   state.sort = { key, descending };
   drawLists();
 }

@@ -11,10 +11,6 @@ const DASHES = ["solid", "dash", "dot"];
 // from low to high, each legible on white and on black
 const RAMP = ["#5567cf", "#3f87d4", "#2ba3b4", "#3aac7c", "#7fad3f", "#c2a02c", "#dd822f", "#d6524c"];
 
-function isBetterHigh(key) {
-  return data.metrics[key]?.better === "up";
-}
-
 const state = {
   view: "runs", // or groups
   split: "val",
@@ -22,7 +18,7 @@ const state = {
   colour: null, // a setting, or null for a colour a line
   hidden: new Set(), // ids
   brushes: new Map(), // key of an axis -> ranges kept of it
-  sort: data.sort && { key: data.sort, descending: isBetterHigh(data.sort) }, // or null for the order of the data: best first
+  sort: null, // { key, descending }, or null for the order of the data: best first
   pictures: PICTURES_AT_ONCE,
   picture: "", // the one that is shown of each run, or "" for SHOWN_FIRST
 };
