@@ -36,8 +36,8 @@ def test_models_train_their_time_once_and_are_ranked_by_the_bound(leaderboard, d
     fails = {"aae": ["no_such_key=1"]}
     monkeypatch.setattr(leaderboard, "overrides_of", lambda *run: [*overrides_of(*run), *fails.get(run[0], ())])
     (tmp_path / "docs").mkdir()
-    monkeypatch.setattr(leaderboard, "collect", lambda runs, _: collect(runs, tmp_path / "docs"))
     collect = leaderboard.collect
+    monkeypatch.setattr(leaderboard, "collect", lambda runs, _: collect(runs, tmp_path / "docs"))
     monkeypatch.setattr("sys.argv", ["leaderboard", "mnist", "--runs", str(tmp_path / "runs"), "--collect"])
     leaderboard.main()
     out = capfd.readouterr().out
