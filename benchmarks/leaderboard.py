@@ -8,7 +8,6 @@ A model is a preset that leaves the dataset open. How many steps fill its time i
 
 import argparse
 import json
-import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from typing import Any
 import yaml
 
 from benchmarks.commands import ROOT, is_finished, train, vaelab
+from benchmarks.tables import markdown
 from vaelab.compare.page import write_page
 from vaelab.evaluation.metrics import label, metric
 from vaelab.run.find import find_runs
+from vaelab.run.labels import decimal
 from vaelab.run.ranking import describe, ranked
 from vaelab.run.record import RunRecord
 
@@ -119,12 +120,13 @@ def evaluate(model: str, dataset: str, runs: Path) -> None:
 
 def collect(runs: Path, docs: Path) -> None:
     """Write the page of all finished runs, its data, and their comparison page."""
-    found = {dataset: find_runs([runs / dataset]) for dataset in BOARDS if (runs / dataset).exists()}
-    finished = {dataset: [path for path in paths if is_finished(path)] for dataset, paths in found.items()}
-    groups = [_group(group) for paths in finished.values() for group in ranked(map(RunRecord, paths))]
+    finished = [
+        path for path in find_runs(filter(Path.exists, (runs / dataset for dataset in BOARDS))) if is_finished(path)
+    ]
+    groups = [_group(group) for group in ranked(map(RunRecord, finished), METRICS[0])]
     (docs / "leaderboard.json").write_text(json.dumps(groups, indent=2) + "\n")
     (docs / "leaderboard.md").write_text(page(groups))
-    write_page([path for paths in finished.values() for path in paths], docs / COMPARISON, METRICS[0])
+    write_page(finished, docs / COMPARISON, METRICS[0])
 
 
 def page(groups: Iterable[dict[str, Any]]) -> str:
@@ -145,12 +147,10 @@ def _choices(model: str) -> dict[str, str]:
 
 
 def _group(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """What the page says of runs that were measured on the same, best first."""
-    first = next(name for name in METRICS if any(name in run.metrics for run in runs))
-    measured = sorted(runs, key=lambda run: run.metrics.get(first, -math.inf), reverse=True)
+    """What the page says of runs that were measured on the same."""
     return {
-        "measured_on": describe(measured[0].measured_on),
-        "bound": measured[0].evaluation.depends_on.get(METRICS[0], ""),
+        "measured_on": describe(runs[0].measured_on),
+        "bound": runs[0].evaluation.depends_on.get(METRICS[0], ""),
         "runs": [
             {
                 "model": run.directory.name,
@@ -158,7 +158,7 @@ def _group(runs: Sequence[RunRecord]) -> dict[str, Any]:
                 "epochs": run.summary["epochs"],
                 "minutes": run.summary["training_seconds"] / 60,
             }
-            for run in measured
+            for run in runs
         ],
     }
 
@@ -166,18 +166,17 @@ def _group(runs: Sequence[RunRecord]) -> dict[str, Any]:
 def _section(group: dict[str, Any]) -> str:
     """The table of a group."""
     names = [name for name in METRICS if any(name in run["metrics"] for run in group["runs"])]
-    lines = [["model", *map(label, names), "epochs", "minutes"]]
-    lines.append(["---"] * len(lines[0]))
-    for run in group["runs"]:
-        figures = [_shown(run["metrics"].get(name), name) for name in names]
-        lines.append([f"`{run['model']}`", *figures, f"{run['epochs']:.1f}", f"{run['minutes']:.1f}"])
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines = [
+        [f"`{run['model']}`", *(_shown(run, name) for name in names), f"{run['epochs']:.1f}", f"{run['minutes']:.1f}"]
+        for run in group["runs"]
+    ]
     bound = f"{label(METRICS[0])}: {group['bound']}.\n\n" if group["bound"] else ""
-    return f"## {group['measured_on']}\n\n{bound}{table}"
+    return f"## {group['measured_on']}\n\n{bound}{markdown(['model', *map(label, names), 'epochs', 'minutes'], lines)}"
 
 
-def _shown(value: float | None, name: str) -> str:
-    return "" if value is None else f"{value:,.{metric(name).digits}f}"
+def _shown(run: dict[str, Any], name: str) -> str:
+    value = run["metrics"].get(name)
+    return "" if value is None else decimal(value, f",.{metric(name).digits}f")
 
 
 if __name__ == "__main__":

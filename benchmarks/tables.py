@@ -1,6 +1,6 @@
-"""The results for people, in the terminal."""
+"""The results for people, in the terminal and in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vaelab.run.terminal import show, table
@@ -59,3 +59,8 @@ def show_scaling(results: Mapping[str, Any]) -> None:
             f"{result['peak_mb_beside_data']:,.0f}",
         )
     show(made, "vaelab, mlp-32-float32: whole epochs of training; MB: largest memory less one copy of the images")
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))

@@ -7,15 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import ROOT
-from helpers.small_training import Recorder, train, trainer_of
+from helpers.small_training import Recorder, assert_trains_compiled_as_eagerly, train, trainer_of
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.machine.ranks import Ranks
 from vaelab.ops import generator
 from vaelab.posterior import delta
 from vaelab.run.build import Builder
-from vaelab.training.clock import Clock
-from vaelab.training.compiled import CompiledStep
 from vaelab.training.loop import Trainer
 from vaelab.training.shared import SharedStep
 from vaelab.training.signals import StopRequest
@@ -73,14 +71,7 @@ def test_its_weights_are_there_once_and_go_to_other_tools(name, setup_of, tmp_pa
     ],
 )
 def test_its_compiled_step_is_its_eager_one(name, overrides, setup_of, tmp_path):
-    eager, compiled = (trainer_of(setup_of(name, "model.hidden=[16]", *overrides), tmp_path) for _ in range(2))
-    step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
-    compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
-    for trainer in (eager, compiled):
-        train(trainer, 6)
-    assert compiled.train_step._graph is not None
-    sums, _ = eager.meter.read()
-    assert compiled.meter.read()[0] == pytest.approx(sums, rel=1e-4)
+    assert_trains_compiled_as_eagerly(lambda: setup_of(name, "model.hidden=[16]", *overrides), tmp_path)
 
 
 class Shares(Ranks):

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.published.rows import Row
+from benchmarks.tables import markdown
 from vaelab.evaluation.metrics import label, metric
 
 HEADER = ("row", "what", "run", "published", "measured", "minutes")
@@ -16,9 +17,8 @@ Measured = Mapping[str, list[dict[str, Any]]]  # of each row its runs, seed by s
 def page(rows: Iterable[Row], measured: Measured) -> str:
     """The page of all rows that were measured, in Markdown."""
     done = [row for row in rows if row.name in measured]
-    lines = [HEADER, ["---"] * len(HEADER), *(line for row in done for line in _lines(row, measured[row.name]))]
     template = (Path(__file__).parent / "page.md").read_text()
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = markdown(HEADER, (line for row in done for line in _lines(row, measured[row.name])))
     return template.format(table=table, sections="\n".join(_section(row, measured[row.name]) for row in done))
 
 

@@ -1,10 +1,13 @@
 """Trainings without a run directory's files: a few steps in this process."""
 
+import pytest
 import torch
 
+from vaelab.training.clock import Clock
+from vaelab.training.compiled import CompiledStep
 from vaelab.training.loop import Trainer
 from vaelab.training.signals import StopRequest
-from vaelab.training.step import has_networks
+from vaelab.training.step import EagerStep, has_networks
 
 
 class Recorder:
@@ -34,6 +37,22 @@ def train(trainer, steps):
     trainer.model.train()
     for batch, _ in zip(trainer.batches.epoch(0, trainer.progress.position), range(steps), strict=False):
         trainer.step(*batch)
+
+
+def assert_trains_compiled_as_eagerly(build, tmp_path):
+    """A few compiled steps of batches of 64 have the sums of terms that eager ones have.
+
+    Args:
+        build: gives a new setup, always the same.
+        tmp_path: where checkpoints may lie.
+    """
+    eager, compiled = (trainer_of(build(), tmp_path) for _ in range(2))
+    step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
+    compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
+    for trainer in (eager, compiled):
+        train(trainer, 6)
+    assert compiled.train_step._graph is not None
+    assert compiled.meter.read()[0] == pytest.approx(eager.meter.read()[0], rel=1e-4)
 
 
 def assert_resumes_bit_for_bit(build, steps, tmp_path):

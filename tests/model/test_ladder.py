@@ -5,14 +5,11 @@ import torch
 from torch.distributions import Normal
 
 from helpers.combinations import LIKELIHOODS, levels
-from helpers.small_training import assert_resumes_bit_for_bit, train, trainer_of
+from helpers.small_training import assert_resumes_bit_for_bit, assert_trains_compiled_as_eagerly
 from vaelab.model.ladder import Ladder
 from vaelab.objective.elbo import ELBO
 from vaelab.ops import unit_interval
 from vaelab.run.build import Builder
-from vaelab.training.clock import Clock
-from vaelab.training.compiled import CompiledStep
-from vaelab.training.step import EagerStep
 
 SMALL = {"patch": 1, "channels": [4, 8, 8], "blocks": [1, 0, 1], "groups": [0, 1, 2], "channels_z": 2}
 DIMS = [2 * 2 * 2, 2 * 2 * 2, 2 * 4 * 4]  # of an image of 8 x 8
@@ -281,13 +278,7 @@ def test_it_resumes_bit_for_bit(setup, tmp_path):
 @pytest.mark.slow
 def test_its_compiled_step_is_its_eager_one(setup, tmp_path):
     shallow = {"channels": [4, 4], "blocks": [0, 0], "groups": [1, 1]}  # each operation is there, and compiles sooner
-    eager, compiled = (trainer_of(setup(**shallow), tmp_path) for _ in range(2))
-    step = EagerStep(compiled.model, compiled.objective, compiled.optimizer, None)
-    compiled.train_step = CompiledStep(step, 64, insists=True, clock=Clock(compiled.device, lambda seconds: None))
-    for trainer in (eager, compiled):
-        train(trainer, 6)
-    assert compiled.train_step._graph is not None
-    assert compiled.meter.read()[0] == pytest.approx(eager.meter.read()[0], rel=1e-4)
+    assert_trains_compiled_as_eagerly(lambda: setup(**shallow), tmp_path)
 
 
 def test_labels_go_to_both_ways_and_each_sample_of_an_image_keeps_its_own():

@@ -1,9 +1,8 @@
 """What the comparison page shows, as JSON can hold it: runs beside each other, and means over seeds."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from vaelab.compare.curves import MAX_POINTS, curve_columns, mean_and_error, mea
 from vaelab.compare.differing import differing
 from vaelab.errors import UserError, one_line
 from vaelab.evaluation.curves import charts
-from vaelab.evaluation.metrics import METRICS, UP, label, merit, metric, own_metrics
+from vaelab.evaluation.metrics import METRICS, label, merit, metric, own_metrics
 from vaelab.run.find import find_runs
 from vaelab.run.labels import rounded
-from vaelab.run.ranking import apart, describe, ranked, typical
+from vaelab.run.ranking import apart, describe, place, ranked, typical
 from vaelab.run.record import RunRecord
 
 LOG_LIKELIHOOD = "test/log_likelihood"
@@ -46,9 +45,7 @@ def page_data(paths: Iterable[Path], sort: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: for a path without runs, or a metric that none of them has.
     """
-    groups = ranked(map(RunRecord, find_runs(paths)))
-    if sort is not None:
-        groups = [sorted(group, key=lambda run: (run.merit is None, _rank(run.metrics, sort))) for group in groups]
+    groups = ranked(map(RunRecord, find_runs(paths)), sort)
     runs = [run for group in groups for run in group]
     drawn = charts(run.curves for run in runs)
     shown = _Shown(
@@ -141,12 +138,6 @@ def _name(run: RunRecord, settings: Entry) -> str:
     return ", ".join(f"{key}={rounded(value)}" for key, value in settings.items()) or run.name
 
 
-def _rank(metrics: Mapping[str, float], sort: str) -> float:
-    """Lower for what is better by a metric, and highest for what does not have it."""
-    value = metrics.get(sort, -inf if metric(sort).better == UP else inf)
-    return -value if metric(sort).better == UP else value
-
-
 def _group_entries(runs: Sequence[RunRecord], shown: _Shown, sort: str | None) -> list[Entry]:
     """An entry for all runs that differ by seed only, where any two finished ones do; best first as the runs are."""
     members: dict[Any, list[int]] = {}
@@ -163,11 +154,11 @@ def _group_entries(runs: Sequence[RunRecord], shown: _Shown, sort: str | None) -
         for group, finished, indices in zip(groups, distinct, members.values(), strict=True)
     ]
 
-    def place(entry: Entry) -> tuple[bool, str, float]:
-        rank = -(entry["merit"] or 0) if sort is None else _rank(entry["metrics"], sort)
-        return entry["merit"] is None, entry["setting"], rank
+    def order(entry: Entry) -> tuple[Any, ...]:
+        without_merit, *rank = place(entry["merit"], entry["metrics"], sort)
+        return without_merit, entry["setting"], *rank
 
-    return sorted(entries, key=place)
+    return sorted(entries, key=order)
 
 
 def _group_entry(group: Sequence[RunRecord], finished: Sequence[RunRecord], shown: _Shown) -> Entry:

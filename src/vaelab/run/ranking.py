@@ -1,11 +1,10 @@
 """Best first, among runs that can be ranked against each other."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
 from statistics import median
 from typing import Any
 
-from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION
+from vaelab.evaluation.metrics import MERIT, MERIT_WITHOUT_VALIDATION, UP, metric
 from vaelab.run.record import RunRecord
 from vaelab.run.settings import CONDITIONS, ELBO
 
@@ -19,19 +18,31 @@ UNSAID = {("ranked_by", ELBO), ("conditional", "none")}  # conditions that go wi
 FAR = 5  # times as far below the best run as runs usually begin: what has diverged, not what trained badly
 
 
-def ranked(runs: Iterable[RunRecord]) -> list[list[RunRecord]]:
+def ranked(runs: Iterable[RunRecord], by: str | None = None) -> list[list[RunRecord]]:
     """The runs in groups that were measured on the same, each best first and those without a figure of merit last.
 
     What a run does not tell of what it was measured on, as a failed one, keeps it out of no group.
+
+    Args:
+        runs: of any conditions.
+        by: the metric that says what is best; None for the figure of merit.
     """
     groups: list[list[RunRecord]] = []
-    for run in sorted(runs, key=lambda run: inf if run.merit is None else -run.merit):
+    for run in sorted(runs, key=lambda run: place(run.merit, run.metrics, by)):
         home = next((group for group in groups if not apart([group[0], run])), None)
         if home is None:
             groups.append([run])
         else:
             home.append(run)
     return sorted(groups, key=lambda group: (group[0].merit is None, describe(group[0].measured_on)))
+
+
+def place(merit: float | None, metrics: Mapping[str, float], by: str | None) -> tuple[bool, bool, float]:
+    """What to sort by: first the best by a metric, then without it by merit, as for no metric, last without merit."""
+    value = None if by is None else metrics.get(by)
+    if value is None:
+        return merit is None, True, -(merit or 0)
+    return merit is None, False, -value if metric(by).better == UP else value
 
 
 def apart(runs: Sequence[RunRecord]) -> list[str]:

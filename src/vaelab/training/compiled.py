@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # Measured on two cores with a 784-400-20 network: compiling takes 6 s, 3 s where it was done before, and saves 0.7 ms
 # of each step.
 PAYS_FROM_STEPS = 8_000
-MOST_OPERATIONS = 2_000  # 150 are of an MLP, 1,600 of a spline flow as the prior, which compile for a minute and a half
+MOST_OPERATIONS = 2_000  # 150 are of an MLP, 1,600 of a spline flow as the prior, which compile for 40 s
 
 
 def can_compile(model: Model, objective: Objective) -> bool:
@@ -175,7 +175,6 @@ def _trained(loss: _Loss) -> Values:
 
 def _gradient(loss: _Loss, weights: Values, given: tuple) -> tuple[Values, tuple[Tensor, Values]]:
     """The gradients by name, and the loss with its terms, of the model with these weights and what it is given."""
-
     buffers = dict(loss.named_buffers())  # which functional_call puts back, whatever happens
 
     def loss_of(weights: Values) -> tuple[Tensor, Values]:
