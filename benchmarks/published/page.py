@@ -19,7 +19,13 @@ def page(rows: Iterable[Row], measured: Measured) -> str:
     done = [row for row in rows if row.name in measured]
     template = (Path(__file__).parent / "page.md").read_text()
     table = markdown(HEADER, (line for row in done for line in _lines(row, measured[row.name])))
-    return template.format(table=table, sections="\n".join(_section(row, measured[row.name]) for row in done))
+    sections = "\n".join(_section(row, measured[row.name]) for row in done)
+    return template.format(table=table, hours=_hours(done, measured), sections=sections)
+
+
+def _hours(rows: Iterable[Row], measured: Measured) -> float:
+    """Hours that all trainings took together."""
+    return sum(run["minutes"] for row in rows for run in measured[row.name] if run["run"] in row.trained()) / 60
 
 
 def _lines(row: Row, runs: list[dict[str, Any]]) -> Iterable[list[str]]:
@@ -50,7 +56,7 @@ def _section(row: Row, runs: list[dict[str, Any]]) -> str:
     lines.append(f"- Machine: {runs[0]['machine']}.")
     if row.full:
         longer = f"--runs outputs/full --override {shlex.join(row.full)}"
-        lines.append(f"- In full, on a GPU: `make reproduce NAME={row.name} ARGS='{longer}'`.")
+        lines.append(f'- In full, on a GPU: `make reproduce NAME={row.name} ARGS="{longer}"`.')
     lines += ["", row.notes] if row.notes else []
     for run in row.trained():
         pictures = f"reproduction/{row.name}-{run}"
@@ -66,6 +72,6 @@ def _trained(row: Row, run: Mapping[str, Any]) -> str:
 
 def _evaluated(row: Row, first: Mapping[str, Any]) -> str:
     """How a run was evaluated, with what its first seed's figure depends on."""
-    command = f"vaelab evaluate RUN_DIR {shlex.join(row.evaluation(first['run']))}"
+    command = shlex.join(["vaelab", "evaluate", "RUN_DIR", *row.evaluation(first["run"])])
     setting = f", {first['depends_on']}" if first["depends_on"] else ""
     return f"- `{command}` ({first['run']}): {first['images']:,} test images{setting}."

@@ -1,6 +1,8 @@
 """What is reproduced of published figures: each row can be trained, and the page says what its runs measured."""
 
 import json
+import re
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -45,6 +47,18 @@ def test_the_page_is_made_of_what_was_measured(published):
     measured = json.loads((ROOT / "docs/reproduction.json").read_text())
     expected = page.page(rows.read_rows().values(), measured)
     assert (ROOT / "docs/reproduction.md").read_text() == expected, "run: python -m benchmarks.published --collect"
+
+
+def test_the_commands_of_the_page_come_through_the_shell_and_make_as_they_are_meant(published):
+    rows, _, _ = published
+    text = (ROOT / "docs/reproduction.md").read_text()
+    in_full = re.findall(r"In full, on a GPU: `make reproduce NAME=(\w+) (ARGS=.*)`\.", text)
+    assert in_full
+    for name, argument in in_full:
+        (word,) = shlex.split(argument)
+        expected = ["--runs", "outputs/full", "--override", *rows.read_rows()[name].full]
+        assert shlex.split(word.removeprefix("ARGS=")) == expected
+    assert all(command == command.strip() for command in re.findall(r"`(vaelab [^`]*)`", text))
 
 
 def test_several_seeds_are_a_mean_with_its_standard_deviation(published):
