@@ -78,6 +78,16 @@ def small_dataset(val_size: int = 0, binarize: str = "none", kinds: int = 256) -
     return Dataset("small", splits.__getitem__, val_size, binarize)
 
 
+class LevelsDataset(torch.utils.data.Dataset):
+    """A dataset of torch's: 100 grey images of 8 x 8, each of its number's level, with the number's parity."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, number):
+        return torch.full((1, 8, 8), number, dtype=torch.uint8), number % 2
+
+
 class FakeTorchvision:
     """Stands in for a class of `torchvision.datasets`: gives `splits` as that class does, and counts its uses."""
 
@@ -85,8 +95,8 @@ class FakeTorchvision:
         self.splits = splits
         self.uses = []
 
-    def __call__(self, root, train, download):
-        part = "train" if train else "test"
+    def __call__(self, root, download, train=None, split=None):
+        part = split if train is None else "train" if train else "test"
         self.uses.append(part)
         assert download
         self.data, self.targets = self.splits[part]

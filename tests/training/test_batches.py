@@ -1,4 +1,6 @@
-"""Batches of tensors in memory."""
+"""Batches of tensors in memory, and of images that are read ahead from disk."""
+
+import threading
 
 import pytest
 import torch
@@ -121,6 +123,54 @@ def test_images_are_placed_by_the_free_memory_of_the_device_or_as_asked_for(monk
 @pytest.mark.parametrize("images_on", ["auto", "device", "host"])
 def test_on_the_cpu_the_images_stay_where_they_are(images_on):
     assert place(IMAGES, images_on, CPU) is IMAGES
+
+
+def test_images_of_a_file_come_into_memory_where_they_fit_and_else_stay_in_it(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    free = {}
+    monkeypatch.setattr("vaelab.training.batches.free_memory", lambda device: free[device.type])
+    for images_on, device, cpu, place_of in [
+        ("auto", CPU, 2 * COUNT, "memory"),
+        ("auto", CPU, 2 * COUNT - 1, "disk"),
+        ("host", CPU, 0, "memory"),
+        ("disk", CPU, 10**12, "disk"),
+        ("auto", CUDA, 2 * COUNT, "memory"),
+        ("auto", CUDA, 2 * COUNT - 1, "disk"),
+    ]:
+        free |= {"cpu": cpu, "cuda": 0}
+        placed = place(IMAGES, images_on, device, stored=True)
+        assert torch.equal(placed, IMAGES)
+        assert (placed is IMAGES) == (place_of == "disk")
+    assert [message.split(",")[0] for message in caplog.messages] == [
+        "the training images stay on disk",
+        "the training images stay in host memory",
+        "the training images stay on disk",
+    ]
+
+
+@pytest.mark.parametrize("start", [0, 5, 20])
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_batches_that_are_read_ahead_are_the_same(start, batch_size):
+    labels = torch.arange(COUNT) % 10
+    ahead = Batches(IMAGES, labels, CPU, batch_size, 0, release=lambda: None)
+    for found, expected in zip(ahead.epoch(2, start), batches(batch_size, labels=labels).epoch(2, start), strict=True):
+        assert all(map(torch.equal, found, expected))
+
+
+def test_what_was_read_ahead_is_released_again_and_again(monkeypatch):
+    monkeypatch.setattr("vaelab.training.batches.RELEASED_BYTES", 10)
+    released = []
+    ahead = Batches(IMAGES, None, CPU, 2, 0, release=lambda: released.append(1))
+    assert len(list(ahead.epoch(0, 0))) == 12
+    assert len(released) == 2  # after 10 and 20 of 23 images of one byte
+
+
+def test_an_epoch_that_is_left_early_leaves_no_thread():
+    before = threading.active_count()
+    left = Batches(IMAGES, None, CPU, 2, 0, release=lambda: None).epoch(0, 0)
+    next(left)
+    left.close()
+    assert threading.active_count() == before
 
 
 def test_images_that_do_not_fit_on_the_device_are_named(monkeypatch):

@@ -3,12 +3,13 @@
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from helpers.fakes import labelled_vae, small_dataset, small_split
-from helpers.small_training import Recorder
+from helpers.small_training import Recorder, assert_resumes_bit_for_bit
 from vaelab.errors import UserError
 from vaelab.evaluation.evaluator import evaluate
 from vaelab.objective.elbo import ELBO
@@ -215,6 +216,32 @@ def test_images_in_host_memory_give_the_same_losses(train):
         trainer.fit()
         found.append([{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(trainer)])
     assert found[0] == found[1]
+
+
+@pytest.fixture
+def own_images(tmp_path):
+    """Overrides that train on images of one's own, mirrored in half of the cases."""
+    levels = np.random.default_rng(0).integers(256, size=(300, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", levels)
+    path = f"dataset.path={tmp_path}/images.npy"
+    return ("dataset=array", path, f"dataset.root={tmp_path}/prepared", "dataset.flip=true", "trainer.epochs=1")
+
+
+def test_images_that_stay_on_disk_give_the_same_losses(train, own_images):
+    found = []
+    for images_on in ("host", "disk"):
+        trainer = train(*own_images, f"trainer.images_on={images_on}", "trainer.log_every=1")
+        assert (trainer.batches.release is not None) == (images_on == "disk")
+        trainer.fit()
+        found.append([{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(trainer)])
+    assert found[0] == found[1]
+
+
+def test_images_that_are_mirrored_are_the_same_ones_after_a_resumption(compose, own_images, tmp_path):
+    def build():
+        return Builder(compose(*SMALL, *own_images), None).setup()
+
+    assert_resumes_bit_for_bit(build, 3, tmp_path)
 
 
 def test_the_gradient_is_clipped_and_its_norm_before_that_is_reported(train):

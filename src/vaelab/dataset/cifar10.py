@@ -4,7 +4,7 @@ from vaelab.dataset.images import Dataset
 from vaelab.dataset.prepared import prepared
 
 
-def load(root: str, val_size: int, binarize: str) -> Dataset:
+def load(root: str, val_size: int, binarize: str, flip: bool = False) -> Dataset:
     """CIFAR-10 from `<root>/cifar10.safetensors`, downloaded and prepared when that is missing."""
     read = prepared(root, "cifar10", "CIFAR10", (3, 32, 32), {"train": 50_000, "test": 10_000})
-    return Dataset("cifar10", read, val_size, binarize)
+    return Dataset("cifar10", read, val_size, binarize, flip=flip)

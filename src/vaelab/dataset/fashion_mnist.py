@@ -4,7 +4,7 @@ from vaelab.dataset.images import Dataset
 from vaelab.dataset.prepared import prepared
 
 
-def load(root: str, val_size: int, binarize: str) -> Dataset:
+def load(root: str, val_size: int, binarize: str, flip: bool = False) -> Dataset:
     """Fashion-MNIST from `<root>/fashion_mnist.safetensors`, downloaded and prepared when that is missing."""
     read = prepared(root, "fashion_mnist", "FashionMNIST", (1, 28, 28), {"train": 60_000, "test": 10_000})
-    return Dataset("fashion_mnist", read, val_size, binarize)
+    return Dataset("fashion_mnist", read, val_size, binarize, flip=flip)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,7 +12,10 @@ from vaelab.errors import ArgumentError, UserError, check_choice, check_integer
 from vaelab.ops import binarize, generator, uniform_like, unit_interval
 from vaelab.parts import Facts
 
-BINARIZE = ("none", "dynamic", "static")
+if TYPE_CHECKING:
+    from vaelab.dataset.own.stored import Stored
+
+BINARIZE = ("none", "dynamic", "static", "fixed")
 LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -55,12 +59,15 @@ class Dataset:
         read: gives the split `train` or `test`.
         val_size: how many training images are kept for validation, the same ones in every run; 0 for none.
         binarize: `none` leaves 256 levels in [0, 1]; `dynamic` draws every pixel anew as 0 or 1 in each step, with
-            the grey value as its probability; `static` draws once, the same in every run.
+            the grey value as its probability; `static` draws once, the same in every run; `fixed` leaves images that
+            are published black and white.
         max_channels: more than 4 for images that are no photographs; without it they are taken for a mistake.
         factors: the known causes of the images, by which disentanglement is measured; none of most datasets.
+        flip: whether half of the training images, others in every step, are mirrored left to right.
+        stored: the file that the images lie in, where they need not be in memory; it has a split `val` of its own.
 
     Raises:
-        ValueError: if `val_size` leaves no training image, or `binarize` is not one of the three.
+        ValueError: if `val_size` leaves no training image, `binarize` is not one of the four, or `flip` no bool.
         UserError: at the reading of a split that does not hold what `Split` says.
 
     Examples:
@@ -76,9 +83,13 @@ class Dataset:
     binarize: str
     max_channels: int = 4
     factors: tuple[Factor, ...] = ()
+    flip: bool = False
+    stored: "Stored | None" = None
 
     def __post_init__(self) -> None:
         check_integer("val_size", self.val_size, 0)
+        if not isinstance(self.flip, bool):
+            raise ArgumentError("flip", f"must be true or false, got {self.flip!r}")
         check_choice("binarize", self.binarize, BINARIZE)
         check_integer("max_channels", self.max_channels, 1)
 
@@ -91,6 +102,13 @@ class Dataset:
         """uint8 images as a model sees them: float32 in [0, 1], binarised by the noise where that is dynamic."""
         x = unit_interval(images)
         return binarize(x, uniform_like(x, noise)) if self.binarize == "dynamic" else x
+
+    def training_pixels(self, images: Tensor, noise: torch.Generator) -> Tensor:
+        """The same as a model sees them in training, where the noise also says which are mirrored."""
+        if self.flip:
+            mirrored = torch.rand(len(images), generator=noise, device=noise.device).to(images.device) < 0.5
+            images = images.where(~mirrored.view(-1, 1, 1, 1), images.flip(-1))
+        return self.pixels(images, noise)
 
     @property
     def facts(self) -> Facts:
@@ -111,12 +129,12 @@ class Dataset:
 
     @property
     def train(self) -> Split:
-        """The training images without those kept for validation."""
+        """The images to train on."""
         return self._parts[0]
 
     @property
     def val(self) -> Split:
-        """The validation images, `val_size` of the training images."""
+        """The validation images."""
         return self._parts[1]
 
     def test(self) -> Split:
@@ -144,6 +162,8 @@ class Dataset:
 
     @cached_property
     def _parts(self) -> tuple[Split, Split]:
+        if self.stored is not None:
+            return self._fixed("train"), self._fixed("val")
         whole = self._fixed("train")
         total = len(whole.images)
         if self.val_size >= total:
@@ -154,11 +174,13 @@ class Dataset:
 
     def _read(self, part: str) -> Split:
         split = self.read(part)
-        _check_split(f"the {part} split of {self.name}", split, self.max_channels)
+        _check_split(f"the {part} split of {self.name}", split, self.max_channels, may_be_empty=part == "val")
         return split
 
     def _fixed(self, part: str) -> Split:
         split = self._read(part)
+        if self.binarize == "fixed" and not ((split.images == 0) | (split.images == 255)).all():
+            raise UserError(f"the {part} images of {self.name} are not black and white; choose dataset.binarize=static")
         if self.binarize != "static":
             return split
         x = unit_interval(split.images)
@@ -166,25 +188,25 @@ class Dataset:
         return replace(split, images=drawn.mul_(255).to(torch.uint8))
 
 
-def _check_split(name: str, split: Split, max_channels: int) -> None:
+def _check_split(name: str, split: Split, max_channels: int, may_be_empty: bool) -> None:
     """Raise UserError unless these are images and labels as `Split` says; costs nothing that grows with the images."""
     if not isinstance(split, Split):
         raise UserError(f"{name} must be a vaelab.dataset.images.Split(images, labels), got {type(split).__name__}")
-    if reason := _wrong_images(split.images, max_channels):
+    if reason := _wrong_images(split.images, max_channels, may_be_empty):
         raise UserError(f"{name} must have {reason}")
     labels, count = split.labels, len(split.images)
     if labels is not None and not (isinstance(labels, Tensor) and labels.dtype in LABELS and labels.shape == (count,)):
         raise UserError(f"{name} must have labels that are integers, a tensor ({count},), or None, got {_kind(labels)}")
 
 
-def _wrong_images(images: Tensor, max_channels: int) -> str | None:
+def _wrong_images(images: Tensor, max_channels: int, may_be_empty: bool) -> str | None:
     """What was expected of images, what came, what to do; None for good ones."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         return f"images that are a uint8 tensor, levels 0 to 255, got {_kind(images)}; {_to_levels(images)}"
     if images.dim() != 4:
         advice = "; images.unsqueeze(1) gives grey images their channel" if images.dim() == 3 else ""
         return f"images of the shape (N, C, H, W), got {tuple(images.shape)}{advice}"
-    if not images.numel():
+    if not images.numel() and not may_be_empty:
         return f"at least one image with at least one pixel, got the shape {tuple(images.shape)}"
     if images.shape[1] > max_channels:
         channels_last = images.shape[3] <= max_channels

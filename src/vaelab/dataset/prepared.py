@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -17,11 +18,16 @@ from vaelab.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_may_download: ContextVar[bool] = ContextVar("_may_download", default=True)
+_may_prepare: ContextVar[bool] = ContextVar("_may_prepare", default=True)
 
 
 def prepared(
-    root: str | Path, name: str, torchvision_name: str, image_shape: tuple[int, int, int], sizes: dict[str, int]
+    root: str | Path,
+    name: str,
+    torchvision_name: str,
+    image_shape: tuple[int, int, int],
+    sizes: dict[str, int],
+    arguments: Callable[[str], Mapping[str, Any]] = lambda part: {"train": part == "train"},
 ) -> Callable[[str], Split]:
     """A reader of `<root>/<name>.safetensors`, which is downloaded and written through torchvision when it is missing.
 
@@ -33,17 +39,18 @@ def prepared(
         torchvision_name: of its class in `torchvision.datasets`.
         image_shape: (C, H, W) that every image must have.
         sizes: the number of images in `train` and in `test`.
+        arguments: what that class takes, besides the folder, for each of the two.
 
     Raises:
         UserError: if the dataset can be neither found nor downloaded, or the file is damaged.
     """
     path = Path(root).expanduser() / f"{name}.safetensors"
     if not path.exists():
-        if not _may_download.get():
+        if not may_prepare():
             raise UserError(f"{path} is not there, which the run was trained on; {_advice(path)}")
-        with _folder(path):
+        with in_folder(path, _advice(path)):
             if not path.exists():
-                _write(path, _tensors(path, torchvision_name))
+                _write(path, _tensors(path, torchvision_name, arguments))
     if not path.is_file():  # a FIFO would wait for its other end
         raise UserError(f"{path} must be a file; move what has its name away")
     try:
@@ -75,22 +82,31 @@ def found_only() -> Iterator[None]:
 
     Who asks for one that is not there gets a UserError.
     """
-    token = _may_download.set(False)
+    token = _may_prepare.set(False)
     try:
         yield
     finally:
-        _may_download.reset(token)
+        _may_prepare.reset(token)
+
+
+def may_prepare() -> bool:
+    """Whether datasets that are not there may be downloaded and written, which `found_only` forbids."""
+    return _may_prepare.get()
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """The folder of a file that is to be prepared, for one process at a time; one that stays empty is removed again."""
+def in_folder(path: Path, advice: str) -> Iterator[None]:
+    """The folder of a file that is to be prepared, for one process at a time; one that stays empty is removed again.
+
+    Raises:
+        UserError: with the advice, if that folder would lie in one that is not there.
+    """
     folder = path.parent
     made = not folder.exists()
     if made:
         above = folder.absolute().parent
         if not above.is_dir() or above == Path(above.anchor):  # a misspelt path must leave no folders
-            raise UserError(f"{path.stem} must lie in a folder that is there, got {folder}; {_advice(path)}")
+            raise UserError(f"{path.stem} must lie in a folder that is there, got {folder}; {advice}")
         folder.mkdir(exist_ok=True)
     lock = path.with_suffix(".lock")
     try:
@@ -105,25 +121,45 @@ def _folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _tensors(path: Path, torchvision_name: str) -> dict[str, torch.Tensor]:
+def _tensors(
+    path: Path, torchvision_name: str, arguments: Callable[[str], Mapping[str, Any]]
+) -> dict[str, torch.Tensor]:
     """All images and labels, as torchvision has them."""
-    log.info("%s is not there yet: it is downloaded and prepared", path)
     tensors = {}
-    try:
+    with downloading(path, _advice(path)):
         from torchvision import datasets  # takes seconds to import; needed once
 
         for part in ("train", "test"):
-            source = getattr(datasets, torchvision_name)(path.parent, train=part == "train", download=True)
+            source = getattr(datasets, torchvision_name)(path.parent, **arguments(part), download=True)
             images = torch.as_tensor(source.data)
-            # grey (N, H, W) -> (N, 1, H, W), colour (N, H, W, C) -> (N, C, H, W)
-            images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+            if images.dim() == 3:  # grey (N, H, W) -> (N, 1, H, W)
+                images = images.unsqueeze(1)
+            elif images.shape[3] == 3:  # colour (N, H, W, C) -> (N, C, H, W)
+                images = images.permute(0, 3, 1, 2)
+            labels = source.targets if hasattr(source, "targets") else source.labels
             tensors[f"{part}_images"] = images.contiguous()
-            tensors[f"{part}_labels"] = torch.as_tensor(source.targets, dtype=torch.uint8)
+            tensors[f"{part}_labels"] = torch.as_tensor(labels, dtype=torch.uint8)
+    return tensors
+
+
+@contextmanager
+def downloading(path: Path, advice: str) -> Iterator[None]:
+    """Turn what torchvision raises where a dataset is neither there nor can be downloaded into one sentence.
+
+    Args:
+        path: of the file that is to be prepared.
+        advice: what to do about it.
+
+    Raises:
+        UserError: in its place.
+    """
+    log.info("%s is not there yet: it is downloaded and prepared", path)
+    try:
+        yield
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError
         raise UserError(
-            f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); {_advice(path)}"
+            f"{path.stem} is not in {path.parent} and could not be downloaded ({error}); {advice}"
         ) from error
-    return tensors
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

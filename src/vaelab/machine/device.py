@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 
 from vaelab.errors import UserError, is_out_of_memory, nearest
@@ -100,9 +101,9 @@ def _set_switches(products: str, convolutions_in_tf32: bool) -> None:
         torch.backends.cudnn.allow_tf32 = convolutions_in_tf32
 
 
-def holds(device: torch.device, size: int) -> bool:
-    """Whether `size` bytes take at most half of what is free on the device; what shares the host's memory holds all."""
-    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] / 2
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, or in the host's memory for what shares it."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 @contextmanager

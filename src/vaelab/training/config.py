@@ -43,7 +43,7 @@ class TrainerConfig:
                 raise ArgumentError(name, f"must be an integer of at most {LARGEST:.0e}, got one above it")
         check_integer("pictures_every", self.pictures_every, 0)
         check_choice("picture_format", self.picture_format, ("png", "pdf", "svg"))
-        check_choice("images_on", self.images_on, ("auto", "device", "host"))
+        check_choice("images_on", self.images_on, ("auto", "device", "host", "disk"))
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
         if self.threads != "auto" and (type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS):
             raise ArgumentError("threads", f"must be auto or a number from 1 to {MOST_THREADS:,}, got {self.threads!r}")

@@ -82,9 +82,11 @@ class Trainer:
         ranks.broadcast_tensors(model.state_dict().values())  # a network of one's own may draw its weights otherwise
         self.average = None if config.ema is None else MovingAverage(model, config.ema)
         self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.objective, self.average)
-        images = place(dataset.train.images, config.images_on, self.device)
-        labels = dataset.train.labels.long().to(images.device) if model.takes_labels else None
-        self.batches = Batches(images, labels, self.device, config.batch_size, setup.seed)
+        stored, train = dataset.stored, dataset.train
+        images = place(train.images, config.images_on, self.device, stored is not None)
+        labels = train.labels.long().to(images.device) if model.takes_labels else None
+        release = stored.release if stored is not None and images is train.images else None
+        self.batches = Batches(images, labels, self.device, config.batch_size, setup.seed, release)
         self.total_steps = config.total_steps(self.batches.steps_per_epoch)
         self.base_lr = [group["lr"] for group in self.optimizer.param_groups]
         self.meter = Meter()
@@ -158,7 +160,7 @@ class Trainer:
     def _seen(self, batch: Tensor) -> tuple[Tensor, Noise]:
         """The batch as the model sees it in the next step, (B, C, H, W), and the noise of that step."""
         generator = self.batches.noise(self.progress.step)
-        x = self.dataset.pixels(batch, generator)
+        x = self.dataset.training_pixels(batch, generator)
         return x, self.model.noise(self.objective.samples, len(batch), generator)
 
     def _end_epoch(self, bar: ProgressBar) -> None:

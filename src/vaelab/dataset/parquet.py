@@ -1,0 +1,131 @@
+"""Pictures in Parquet files, as Hugging Face's datasets are kept: on this machine, or on the hub by name."""
+
+from pathlib import Path
+from typing import Any
+
+from vaelab.dataset.images import Dataset
+from vaelab.dataset.own.pictures import Fit, read_picture
+from vaelab.dataset.own.prepare import own_dataset
+from vaelab.dataset.own.source import SPLITS, Example, Source, Unreadable, by_threads, check_fractions, parted
+from vaelab.errors import UserError, one_line
+
+
+def load(
+    path: str,
+    size: int | None,
+    grey: bool,
+    fit: str,
+    image: str | None,
+    label: str | None,
+    val: float,
+    test: float,
+    root: str,
+    binarize: str,
+    flip: bool,
+) -> Dataset:
+    """The pictures of a Parquet file, a folder of such, or a dataset of the hub; needs the extra `hf`.
+
+    Args:
+        path: of the file or folder, or the name on the hub, such as `user/name`.
+        size: pixels of each side of an image; None leaves pictures as large as they are.
+        grey: one channel instead of three.
+        fit: how a picture becomes a square: `crop`, `pad` or `stretch`.
+        image: the column of the pictures; None where there is one only.
+        label: the column of the labels, integers; None for the one that is called so, or that has classes, if any.
+        val: the fraction that is kept for validation, by a hash of the row's number, where no split is called so.
+        test: the fraction that is kept for the test, likewise.
+        root: the folder of prepared datasets.
+        binarize: as `Dataset` takes it.
+        flip: the same.
+
+    Raises:
+        UserError: if nothing can be read there, or the columns are not clear.
+    """
+    how, path = Fit(size, grey, fit), str(path)
+    place = Path(path).expanduser()
+    check_fractions(val, test)
+    files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if place.is_file() else []
+    if place.exists() and not files:
+        raise UserError(f"dataset.path must be a Parquet file, a folder of such, or a name on the hub, got {path}")
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
+    identity = {**how.identity, "image": image, "label": label, "val": val, "test": test, "rows": stats}
+    name = f"{place.stem}-{size}x{size}" if size is not None else place.stem
+
+    def source() -> Source:
+        found = _loaded(path, files)
+        column, labels = _columns(next(iter(found.values())), image, label, path)
+        return _source(found, column, labels, how, val, test)
+
+    return own_dataset(root, name, identity, source, binarize=binarize, flip=flip)
+
+
+def _loaded(path: str, files: list[Path]) -> dict[str, Any]:
+    """The tables by split; the whole is `train`."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError("dataset=parquet needs Hugging Face's datasets; pip install 'vaelab[hf]'") from error
+    try:
+        if not files:
+            found = datasets.load_dataset(path)
+        else:
+            found = datasets.load_dataset("parquet", data_files=_by_split(files))
+    except Exception as error:  # of files, of the network, of the hub
+        raise UserError(
+            f"dataset.path must be a Parquet file, a folder of such, or a name on the hub that can be reached, got "
+            f"{path} ({one_line(error, 150)})"
+        ) from error
+    splits = {SPLITS[name]: table for name, table in found.items() if name in SPLITS}
+    if "train" not in splits:
+        raise UserError(f"{path} must have a split train, got {', '.join(map(str, found))}")
+    return splits
+
+
+def _by_split(files: list[Path]) -> dict[str, list[str]]:
+    """Files of a folder by the split that they are called after, as `test-00000-of-00001.parquet` is."""
+    splits: dict[str, list[str]] = {}
+    for file in files:
+        splits.setdefault(SPLITS.get(file.stem.partition("-")[0], "train"), []).append(str(file))
+    return splits if "train" in splits else {"train": [str(file) for file in files]}
+
+
+def _columns(table: Any, image: str | None, label: str | None, path: str) -> tuple[str, str | None]:
+    """The columns of pictures and labels."""
+    features = table.features
+    kinds = {name: type(feature).__name__ for name, feature in features.items()}
+    pictures = [name for name, kind in kinds.items() if kind == "Image" or _is_bytes(features[name])]
+    if image is None and len(pictures) == 1:
+        image = pictures[0]
+    classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    if label is None:
+        label = "label" if "label" in features else classes[0] if len(classes) == 1 else None
+    columns = ", ".join(f"{one_line(name, 50)} ({kind})" for name, kind in kinds.items())
+    if image not in features:
+        raise UserError(f"dataset.image must name the column of the pictures in {path}, which has {columns}")
+    if label is not None and label not in features:
+        raise UserError(f"dataset.label must name the column of the labels in {path}, which has {columns}")
+    return image, label
+
+
+def _is_bytes(feature: Any) -> bool:
+    return getattr(feature, "dtype", None) == "binary" or (isinstance(feature, dict) and "bytes" in feature)
+
+
+def _source(found: dict[str, Any], image: str, label: str | None, how: Fit, val: float, test: float) -> Source:
+    from datasets import Image
+
+    columns = [image] if label is None else [image, label]
+    tables = {
+        part: table.select_columns(columns).cast_column(image, Image(decode=False)) for part, table in found.items()
+    }
+    own = {part: [(part, row) for row in range(len(table))] for part, table in tables.items()}
+    parts = parted(own, lambda item: str(item[1]), val, test)
+    names = getattr(tables["train"].features[label], "names", None) if label is not None else None
+
+    def read(item: tuple[str, int]) -> Example | Unreadable:
+        part, row = item
+        cells = tables[part][row]
+        picture, value = cells[image], None if label is None else cells[label]
+        return read_picture(picture["bytes"] or Path(picture["path"]), f"row {row} of {part}", how, value)
+
+    return Source(parts, by_threads(read), classes=names)
