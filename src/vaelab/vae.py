@@ -96,7 +96,7 @@ class VAE(nn.Module):
 
     def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """z (B, D) of images x (B, C, H, W) at zero noise: the mean of a normal posterior."""
-        z, _ = self.infer(x, y).draw(x.new_zeros(1, len(x), self.latent_dim))
+        z, _ = self.infer(x, y).draw(x.new_zeros(1, x.shape[0], self.latent_dim))
         return z[0]
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:

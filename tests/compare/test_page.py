@@ -20,13 +20,6 @@ from vaelab.cli.commands import main
 from vaelab.compare.page import thumbnail, write_page
 
 SETTINGS = [(latent, lr, seed) for latent in (2, 8) for lr in (1e-3, 3e-3) for seed in (0, 1, 2)]
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
 SPITEFUL = "</script><script>window.taken=1</script><img src=https://example.org/x onerror=window.taken=1>"
 
 
@@ -44,44 +37,6 @@ def runs(tmp_path_factory):
 def page_file(runs):
     write_page([runs], runs.parent / "compare.html")
     return runs.parent / "compare.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    if executable is None:
-        reason = "needs chromium on the PATH (Debian: apt install chromium)"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens a page; in the end nothing may have gone wrong or left the page."""
-    wrong, pages = [], []
-
-    def run(path, width=1280, **options):
-        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        pages.append(page)
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: None if is_local(request.url, path) else wrong.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield run
-    for page in pages:
-        page.close()
-    assert wrong == []
-
-
-def is_local(url, path):
-    return url == path.as_uri() or url.startswith(("data:", "blob:"))
 
 
 def lines(page, chart):
@@ -476,3 +431,14 @@ def test_an_untrusted_picture_is_neither_followed_nor_waited_for(kind, tmp_path)
         {"link": lambda: path.symlink_to("mine.png"), "FIFO": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
     assert thumbnail(path, 300) is None
     assert thumbnail(tmp_path / "mine.png", 300) is not None
+
+
+def test_a_run_with_an_explorer_is_linked(runs, opened, tmp_path):
+    shutil.copytree(runs, tmp_path / "the runs")
+    (tmp_path / "the runs/3/explore.html").write_text("<title>it</title>")
+    (tmp_path / "the runs/4/explore.html").symlink_to(tmp_path / "the runs/3/explore.html")
+    (tmp_path / "pages").mkdir()
+    write_page([tmp_path / "the runs"], tmp_path / "pages/compare.html")
+    page = opened(tmp_path / "pages/compare.html")
+    (link,) = page.locator("tbody a:has-text('explore')").all()
+    assert link.evaluate("link => link.href") == (tmp_path / "the runs/3/explore.html").as_uri()

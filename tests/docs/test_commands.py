@@ -7,15 +7,20 @@ import subprocess
 import sys
 from functools import partial
 from importlib.metadata import metadata
+from textwrap import dedent
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from conftest import ROOT
 from helpers.pages import PAGES, commands
 from vaelab.cli.commands import main as vaelab
 
-SHORT = ("dataset=digits", "trainer.max_steps=2", "trainer.threads=1", "trainer.pictures_every=0")
+TWO_STEPS = ("trainer.max_steps=2", "trainer.threads=1", "trainer.pictures_every=0")
+SHORT = ("dataset=digits", *TWO_STEPS)
+OWN = ("dataset.path=", "dataset.source")  # in commands that train on images of one's own
 SLOW = ("hydra/launcher=pool", "torchrun")  # they start processes that import torch
 
 
@@ -25,7 +30,7 @@ def is_extra(name):
 
 # What cannot be run here, and what is looked at instead.
 NOT_RUN = {
-    **{f"pip install 'vaelab[{extra}]'": partial(is_extra, extra) for extra in ("parallel", "hpo")},
+    **{f"pip install 'vaelab[{extra}]'": partial(is_extra, extra) for extra in ("parallel", "hpo", "onnx")},
     "source .venv/bin/activate": lambda: "$(VENV)/bin" in (ROOT / "Makefile").read_text(),
     # a test of its own starts a cluster
     "python run.py -m hydra/launcher=ray hydra.launcher.num_cpus=2 hydra.launcher.num_gpus=0.5 seed=0,1,2,3": (
@@ -77,6 +82,30 @@ def trained(run_py_inline, first, tmp_path):
     shutil.copytree(first, tmp_path / "outputs/run")
 
 
+@pytest.fixture
+def own_images(tmp_path, monkeypatch):
+    """The images that the pages speak of, in the current folder."""
+    datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    levels = np.random.default_rng(0).integers(256, size=(60, 8, 8), dtype=np.uint8)
+    pictures = list(map(Image.fromarray, levels))
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"photos/{number}.jpg")
+    np.savez(tmp_path / "images.npz", images=levels)
+    columns = datasets.Dataset.from_dict({"image": pictures}).cast_column("image", datasets.Image())
+    columns.to_parquet(tmp_path / "images.parquet")
+    own = """
+        import torch
+        class MyDataset(torch.utils.data.Dataset):
+            def __init__(self, root): self.root = root
+            def __len__(self): return 60
+            def __getitem__(self, number): return torch.full((8, 8), number, dtype=torch.uint8)
+    """
+    (tmp_path / "mypkg.py").write_text(dedent(own))
+    monkeypatch.syspath_prepend(tmp_path)
+
+
 @pytest.mark.parametrize(
     "line", [pytest.param(line, marks=[pytest.mark.slow] * any(word in line for word in SLOW)) for line in commands()]
 )
@@ -86,6 +115,8 @@ def test_every_command_runs(line, request, run_py_inline, command, tmp_path):
         return
     if "RUN_DIR" in line or line.startswith("vaelab"):
         request.getfixturevalue("trained")
+    if any(word in line for word in OWN):
+        request.getfixturevalue("own_images")
     program, *arguments = shlex.split(line.replace("RUN_DIR", "outputs/run"))
     if program == "make":
         program, *arguments = planned(arguments)
@@ -144,7 +175,9 @@ def shortly(run_py_inline, arguments):
     if "--help" in arguments or "--cfg" in arguments:
         assert "model" in run_py_inline(*arguments)
         return
-    short = [*SHORT, *(() if "logger" in "".join(arguments) else ("logger=local",))]
+    whole = " ".join(arguments)
+    short = [*(TWO_STEPS if any(word in whole for word in OWN) else SHORT)]
+    short += [] if "logger" in whole else ["logger=local"]
     if any(argument.startswith("resume=") for argument in arguments):
         short = ["trainer.max_steps=4"]
     if "hydra/sweeper=optuna" in arguments:

@@ -3,14 +3,21 @@
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import ROOT
 from helpers.pages import PAGES, README, listings
+from vaelab.run.hub import NAME
 
-TRIED = {README: 1, "docs/runs.md": 1, "docs/parts.md": 1}  # listings of Python that a test here runs
+TRIED = {
+    README: 1,
+    "docs/runs.md": 1,
+    "docs/parts.md": 1,
+    "docs/export.md": 1,
+}  # listings of Python that a test here runs
 SHORT = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.threads=1", "trainer.pictures_every=0")
 
 
@@ -35,6 +42,14 @@ def test_the_notebook(inline, tmp_path):
     names = {"x": torch.rand(3, 1, 8, 8)}
     exec(listing.replace("RUN_DIR", str(tmp_path / "outputs/run")), names)
     assert names["z"].shape == (3, 20)
+
+
+def test_a_run_on_the_hub(monkeypatch):
+    (listing,) = listings("docs/export.md", "python")
+    monkeypatch.setattr("vaelab.load_run", lambda name: name)
+    names = {}
+    exec(listing, names)
+    assert NAME.fullmatch(str(Path(names["run"])))
 
 
 @pytest.mark.slow

@@ -176,17 +176,22 @@ def test_pictures_are_sent_with_the_next_row_and_kept_once(logger_in):
     assert list((logger.run_dir / "wandb/pictures").iterdir()) == []
 
 
-def test_the_animation_is_sent_as_one_beside_the_samples(logger_in):
+def test_an_animation_and_a_page_are_sent_as_such_beside_the_samples(logger_in):
     logger = logger_in(mode="offline")
+    (logger.run_dir / "explore.html").write_text("<title>it</title>")
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     frames[0].save(logger.run_dir / "samples.png")
     frames[0].save(logger.run_dir / "samples.gif", save_all=True, append_images=frames[1:])
-    logger.log_pictures(["samples.png", "samples.gif"])
+    logger.log_pictures(["samples.png", "samples.gif", "explore.html"])
     logger.log(ROW)
     logger.finish("finished", {})
     summary = the_offline_run(logger)["summary"]
     kinds = {name: value["_type"] for name, value in summary.items() if name.startswith("pictures/")}
-    assert kinds == {"pictures/samples": "image-file", "pictures/samples_by_epoch": "video-file"}
+    assert kinds == {
+        "pictures/samples": "image-file",
+        "pictures/samples_by_epoch": "video-file",
+        "pictures/explore": "html-file",
+    }
     (sent,) = (logger.run_dir / "wandb").rglob("*.gif")
     assert str(sent).endswith(summary["pictures/samples_by_epoch"]["path"])
     assert sent.samefile(logger.run_dir / "samples.gif")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vaelab.cli.options import SAMPLES, parser
+from vaelab.cli.options import EXPLORER, PICTURES, SAMPLES, parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.run.terminal import VisibleFormatter
 
@@ -68,11 +68,13 @@ def _warnings_shown() -> Iterator[None]:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    output = options.output or Path(SAMPLES)
-    check_output(output, ".png")  # before torch is imported and the model loaded
+    named = (options.output or Path(SAMPLES)).suffix.lower().lstrip(".")
+    kind = options.format or (named if named in PICTURES else "png")
+    output = options.output or Path(SAMPLES).with_suffix(f".{kind}")
+    check_output(output, f".{kind}")  # before torch is imported and the model loaded
     if options.output is None and os.path.lexists(output):
         raise UserError(f"{output} is there already; to overwrite it add --output {output}, or name another file", 2)
-    from vaelab.evaluation.pictures.figures import save_grid
+    from vaelab.export.images import save_images
     from vaelab.run.load import load_run
 
     run = load_run(options.run, options.trust, options.device)
@@ -84,7 +86,7 @@ def _generate(options: argparse.Namespace) -> None:
         temperature=options.temperature,
     )
     columns = math.isqrt(options.num_samples - 1) + 1 if options.grid else options.num_samples
-    save_grid(output, images, columns)
+    save_images(output, images, columns)
     print(visible(f"{options.num_samples} samples in {output}"))
 
 
@@ -92,6 +94,37 @@ def _evaluate(options: argparse.Namespace) -> None:
     from vaelab.cli.evaluate import evaluate
 
     evaluate(options)
+
+
+def _encode(options: argparse.Namespace) -> None:
+    kind = ".npz" if options.output.suffix.lower() == ".npz" else ".parquet"
+    check_output(options.output, kind)
+    from vaelab.cli.encode import encode
+
+    encode(options, kind)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from vaelab.export.folder import export
+    from vaelab.export.networks import PARTS
+    from vaelab.run.load import load_run
+
+    run = load_run(options.run, options.trust)
+    output = options.output or Path(f"{run.path.resolve().name}-{options.format}")
+    files = export(run, options.format, [options.part] if options.part else PARTS, output)
+    print(visible(f"{', '.join(files)} in {output}"))
+
+
+def _explore(options: argparse.Namespace) -> None:
+    if options.output is not None:
+        check_output(options.output, ".html")  # before torch is imported and the model loaded
+    from vaelab.explore.page import write_page
+    from vaelab.run.load import load_run
+
+    run = load_run(options.run, options.trust)
+    output = options.output or run.path / EXPLORER
+    size = write_page(run, output)
+    print(visible(f"{size / 1e6:.1f} MB in {output}; open it in a browser"))
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -127,6 +160,9 @@ ACTIONS = {
     "sweep": lambda options: sys.exit(_launch(["-m"])),
     "generate": _generate,
     "evaluate": _evaluate,
+    "encode": _encode,
+    "export": _export,
+    "explore": _explore,
     "runs": _runs,
     "compare": _compare,
     "dashboard": _dashboard,

@@ -2,11 +2,10 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from vaelab.cli.progress import progress
 from vaelab.errors import UserError, check_output, one_line, visible
 from vaelab.evaluation.metrics import metric
 from vaelab.files import folder
@@ -31,7 +30,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
     plan = _plan(options)
     run = load_run(options.run, options.trust, options.device)
-    with _progress() as (advance, begin):
+    with progress("elbo") as (advance, begin):
         found = run.report(options.split, plan, advance, begin)
     _show(found)
     for name, reason in found.left_out.items():
@@ -73,26 +72,6 @@ def _show(found: "Report") -> None:
         f"{some} {settings['images_of_split']:,} {split} images of {settings['dataset']} "
         f"(binarize={settings['binarize']}), seed {settings['seed']}, {settings['device']}, torch {settings['torch']}",
     )
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
-    """Names what is measured and counts the images it has seen, where a terminal shows it."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    shown = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}: {task.completed:,.0f} images"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with shown:
-        task = shown.add_task("elbo", total=None)
-        yield partial(shown.advance, task), lambda name: shown.reset(task, total=None, description=name)
 
 
 def _beside_record(run: "Run", split: str, report: "Report") -> str:

@@ -3,8 +3,10 @@
 import logging
 import signal
 import traceback
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.keys import files_of, plain
+from vaelab.cli.options import EXPLORER
 from vaelab.cli.resume import not_one_run
 from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, resuming
 from vaelab.machine import ranks
@@ -125,7 +128,29 @@ def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
                 write_summary(run_dir, {"status": RUNNING, **place.told})
             overrides, resumed = [], True
         pruned = _pruning(hydra_config, place)
-        return execute(RunSpec(config, run_dir, overrides, place.name, place.group, trusted, resumed), pruned)
+        spec = RunSpec(config, run_dir, overrides, place.name, place.group, trusted, resumed)
+        return execute(spec, pruned, partial(_explorer, trusted=_packages(config) if trusted is None else trusted))
+
+
+def _explorer(run_dir: Path, trusted: Iterable[str]) -> list[str]:
+    """Make the page of `vaelab explore` in a run directory; one that cannot be made costs a warning, and no run."""
+    from vaelab.explore.page import write_page  # imports what exports networks
+    from vaelab.run.load import load_run
+
+    try:
+        write_page(load_run(run_dir, trusted), run_dir / EXPLORER)
+    except UserError as error:
+        log.warning("no explorer: %s", error)
+        return []
+    return [EXPLORER]
+
+
+def _packages(config: Any) -> set[str]:
+    """The packages of all that a config of the person's own names."""
+    if isinstance(config, dict):
+        own = {config["_target_"].partition(".")[0]} if isinstance(config.get("_target_"), str) else set()
+        return own.union(*map(_packages, config.values()))
+    return set().union(*map(_packages, config)) if isinstance(config, list) else set()
 
 
 def _choices(hydra_config: Any) -> dict[str, str]:

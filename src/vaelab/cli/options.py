@@ -8,7 +8,11 @@ from typing import Any
 from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
 
 MOST_DIGITS = len(str(ABOVE_ALL_INTEGERS - 1))
+TRUST = "a package whose code the run's config may name"
 SAMPLES = "samples.png"
+PICTURES = ("png", "npz", "gif")
+EXPLORER = "explore.html"
+EXPORTS = ("onnx", "torch", "safetensors")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("sweep", help="train one for each combination of options: vaelab sweep --help", add_help=False)
     _add_generate(commands)
     _add_evaluate(commands)
+    _add_encode(commands)
+    _add_export(commands)
+    _add_explore(commands)
     _add_runs(commands)
     _add_compare(commands)
     _add_dashboard(commands)
@@ -28,11 +35,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_generate(commands: Any) -> None:
-    generate = commands.add_parser("generate", help="draw images from a run into a PNG")
+    generate = commands.add_parser("generate", help="draw images from a run into a PNG, a GIF or an array")
     _add_run(generate)
     generate.add_argument("--num-samples", type=_positive, default=10, metavar="N", help="how many images (10)")
-    where = f"the PNG ({SAMPLES}, unless there is one)"
-    generate.add_argument("--output", type=Path, metavar="FILE", help=where)
+    what = "a picture, an animation that shows one after the other, or an array (by the output's name, else png)"
+    generate.add_argument("--format", choices=PICTURES, help=what)
+    where = f"the file ({SAMPLES} or the like, unless there is one)"
+    generate.add_argument("-o", "--output", type=Path, metavar="FILE", help=where)
     generate.add_argument("--grid", action="store_true", help="a square of images instead of a row")
     generate.add_argument("--seed", type=_seed, default=0, help="of the noise (0)")
     generate.add_argument(
@@ -69,6 +78,37 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--output", type=Path, metavar="FILE", help="write everything with its settings as JSON")
 
 
+def _add_encode(commands: Any) -> None:
+    told = "embed images: means and standard deviations of q(z|x), labels and names as a table"
+    encode = commands.add_parser("encode", help=told, description=told)
+    _add_run(encode)
+    data = "train, val or test of the run's dataset, a folder of pictures, or a file with an array"
+    encode.add_argument("data", metavar="DATA", help=data)
+    where = "the table, .parquet or .npz (z.parquet)"
+    encode.add_argument("-o", "--output", type=Path, default=Path("z.parquet"), metavar="FILE", help=where)
+
+
+def _add_export(commands: Any) -> None:
+    told = "a folder for other programs, or for a hub: the networks or the weights, the config, a model card"
+    export = commands.add_parser("export", help=told, description=told)
+    export.add_argument("run", type=Path, metavar="RUN_DIR")
+    export.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST)
+    kinds = "networks that need no vaelab, as ONNX or as a program of torch.export's, or weights for load_run"
+    export.add_argument("--format", choices=EXPORTS, required=True, help=kinds)
+    export.add_argument("--part", choices=("encoder", "decoder"), help="only one of the two networks")
+    where = "the folder (the run's name and the format)"
+    export.add_argument("-o", "--output", type=Path, metavar="DIR", help=where)
+
+
+def _add_explore(commands: Any) -> None:
+    told = "a page to walk through the latent space of a run in a browser, without a server or a network"
+    explore = commands.add_parser("explore", help=told, description=told)
+    explore.add_argument("run", type=Path, metavar="RUN_DIR")
+    explore.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST)
+    where = f"the page (RUN_DIR/{EXPLORER}, to which vaelab compare links)"
+    explore.add_argument("-o", "--output", type=Path, metavar="FILE", help=where)
+
+
 def _add_runs(commands: Any) -> None:
     runs = commands.add_parser("runs", help="all runs below a folder, those that compare in a table, best first")
     runs.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), metavar="DIR")
@@ -96,8 +136,7 @@ def _add_dashboard(commands: Any) -> None:
 
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN_DIR")
-    package = "a package whose code the run's config may name"
-    command.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=package)
+    command.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST)
     command.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the best there is)")
 
 

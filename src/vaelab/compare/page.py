@@ -4,21 +4,25 @@ import base64
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from vaelab.compare.page_data import page_data
-from vaelab.errors import check_output
+from vaelab.errors import UserError, check_output
 from vaelab.evaluation.pictures import animation
 from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.files import folder
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
+EXPLORER = "explore.html"
 SHOWN_FIRST = ("samples", "reconstructions")
 LATER = tuple(name for name in PICTURES if name not in SHOWN_FIRST)  # when one of them is chosen
 MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB
@@ -46,6 +50,7 @@ def write_page(paths: Iterable[Path], output: Path, sort: str | None = None) -> 
     check_output(output, ".html")
     data = page_data(paths, sort)
     data["pictures"] = _add_pictures(data["runs"])
+    _add_explorers(data["runs"], output.parent)
     folder.write(output.parent, output.name, page(data).encode())
     return len(data["runs"])
 
@@ -108,6 +113,14 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
     if 0 < (animated := _having(runs, [animation.SHOWN_AS])) < shown:
         hint += f" Samples by epoch are those of {animated} of the best {ANIMATED}."
     return hint
+
+
+def _add_explorers(runs: Sequence[dict[str, Any]], beside: Path) -> None:
+    """Give the runs that have a page of `vaelab explore` the way to it from a folder, as `explorer`."""
+    for run in runs:
+        with suppress(UserError):  # a link that has that name leads nowhere
+            if folder.size(Path(run["directory"]), EXPLORER):
+                run["explorer"] = quote(os.path.relpath(Path(run["directory"]) / EXPLORER, beside))
 
 
 def _having(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ class CategoricalLikelihood(nn.Module):
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """Log mass summed over pixels, (K, B, 256 C, H, W) and (B, C, H, W) -> (K, B)."""
         logits = params.unflatten(-3, (LEVELS, -1))  # (K, B, 256, C, H, W)
-        level = (x * (LEVELS - 1)).round().long().expand(len(params), *x.shape)
+        level = (x * (LEVELS - 1)).round().long().expand(params.shape[0], *x.shape)
         cross_entropy = F.cross_entropy(logits.flatten(0, 1), level.flatten(0, 1), reduction="none")
         return -cross_entropy.unflatten(0, params.shape[:2]).flatten(2).sum(-1)
 

@@ -136,7 +136,7 @@ class Ladder(nn.Module):
         The standard deviation of each group given those above is multiplied by `temperature`.
         """
         noise = self.noise(1, count, generator)
-        params = self._descend(lambda group, _, p: p.draw(temperature * noise[group])[0], y)[0]
+        params = self.decode_noise(noise, [temperature] * len(noise), y)[0]
         return self.likelihood.sample(params, generator).clamp(0, 1) if pixel_noise else self.likelihood.mean(params)
 
     def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -152,8 +152,17 @@ class Ladder(nn.Module):
         """Likelihood parameters (K, B, M, H, W) of latents (K, B, D_l), from the top down."""
         return self._descend(lambda group, _, p: groups[group], y)
 
+    def decode_noise(
+        self, noise: Sequence[Tensor], temperatures: Sequence[float] | Tensor, y: Tensor | None = None
+    ) -> Tensor:
+        """Likelihood parameters (K, B, M, H, W) of latents drawn by noise (K, B, D_l), from the top down.
+
+        The standard deviation of each group given those above it is multiplied by its temperature.
+        """
+        return self._descend(lambda group, _, p: p.draw(temperatures[group] * noise[group])[0], y)
+
     def _no_noise(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(x.new_zeros(1, len(x), dim) for dim in self.dims)
+        return tuple(x.new_zeros(1, x.shape[0], dim) for dim in self.dims)
 
     def _groups(self) -> list["Group"]:
         return [stage for stage in self.top_down if isinstance(stage, Group)]
@@ -194,8 +203,8 @@ class Ladder(nn.Module):
                     p, added = stage.prior(h, shape)
                     z = draw(index, h, p)  # (K, B, D_l)
                     h = h + added
-                    if len(h) not in (1, len(z) * z.shape[1]):
-                        h = h.repeat(len(z), 1, 1, 1)  # (K * B, C, h, w)
+                    if h.shape[0] not in (1, z.shape[0] * z.shape[1]):
+                        h = h.repeat(z.shape[0], 1, 1, 1)  # (K * B, C, h, w)
                     h, index, shape = stage.join(h, z), index + 1, z.shape[:2]
                 else:
                     h = stage(h)

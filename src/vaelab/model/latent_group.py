@@ -51,7 +51,7 @@ class Group(nn.Module):
             features: `of_image` of the bottom-up network's, (B, hidden, h, w).
             p: the prior.
         """
-        samples = 1 if p.mean.dim() == 2 else len(p.mean)
+        samples = 1 if p.mean.dim() == 2 else p.mean.shape[0]
         both = self.of_trunk(h) + features.repeat(samples, 1, 1, 1)  # (K * B, hidden, h, w)
         mean, log_var = self.of_both(both).chunk(2, dim=1)
         mean, log_var = _flat(mean, log_var, None if p.mean.dim() == 2 else p.mean.shape[:2])

@@ -78,7 +78,7 @@ class VQPosterior(nn.Module):
         codebook = self.codebook
         vectors = self.head(h).unflatten(-1, (-1, codebook.shape[1]))  # (B, n, d)
         flat = vectors.detach().flatten(0, 1)  # (B * n, d)
-        chosen = torch.cdist(flat, codebook).argmin(-1)
+        chosen = (flat @ codebook.T - 0.5 * codebook.square().sum(-1)).argmax(-1)  # the nearest
         nearest = codebook[chosen].view_as(vectors)
         if self.training:
             self._follow(flat, chosen)

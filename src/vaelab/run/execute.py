@@ -1,6 +1,8 @@
 """One run from its config to its summary: build, train, test, and say how it ended."""
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 from vaelab.errors import UserError, resuming
 from vaelab.evaluation.metrics import changes_meaning, merit
@@ -19,7 +21,11 @@ from vaelab.training.signals import AfterValidation, Pruned, StopRequest
 log = logging.getLogger(__name__)
 
 
-def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> float:
+def execute(
+    spec: RunSpec,
+    after_validation: AfterValidation | None = None,
+    explore: Callable[[Path], list[str]] = lambda run_dir: [],
+) -> float:
     """Train, or resume, the run of a directory and write all that `conf/` asks for there.
 
     A run begins with its `config.yaml`, when all its parts are built: a mistake in the config leaves nothing.
@@ -27,6 +33,7 @@ def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> f
     Args:
         spec: of the run.
         after_validation: called after each validation; it ends the run, and well, by raising Pruned.
+        explore: makes a page of the run in its directory, where the logger asks for it, and returns its name.
 
     Returns:
         The figure of merit, in nats per image, higher is better: that of the epoch with the lowest validation loss;
@@ -53,6 +60,8 @@ def execute(spec: RunSpec, after_validation: AfterValidation | None = None) -> f
         tested = status == FINISHED and setup.config.evaluate_test
         metrics, best_epoch = final_metrics(trainer, tested)
         results = reached(trainer, setup, metrics, best_epoch)
+        if status == FINISHED and output.logger.explore:
+            output.logger.log_pictures(explore(spec.run_dir))
         if tested:
             output.logger.log({"step": results["step"], "epoch": results["epochs"], **of_split(metrics, "test")})
         output.end(status, results)

@@ -23,6 +23,7 @@ from vaelab.parts import Facts, Model, Objective
 from vaelab.run.build import Builder
 from vaelab.run.continuation import on_this_machine
 from vaelab.run.evaluation import report
+from vaelab.run.hub import fetched
 from vaelab.run.record import RunRecord
 from vaelab.run.rows import read_rows
 from vaelab.run.sampling import images_of
@@ -237,7 +238,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     """A run with the weights of its best epoch; runs no code that the run directory brings.
 
     Args:
-        path: the run directory.
+        path: the run directory, or the name of one on the Hugging Face hub, `hf://USER/NAME[@REVISION]`.
         trust: packages outside vaelab whose classes the run's config may name, such as the one with your own model.
         device: where the model is to be, as in `trainer.device`; `auto` is the best there is.
 
@@ -249,7 +250,7 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
         >>> run = vaelab.load_run("outputs/mnist-mlp/20260101_120000-0a1b2c3d")
         >>> images = run.sample(10)  # (10, 1, 28, 28)
     """
-    path = Path(path)
+    path = fetched(Path(path))
     found = pick_device(str(device), key="device")
     config = read_config(path)
     saved = checkpoint.load(path / "checkpoints" / "best.pt")

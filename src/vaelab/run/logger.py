@@ -34,6 +34,7 @@ class Logger:
         entity: W&B user or team, or None for the key's own.
         tags: W&B tags.
         finish_timeout: seconds that W&B has, after the end of the run, for what it has not taken yet.
+        explore: whether the page of `vaelab explore` is made, and goes to W&B, when the last epoch has ended.
 
     Raises:
         ValueError: if a setting is none that W&B takes.
@@ -47,6 +48,7 @@ class Logger:
         entity: str | None,
         tags: Sequence[str],
         finish_timeout: float,
+        explore: bool = False,
     ) -> None:
         check_choice("mode", mode, MODES)
         check_number("finish_timeout", finish_timeout, 1)
@@ -57,8 +59,11 @@ class Logger:
             raise ArgumentError(
                 "tags", f"must be a list of words of at most {LONGEST_TAG} letters, [a,b], got {tags!r}"
             )
+        if not isinstance(explore, bool):
+            raise ArgumentError("explore", f"must be true or false, got {explore!r}")
         self.run_dir = run_dir
         self.mode = mode
+        self.explore = explore
         self._options = {"mode": mode, "project": project, "entity": entity, "tags": tuple(tags)}
         self._finish_timeout = finish_timeout
         self._sweep_dir: Path | None = None
@@ -127,6 +132,7 @@ class NoLogger:
     """Stands in for a `Logger` where another process logs the run."""
 
     position = None
+    explore = False
 
     def start(self, config: Mapping[str, Any], name: str, group: str | None) -> None:
         """Nothing."""

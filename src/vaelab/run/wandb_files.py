@@ -30,7 +30,7 @@ def run_id_of(run_dir: Path) -> tuple[str, bool]:
 
 def pictures_of_row(run_dir: Path, number: int) -> dict[str, Path]:
     """The pictures that wait to go with the row of that line, by name."""
-    paths = sorted(path for end in ("png", "gif") for path in (run_dir / PICTURES).glob(f"{number}-*.{end}"))
+    paths = sorted(path for end in ("png", "gif", "html") for path in (run_dir / PICTURES).glob(f"{number}-*.{end}"))
     regular = (path for path in paths if folder.exists(run_dir, f"{PICTURES}/{path.name}"))
     named = ((path.name.partition("-")[2], path) for path in regular)
     return {SHOWN_AS if file == ANIMATION else Path(file).stem: path for file, path in named}

@@ -194,6 +194,6 @@ def _media(pictures: Mapping[str, Path]) -> dict[str, Any]:
     found = {}
     for name, path in pictures.items():
         with suppress(Exception):
-            media = wandb.Video if path.suffix == ".gif" else wandb.Image
+            media = {".gif": wandb.Video, ".html": wandb.Html}.get(path.suffix, wandb.Image)
             found[f"pictures/{name}"] = media(str(path))
     return found

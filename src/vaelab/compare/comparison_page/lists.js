@@ -78,7 +78,9 @@ function tableCell(entry, { key }, numeric) {
   }
   if (key === "directory") {
     const end = entry.directory.split(/[\\/]/).slice(-2).join("/");
-    return element("td", { textContent: end, title: entry.directory });
+    const cell = element("td", { textContent: end, title: entry.directory });
+    if (entry.explorer) cell.append(" ", element("a", { href: entry.explorer, textContent: "explore" }));
+    return cell;
   }
   const made = element("td", { className: numeric ? "number" : "", textContent: format(cell(entry, key), key) });
   const error = entry.errors?.[key];

@@ -1,0 +1,107 @@
+// An image that is drawn, dropped, pasted or chosen: its q(z|x), its ELBO, its reconstruction.
+
+const SAMPLES = 16; // of q(z|x), by which the ELBO is estimated
+const given = document.getElementById("given");
+const terms = document.getElementById("terms");
+
+function setUpOwn() {
+  document.getElementById("own-hint").textContent =
+    (channels === 1 ? "Draw it below in white, or drop, paste or choose a picture." : "Drop, paste or choose a picture.") +
+    (data.isBinary ? " Pixels lighter than the middle grey count as white." : "");
+  paint(given, new Float32Array(pixels));
+  paint(document.getElementById("reconstructed"), new Float32Array(pixels));
+}
+
+// Encode the image and show what comes of it; the sliders stay where they are, and show its q(z|x).
+async function ownImage(x) {
+  paint(given, x);
+  const y = state.y;
+  const zero = await encode(x, new Float32Array(data.dim), y);
+  const { images } = await decode(zero.u, { temperature: data.groups.map(() => 1), y });
+  paint(document.getElementById("reconstructed"), images);
+  showBands(zero.u, zero.std);
+  state.own = zero.u;
+  showTerms(zero.kl ? await elbo(x, y) : null);
+  return zero.u;
+}
+
+async function elbo(x, y) {
+  const drawn = await encode(x, normal(SAMPLES * data.dim), y);
+  const { logPx } = await decode(drawn.u, { temperature: data.groups.map(() => 1), y, x });
+  const mean = (values, count) => values.reduce((sum, value) => sum + value, 0) / count;
+  const reconstruction = mean(logPx, logPx.length);
+  const kl = mean(drawn.kl, SAMPLES);
+  return { ELBO: reconstruction - kl, reconstruction, KL: kl };
+}
+
+function showTerms(found) {
+  terms.replaceChildren();
+  for (const [name, value] of Object.entries(found ?? {})) {
+    const row = terms.insertRow();
+    for (const text of [name, value.toFixed(2), "nats"]) row.insertCell().textContent = text;
+  }
+}
+
+async function take(file) {
+  if (!file) return;
+  const status = document.getElementById("status");
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    status.textContent = "That file is no picture that this browser can show; choose another one.";
+    status.hidden = false;
+    return;
+  }
+  status.hidden = true;
+  const side = Math.min(bitmap.width / width, bitmap.height / height);
+  const [across, down] = [side * width, side * height];
+  const context = given.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, (bitmap.width - across) / 2, (bitmap.height - down) / 2, across, down, 0, 0, width, height);
+  jump(await ownImage(seen(given)));
+}
+
+document.getElementById("file").addEventListener("change", (event) => take(event.target.files[0]));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  take(event.dataTransfer.files[0]);
+});
+document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
+document.getElementById("clear").addEventListener("click", () => {
+  paint(given, new Float32Array(pixels));
+  sheet = null;
+  showTerms(null);
+  showBands(null, null);
+});
+
+// A drawing is made in grey and counts when the pen is lifted.
+let pen = null;
+let sheet = null;
+function stroke(event) {
+  const [x, y] = [(event.offsetX * width) / given.clientWidth, (event.offsetY * height) / given.clientHeight];
+  const context = sheet.getContext("2d", { willReadFrequently: true });
+  Object.assign(context, { strokeStyle: "white", lineWidth: Math.max(1, width / 14), lineCap: "round" });
+  context.beginPath();
+  context.moveTo(...(pen ?? [x, y]));
+  context.lineTo(x, y);
+  context.stroke();
+  pen = [x, y];
+  given.getContext("2d", { willReadFrequently: true }).drawImage(sheet, 0, 0);
+}
+given.addEventListener("pointerdown", (event) => {
+  if (channels !== 1) return;
+  given.setPointerCapture(event.pointerId);
+  if (!sheet) {
+    sheet = document.createElement("canvas");
+    [sheet.width, sheet.height] = [width, height];
+    sheet.getContext("2d").fillRect(0, 0, width, height);
+  }
+  pen = null;
+  stroke(event);
+});
+given.addEventListener("pointermove", (event) => given.hasPointerCapture(event.pointerId) && sheet && stroke(event));
+given.addEventListener("pointerup", async () => {
+  if (sheet) jump(await ownImage(seen(sheet)));
+});
