@@ -93,6 +93,7 @@ def test_the_kl_of_an_image_is_that_of_its_posterior(shown):
     np.testing.assert_allclose(there["kl"], run.posterior(x).kl(run.model.prior_of())[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_ladder_decodes_noise_at_the_temperature_of_each_group(shown):
     run, found = shown("ladder")
     noise = np.random.default_rng(0).standard_normal((3, run.model.latent_dim)).astype(np.float32)
@@ -198,6 +199,7 @@ def test_a_draw_is_of_the_prior_of_its_class_where_the_page_cannot_draw_itself(s
     assert np.abs(of_seven - u).max(1).min() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_model_that_onnx_cannot_tell_is_refused_in_one_sentence(inline, tmp_path, capfd):
     code, _, err = inline(*SHORT, *SPHERE, "hydra.run.dir=run")
     assert code == 0, err
