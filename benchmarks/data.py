@@ -43,8 +43,8 @@ def synthetic_mnist(root: str, val_size: int, binarize: str) -> Dataset:
     return _synthetic("mnist", (1, 28, 28), val_size, binarize)
 
 
-def synthetic_cifar10(root: str, val_size: int, binarize: str) -> Dataset:
-    """Random images of CIFAR-10's shape; `root` is not used."""
+def synthetic_cifar10(root: str, val_size: int, binarize: str, flip: bool = False) -> Dataset:
+    """Random images of CIFAR-10's shape; `root` and `flip` are not used."""
     return _synthetic("cifar10", (3, 32, 32), val_size, binarize)
 
 

@@ -114,6 +114,30 @@ def test_odd_names_are_kept(photos, root):
     assert {*odd, "\udcff.png"} <= names
 
 
+@pytest.mark.parametrize("name", ["test", "Val"])
+def test_a_folder_to_test_on_without_one_to_train_on_is_refused(photos, root, name):
+    put(photos, 30)
+    put(photos / name, 5)
+    with pytest.raises(UserError, match=f"has a folder {name.lower()} and none called train"):
+        folder_dataset(photos, root)
+
+
+def test_capitals_make_no_difference(photos, root):
+    put(photos / "Train", 40)
+    put(photos / "TEST", 6)
+    assert len(folder_dataset(photos, root, val=0).test().images) == 6
+
+
+def test_what_is_no_regular_file_or_no_picture_is_not_opened(photos, root, caplog):
+    put(photos)
+    os.mkfifo(photos / "pipe.png")
+    (photos / "drawing.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0")
+    (photos / "video.mpg").touch()
+    assert sum(counts(folder_dataset(photos, root))) == 60
+    assert "1 of the 61 images" in caplog.text
+    assert "pipe.png (it is no file)" in caplog.text
+
+
 def test_pictures_outside_of_the_splits_are_counted(photos, root, caplog):
     put(photos / "train", 40)
     put(photos / "validation", 5)

@@ -65,6 +65,23 @@ def test_files_of_a_folder_are_splits_by_their_names(tmp_path):
     assert sorted([*dataset.train.labels.tolist(), *dataset.val.labels.tolist()]) == list(range(80))
 
 
+def test_folders_are_splits_by_their_names(tmp_path):
+    for part, levels in (("train", LEVELS[:80]), ("test", LEVELS[80:])):
+        (tmp_path / "it" / part).mkdir(parents=True)
+        table(levels).to_parquet(tmp_path / f"it/{part}/0000.parquet")
+    assert parquet_dataset(tmp_path / "it", tmp_path, label="number").test().labels.tolist() == list(range(80, 100))
+
+
+def test_rows_without_a_picture_are_left_out_and_labels_are_integers(tmp_path, caplog):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    pictures = [*(Image.new("L", (9, 9), int(level)) for level in LEVELS[:59]), None]
+    datasets.Dataset.from_dict({"image": pictures, "label": ["cat"] * 60}, features).to_parquet(tmp_path / "x.parquet")
+    assert whole(parquet_dataset(tmp_path / "x.parquet", tmp_path)) == dict.fromkeys(range(59))
+    assert "row 59 of train (it holds no picture)" in caplog.text
+    with pytest.raises(UserError, match=r"dataset\.label must name a column of integers or classes"):
+        parquet_dataset(tmp_path / "x.parquet", tmp_path, label="label")
+
+
 def test_bytes_are_pictures_too(tmp_path):
     def content(level):
         file = io.BytesIO()
@@ -79,7 +96,7 @@ def test_columns_that_are_not_clear_are_asked_for(tmp_path):
     table().rename_column("photo", "front").add_column("back", table()["number"]).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(UserError, match=r"dataset\.image must name the column .* front \(Image\)"):
         parquet_dataset(tmp_path / "x.parquet", tmp_path, image="photo")
-    with pytest.raises(UserError, match=r"dataset\.label must name the column"):
+    with pytest.raises(UserError, match=r"dataset\.label must name a column"):
         parquet_dataset(tmp_path / "x.parquet", tmp_path, label="clas")
 
 

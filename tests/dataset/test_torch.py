@@ -71,6 +71,18 @@ def test_it_is_known_again_by_its_items(tmp_path):
     assert torch_dataset(Own(lambda n: (255 - LEVELS[n], n)), tmp_path).stored.path != first
 
 
+def test_other_labels_are_another_dataset(tmp_path):
+    first, second = (torch_dataset(Own(lambda n, k=k: (LEVELS[n], n % k)), tmp_path) for k in (3, 4))
+    assert first.stored.path != second.stored.path
+    assert second.num_classes == 4
+
+
+def test_items_that_differ_at_each_reading_are_refused(tmp_path):
+    source = Own(lambda n: np.random.default_rng().integers(256, size=(8, 8), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"the items of Own must be the same at every reading, and item 0 is not"):
+        torch_dataset(source, tmp_path)
+
+
 def test_an_item_that_raises_is_left_out(tmp_path, caplog):
     def item(number):
         if number == 17:

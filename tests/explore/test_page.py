@@ -11,6 +11,7 @@ from PIL import Image
 
 from vaelab.cli.commands import main
 from vaelab.errors import UserError
+from vaelab.explore.networks import networks
 from vaelab.explore.page import page, page_data
 from vaelab.ops import unit_interval
 from vaelab.run.load import load_run
@@ -56,6 +57,10 @@ def shown(explored, inline, opened):
         return run, found
 
     return of
+
+
+def data_of(run):
+    return page_data(run, networks(run.model, run.facts)["encode"])
 
 
 def decoded(found, u, temperature=None, y=0):
@@ -136,7 +141,7 @@ def test_an_image_of_the_map_sets_the_sliders_and_a_way_leads_to_another(shown):
     found.keyboard.press("ArrowRight")
     found.keyboard.press("Enter")
     found.wait_for_function("() => explorer.state.own !== null")
-    u, own = found.evaluate("() => [Array.from(explorer.state.u), Array.from(explorer.state.own)]")
+    u, own = found.evaluate("() => [Array.from(explorer.state.u), Array.from(explorer.state.own.u)]")
     assert u == pytest.approx(own, abs=1e-4)
     cells = found.locator("#terms td").all_inner_texts()
     terms = dict(zip(cells[::3], cells[1::3], strict=True))
@@ -157,7 +162,7 @@ def test_a_picture_of_ones_own_is_encoded(shown, tmp_path):
     found.wait_for_function("() => explorer.state.own !== null")
     x = np.zeros((1, 1, 8, 8), np.float32)
     x[..., 4:] = 1  # black and white at the middle grey
-    np.testing.assert_allclose(found.evaluate("() => Array.from(explorer.state.own)"), run.encode(x)[0], atol=1e-4)
+    np.testing.assert_allclose(found.evaluate("() => Array.from(explorer.state.own.u)"), run.encode(x)[0], atol=1e-4)
     assert found.locator(".band:visible").count() == 5
     (tmp_path / "none.png").write_text("no picture")
     found.set_input_files("#file", tmp_path / "none.png")
@@ -185,11 +190,18 @@ def test_a_class_is_chosen(shown):
     found.wait_for_function("() => explorer.state.y === 7 && !explorer.state.busy")
     image = found.evaluate("async () => Array.from((await explorer.decode(explorer.state.u, explorer.state)).images)")
     np.testing.assert_allclose(image, expected, atol=1e-4)
+    found.focus("#map")
+    for key in ("ArrowRight", "Enter"):
+        found.keyboard.press(key)
+    found.wait_for_function("() => explorer.state.own !== null")
+    before = found.inner_text("#terms")
+    found.select_option("#class", str((found.evaluate("() => explorer.state.y") + 1) % 10))
+    found.wait_for_function("before => document.getElementById('terms').innerText !== before", arg=before)
 
 
 def test_a_draw_is_of_the_prior_of_its_class_where_the_page_cannot_draw_itself(shown):
     run, found = shown("conditional")
-    packed = page_data(run)["draws"]
+    packed = data_of(run)["draws"]
     stored = np.frombuffer(gzip.decompress(base64.b64decode(packed["latents"])), np.float32)
     of_seven = stored.reshape(5, 10, packed["count"], run.model.latent_dim)[packed["temperatures"].index(1.0), 7]
     found.select_option("#class", "7")
@@ -236,7 +248,7 @@ def test_it_fits_a_phone(shown, scheme):
 def test_what_the_data_holds_cannot_run(explored, inline, opened, tmp_path):
     run, _ = explored("normal", inline)
     spiteful = "</script><script>window.taken=1</script><img src=x onerror=window.taken=1>"
-    data = {**page_data(run), "title": spiteful, "setting": spiteful, "labelNames": [spiteful] * 10}
+    data = {**data_of(run), "title": spiteful, "setting": spiteful, "labelNames": [spiteful] * 10}
     (tmp_path / "page.html").write_text(page(data, {}))
     found = opened(tmp_path / "page.html")
     found.wait_for_selector("#status:has-text('could not start')")  # without networks
@@ -245,7 +257,7 @@ def test_what_the_data_holds_cannot_run(explored, inline, opened, tmp_path):
 
 def test_the_images_are_those_that_the_model_saw(explored, inline):
     run, _ = explored("normal", inline)
-    data = page_data(run)
+    data = data_of(run)
     levels = np.frombuffer(gzip.decompress(base64.b64decode(data["images"])), np.uint8).reshape(-1, 1, 8, 8)
     latents = np.frombuffer(gzip.decompress(base64.b64decode(data["latents"])), np.float32).reshape(-1, 5)
     assert len(levels) == 297

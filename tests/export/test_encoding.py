@@ -8,6 +8,7 @@ from PIL import Image
 from vaelab.cli.commands import main
 from vaelab.errors import UserError
 from vaelab.export.encoding import encode_images
+from vaelab.run.load import load_run
 
 
 def levels(count=30):
@@ -70,6 +71,36 @@ def test_a_model_with_labels_is_given_those_of_the_images(trained, tmp_path):
     np.save(tmp_path / "y.npy", levels())
     with pytest.raises(UserError, match="the model takes labels from 0 to 9, which"):
         encode_images(run, str(tmp_path / "y.npy"), lambda count: None)
+
+
+def test_the_classes_of_a_folder_are_known_by_their_names(inline, tmp_path):
+    def put(folder, names):
+        for name in names:
+            (tmp_path / folder / name).mkdir(parents=True)
+            for number, image in enumerate(levels()):
+                Image.fromarray(image).save(tmp_path / folder / name / f"{number}.png")
+
+    put("photos", ["cat", "dog", "zebra"])
+    own = ("dataset=folder", "dataset.path=photos", "dataset.size=8", "dataset.grey=true", "conditional=labels")
+    short = ("logger=local", "trainer.max_steps=2", "trainer.pictures_every=0", "trainer.threads=1")
+    code, _, err = inline(*own, *short, "dataset.root=data", "hydra.run.dir=run")
+    assert code == 0, err
+    run = load_run(tmp_path / "run")
+    put("more", ["zebra"])
+    found = encode_images(run, "more", lambda count: None)
+    assert set(found.labels) == {2}
+    put("others", ["horse"])
+    with pytest.raises(UserError, match=r"must have the names of its classes \(cat, dog, zebra\)"):
+        encode_images(run, "others", lambda count: None)
+
+
+def test_a_table_that_is_there_is_not_overwritten_unasked(trained, tmp_path, capfd):
+    run = trained()
+    (tmp_path / "z.parquet").write_text("mine")
+    with pytest.raises(SystemExit):
+        main(["encode", str(run.path), "test"])
+    assert "z.parquet is there already" in capfd.readouterr().err
+    assert (tmp_path / "z.parquet").read_text() == "mine"
 
 
 def test_a_posterior_without_a_standard_deviation_gives_z(trained, tmp_path):

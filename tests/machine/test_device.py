@@ -33,6 +33,14 @@ def test_what_is_free_is_a_gpus_own_memory_or_the_hosts(monkeypatch):
     assert free_memory(CPU) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
 
 
+def test_free_memory_is_what_the_container_allows(tmp_path, monkeypatch):
+    free = free_memory(CPU)
+    for text, most in (("max", None), (str(free // 2), free // 2)):
+        (tmp_path / "memory.max").write_text(f"{text}\n")
+        monkeypatch.setattr("vaelab.machine.device.CONTAINER_MEMORY", tmp_path / "memory.max")
+        assert (free_memory(CPU) == most) == (most is not None)
+
+
 def switches():
     return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,11 +18,18 @@ def fake_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked = []
 
-    def download(repository, revision, local_dir):
-        asked.append((repository, revision))
+    class Api:
+        def model_info(self, repository, revision):
+            asked.append((repository, revision))
+            return SimpleNamespace(sha=f"{revision or 'main'}-commit".replace("/", "-"))
+
+    def download(repository, revision, local_dir, allow_patterns):
+        assert revision.endswith("-commit")
+        assert "checkpoints/best.pt" in allow_patterns
         Path(local_dir).mkdir(parents=True, exist_ok=True)
         return str(local_dir)
 
+    monkeypatch.setattr(hub, "HfApi", Api)
     monkeypatch.setattr(hub, "snapshot_download", download)
     return asked
 
@@ -63,12 +71,12 @@ def test_a_hub_out_of_reach_is_one_sentence(monkeypatch, tmp_path):
         raise ConnectionError("no network\nat all")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(hub, "snapshot_download", unreachable)
+    monkeypatch.setattr(hub, "HfApi", unreachable)
     with pytest.raises(UserError, match=r"hf:/user/vae could not be fetched from the hub \(no network at all\)"):
         fetched(Path("hf://user/vae"))
 
 
-def test_a_run_that_was_pushed_is_loaded(monkeypatch, tmp_path, inline):
+def test_a_run_that_was_pushed_is_loaded(fake_hub, monkeypatch, tmp_path, inline):
     from vaelab.export.folder import export
     from vaelab.export.networks import PARTS
     from vaelab.run.load import load_run
@@ -76,8 +84,6 @@ def test_a_run_that_was_pushed_is_loaded(monkeypatch, tmp_path, inline):
     code, _, err = inline("dataset=digits", "logger=local", "trainer.max_steps=2", "hydra.run.dir=run")
     assert code == 0, err
     export(load_run(tmp_path / "run"), "safetensors", PARTS, tmp_path / "pushed")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        hub, "snapshot_download", lambda name, revision, local_dir: shutil.copytree(tmp_path / "pushed", local_dir)
-    )
+    pushed = tmp_path / "pushed"
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, local_dir, **__: shutil.copytree(pushed, local_dir))
     assert load_run("hf://user/vae").sample(3).shape == (3, 1, 8, 8)

@@ -113,16 +113,18 @@ def test_images_are_placed_by_the_free_memory_of_the_device_or_as_asked_for(monk
     ]:
         free[CUDA] = bytes_free
         with FakeGPU() as gpu:
-            assert torch.equal(place(IMAGES, images_on, CUDA), IMAGES)
+            assert torch.equal(place(IMAGES, images_on, CUDA)[0], IMAGES)
         assert len(gpu.sent) == sent
     assert caplog.messages == [
         "the training images stay in host memory, for they take more than half of what is free on cuda:1"
     ]
 
 
-@pytest.mark.parametrize("images_on", ["auto", "device", "host"])
+@pytest.mark.parametrize("images_on", ["auto", "device", "host", "disk"])
 def test_on_the_cpu_the_images_stay_where_they_are(images_on):
-    assert place(IMAGES, images_on, CPU) is IMAGES
+    placed, on_disk = place(IMAGES, images_on, CPU)
+    assert placed is IMAGES
+    assert not on_disk
 
 
 def test_images_of_a_file_come_into_memory_where_they_fit_and_else_stay_in_it(monkeypatch, caplog):
@@ -138,9 +140,9 @@ def test_images_of_a_file_come_into_memory_where_they_fit_and_else_stay_in_it(mo
         ("auto", CUDA, 2 * COUNT - 1, "disk"),
     ]:
         free |= {"cpu": cpu, "cuda": 0}
-        placed = place(IMAGES, images_on, device, stored=True)
+        placed, on_disk = place(IMAGES, images_on, device, stored=True)
         assert torch.equal(placed, IMAGES)
-        assert (placed is IMAGES) == (place_of == "disk")
+        assert (placed is IMAGES) == on_disk == (place_of == "disk")
     assert [message.split(",")[0] for message in caplog.messages] == [
         "the training images stay on disk",
         "the training images stay in host memory",

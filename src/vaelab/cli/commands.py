@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vaelab.cli.options import EXPLORER, PICTURES, SAMPLES, parser
+from vaelab.cli.options import EXPLORER, PICTURES, SAMPLES, TABLE, parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.run.terminal import VisibleFormatter
 
@@ -72,8 +72,7 @@ def _generate(options: argparse.Namespace) -> None:
     kind = options.format or (named if named in PICTURES else "png")
     output = options.output or Path(SAMPLES).with_suffix(f".{kind}")
     check_output(output, f".{kind}")  # before torch is imported and the model loaded
-    if options.output is None and os.path.lexists(output):
-        raise UserError(f"{output} is there already; to overwrite it add --output {output}, or name another file", 2)
+    _spare(output, options.output)
     from vaelab.export.images import save_images
     from vaelab.run.load import load_run
 
@@ -90,6 +89,12 @@ def _generate(options: argparse.Namespace) -> None:
     print(visible(f"{options.num_samples} samples in {output}"))
 
 
+def _spare(output: Path, asked: Path | None) -> None:
+    """Raise UserError where a file would be overwritten that nobody has named."""
+    if asked is None and os.path.lexists(output):
+        raise UserError(f"{output} is there already; to overwrite it add --output {output}, or name another file", 2)
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from vaelab.cli.evaluate import evaluate
 
@@ -97,11 +102,12 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
-    kind = ".npz" if options.output.suffix.lower() == ".npz" else ".parquet"
-    check_output(options.output, kind)
+    output = options.output or Path(TABLE)
+    check_output(output, ".npz" if output.suffix.lower() == ".npz" else ".parquet")
+    _spare(output, options.output)
     from vaelab.cli.encode import encode
 
-    encode(options, kind)
+    encode(options, output)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -139,8 +139,9 @@ def _explorer(run_dir: Path, trusted: Iterable[str]) -> list[str]:
 
     try:
         write_page(load_run(run_dir, trusted), run_dir / EXPLORER)
-    except UserError as error:
-        log.warning("no explorer: %s", error)
+    except Exception as error:  # a full disk, or what the exporter cannot do
+        log.debug("%s", "".join(traceback.format_exception(error)))
+        log.warning("no explorer: %s", one_line(error, 300))
         return []
     return [EXPLORER]
 

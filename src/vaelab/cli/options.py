@@ -9,7 +9,7 @@ from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
 
 MOST_DIGITS = len(str(ABOVE_ALL_INTEGERS - 1))
 TRUST = "a package whose code the run's config may name"
-SAMPLES = "samples.png"
+SAMPLES, TABLE = "samples.png", "z.parquet"
 PICTURES = ("png", "npz", "gif")
 EXPLORER = "explore.html"
 EXPORTS = ("onnx", "torch", "safetensors")
@@ -84,8 +84,8 @@ def _add_encode(commands: Any) -> None:
     _add_run(encode)
     data = "train, val or test of the run's dataset, a folder of pictures, or a file with an array"
     encode.add_argument("data", metavar="DATA", help=data)
-    where = "the table, .parquet or .npz (z.parquet)"
-    encode.add_argument("-o", "--output", type=Path, default=Path("z.parquet"), metavar="FILE", help=where)
+    where = f"the table, .parquet or .npz ({TABLE}, unless there is one)"
+    encode.add_argument("-o", "--output", type=Path, metavar="FILE", help=where)
 
 
 def _add_export(commands: Any) -> None:

@@ -6,7 +6,7 @@ from vaelab.dataset.images import Dataset
 from vaelab.dataset.own.pictures import Fit, read_picture
 from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import Source, by_threads
-from vaelab.dataset.prepared import downloading
+from vaelab.dataset.prepared import KNOWN, downloading
 
 SPLITS = {"train": "train", "val": "valid", "test": "test"}  # as CelebA calls them
 
@@ -36,4 +36,4 @@ def load(root: str, size: int, middle: int, binarize: str, flip: bool) -> Datase
         parts = {part: list(each.filename) for part, each in found.items()}
         return Source(parts, by_threads(lambda file: read_picture(photographs / file, file, how)), str)
 
-    return own_dataset(root, name, ["celeba", how.identity], source, binarize=binarize, flip=flip)
+    return own_dataset(root, name, ["celeba", how.identity], source, binarize=binarize, flip=flip, kind=KNOWN)

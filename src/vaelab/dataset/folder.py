@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from vaelab.dataset.images import Dataset
-from vaelab.dataset.own.pictures import Fit, read_picture
+from vaelab.dataset.own.pictures import Fit, formats, read_picture
 from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import SPLITS, Example, Source, Unreadable, by_threads, check_fractions, parted
 from vaelab.dataset.own.stored import PARTS
@@ -77,7 +77,7 @@ def _check_folder(folder: Path) -> None:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     """The files that are called as pictures are, below the folder and as seen from there; links are followed once."""
-    endings, seen = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}, set()
+    endings, seen = {end for end, kind in Image.registered_extensions().items() if kind in formats()}, set()
     for above, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(above)
         folders[:] = [] if place in seen else sorted(each for each in folders if not each.startswith("."))
@@ -87,6 +87,11 @@ def _pictures(folder: Path) -> Iterator[Path]:
         for file in files:
             if Path(file).suffix.lower() in endings and not file.startswith("."):
                 yield Path(above).relative_to(folder) / file
+
+
+def _split_of(picture: Path) -> str | None:
+    """The split that a picture lies in the folder of."""
+    return SPLITS.get(picture.parts[0].lower()) if len(picture.parts) > 1 else None
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -99,7 +104,12 @@ def _stat(path: Path) -> tuple[int, int]:
 
 def source_of(folder: Path, pictures: list[Path], how: Fit, val: float, test: float) -> Source:
     """The pictures of a folder by split, with their labels and names."""
-    own = {part: [each for each in pictures if SPLITS.get(each.parts[0]) == part] for part in PARTS}
+    own = {part: [each for each in pictures if _split_of(each) == part] for part in PARTS}
+    if not own["train"] and (own["val"] or own["test"]):
+        raise UserError(
+            f"{folder} has a folder {'val' if own['val'] else 'test'} and none called train, so that its pictures "
+            f"would be trained on; put the others into a folder train"
+        )
     depth = 1 if own["train"] else 0  # of the folders that are no classes
     parts = parted(own if depth else {"train": pictures}, Path.as_posix, val, test)
     kept = [picture for part in PARTS for picture in parts[part]]

@@ -9,7 +9,7 @@ import numpy as np
 from vaelab.dataset.images import Dataset
 from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import Example, Source
-from vaelab.dataset.prepared import downloading, prepared
+from vaelab.dataset.prepared import KNOWN, downloading, prepared
 from vaelab.errors import UserError
 
 FIXED_URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
@@ -24,7 +24,9 @@ def load(root: str, val_size: int, binarize: str) -> Dataset:
     without labels, from `binarized_mnist_train.amat`, `_valid.amat` and `_test.amat` in `root`.
     """
     if binarize == "fixed":
-        return own_dataset(root, "mnist", ["fixed"], lambda: _fixed(Path(root).expanduser()), binarize="fixed")
+        return own_dataset(
+            root, "mnist", ["fixed"], lambda: _fixed(Path(root).expanduser()), binarize="fixed", kind=KNOWN
+        )
     read = prepared(root, "mnist", "MNIST", (1, 28, 28), {"train": 60_000, "test": 10_000})
     return Dataset("mnist", read, val_size, binarize)
 

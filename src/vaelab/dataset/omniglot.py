@@ -8,7 +8,7 @@ from vaelab.dataset.images import Dataset
 from vaelab.dataset.own.pictures import Fit
 from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import Example, Source, by_threads, parted
-from vaelab.dataset.prepared import downloading
+from vaelab.dataset.prepared import KNOWN, downloading
 
 
 def load(root: str, size: int, val: float, binarize: str) -> Dataset:
@@ -38,4 +38,4 @@ def load(root: str, size: int, val: float, binarize: str) -> Dataset:
         parts = parted(own, lambda item: str(item[1]), val, 0)
         return Source(parts, by_threads(lambda item: Example(how(ImageOps.invert(item[0][item[1]][0].convert("L"))))))
 
-    return own_dataset(root, name, ["omniglot", how.identity, val], source, binarize=binarize)
+    return own_dataset(root, name, ["omniglot", how.identity, val], source, binarize=binarize, kind=KNOWN)

@@ -1,5 +1,6 @@
 """Pictures in Parquet files, as Hugging Face's datasets are kept: on this machine, or on the hub by name."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,11 @@ def _loaded(path: str, files: list[Path]) -> dict[str, Any]:
 
 
 def _by_split(files: list[Path]) -> dict[str, list[str]]:
-    """Files of a folder by the split that they are called after, as `test-00000-of-00001.parquet` is."""
+    """Files by the split that they, `test-00000-of-00001.parquet`, or their folders, `test/0.parquet`, are called."""
     splits: dict[str, list[str]] = {}
     for file in files:
-        splits.setdefault(SPLITS.get(file.stem.partition("-")[0], "train"), []).append(str(file))
+        names = (re.split("[-_.]", file.stem)[0].lower(), file.parent.name.lower())
+        splits.setdefault(next((SPLITS[name] for name in names if name in SPLITS), "train"), []).append(str(file))
     return splits if "train" in splits else {"train": [str(file) for file in files]}
 
 
@@ -98,13 +100,17 @@ def _columns(table: Any, image: str | None, label: str | None, path: str) -> tup
         image = pictures[0]
     classes = [name for name, kind in kinds.items() if kind == "ClassLabel"]
     if label is None:
-        label = "label" if "label" in features else classes[0] if len(classes) == 1 else None
+        label = "label" if _is_integer(features.get("label")) else classes[0] if len(classes) == 1 else None
     columns = ", ".join(f"{one_line(name, 50)} ({kind})" for name, kind in kinds.items())
     if image not in features:
         raise UserError(f"dataset.image must name the column of the pictures in {path}, which has {columns}")
-    if label is not None and label not in features:
-        raise UserError(f"dataset.label must name the column of the labels in {path}, which has {columns}")
+    if label is not None and not _is_integer(features.get(label)):
+        raise UserError(f"dataset.label must name a column of integers or classes in {path}, which has {columns}")
     return image, label
+
+
+def _is_integer(feature: Any) -> bool:
+    return type(feature).__name__ == "ClassLabel" or "int" in str(getattr(feature, "dtype", ""))
 
 
 def _is_bytes(feature: Any) -> bool:
@@ -125,7 +131,9 @@ def _source(found: dict[str, Any], image: str, label: str | None, how: Fit, val:
     def read(item: tuple[str, int]) -> Example | Unreadable:
         part, row = item
         cells = tables[part][row]
-        picture, value = cells[image], None if label is None else cells[label]
-        return read_picture(picture["bytes"] or Path(picture["path"]), f"row {row} of {part}", how, value)
+        picture, value, name = cells[image] or {}, None if label is None else cells[label], f"row {row} of {part}"
+        if picture.get("bytes") is None:  # a path could lead anywhere on this machine
+            return Unreadable(name, "it holds no picture")
+        return read_picture(picture["bytes"], name, how, value)
 
     return Source(parts, by_threads(read), classes=names)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,7 +18,8 @@ from vaelab.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_may_prepare: ContextVar[bool] = ContextVar("_may_prepare", default=True)
+KNOWN, OWN = "known", "own"  # datasets that anybody can download, and images that the config says the place of
+_may_prepare: ContextVar[Collection[str]] = ContextVar("_may_prepare", default=(KNOWN, OWN))
 
 
 def prepared(
@@ -46,7 +47,7 @@ def prepared(
     """
     path = Path(root).expanduser() / f"{name}.safetensors"
     if not path.exists():
-        if not may_prepare():
+        if not may_prepare(KNOWN):
             raise UserError(f"{path} is not there, which the run was trained on; {_advice(path)}")
         with in_folder(path, _advice(path)):
             if not path.exists():
@@ -77,21 +78,22 @@ def prepared(
 
 
 @contextmanager
-def found_only() -> Iterator[None]:
-    """Use datasets that are there only: for the folder that a saved run names, which is not trusted.
+def found_only(but: Collection[str] = ()) -> Iterator[None]:
+    """Use datasets that are there only: for a saved run, which is not trusted; who asks for another gets a UserError.
 
-    Who asks for one that is not there gets a UserError.
+    Args:
+        but: the kinds that may be prepared all the same, because a person has said where.
     """
-    token = _may_prepare.set(False)
+    token = _may_prepare.set(but)
     try:
         yield
     finally:
         _may_prepare.reset(token)
 
 
-def may_prepare() -> bool:
-    """Whether datasets that are not there may be downloaded and written, which `found_only` forbids."""
-    return _may_prepare.get()
+def may_prepare(kind: str) -> bool:
+    """Whether datasets of a kind that are not there may be downloaded or read, and written."""
+    return kind in _may_prepare.get()
 
 
 @contextmanager

@@ -118,6 +118,17 @@ def _probe(reader: _Reader) -> list[Any]:
     kind, count = type(reader.source), len(reader)
     digest = hashlib.sha256()
     for number in sorted({round(place * (count - 1) / PROBED) for place in range(PROBED + 1)} if count else ()):
-        found = reader[number]
-        digest.update(found.image.tobytes() if isinstance(found, Example) else repr(found).encode())
+        found, again = (_bytes_of(reader[number]) for _ in range(2))
+        if found != again:
+            raise UserError(
+                f"the items of {reader.name} must be the same at every reading, and item {number} is not; leave random "
+                f"transforms out (dataset.flip=true mirrors images in training)"
+            )
+        digest.update(found)
     return [kind.__module__, kind.__qualname__, count, digest.hexdigest()]
+
+
+def _bytes_of(found: Example | Unreadable | UserError) -> bytes:
+    if isinstance(found, Example):
+        return repr((found.image.shape, found.label)).encode() + found.image.tobytes()
+    return b"unreadable"

@@ -17,18 +17,21 @@ import torch
 from torch import Tensor
 
 from vaelab.distributions import StandardNormal, draw_at
-from vaelab.errors import check_output, visible
+from vaelab.errors import UserError, check_output, visible
 from vaelab.evaluation.ex_post import is_real
 from vaelab.explore.networks import networks
 from vaelab.export.formats import write_onnx
+from vaelab.export.networks import Direction
 from vaelab.files import folder
 from vaelab.model.ladder import Ladder
 from vaelab.ops import generator, normal
 from vaelab.run.load import Run
 from vaelab.run.ranking import describe
+from vaelab.vae import VAE
 
 SCRIPTS = ("networks.js", "pictures.js", "sliders.js", "map.js", "own.js", "codes.js", "main.js")
-SHOWN = 1000  # images on the map
+SHOWN, FEWEST = 1000, 50  # images on the map
+BYTES = 6_000_000  # of these images, unless they are few
 DRAWS = 500  # of a prior that the page cannot draw from, of each temperature
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.25)
 EXPORTS = re.compile(r"export\{(.*?)\};\s*$", re.DOTALL)
@@ -45,27 +48,29 @@ def write_page(run: Run, output: Path) -> int:
         UserError: if the networks cannot be told in ONNX, or the output cannot be written.
     """
     check_output(output, ".html")
-    data = page_data(run)
-    content = page(data, _onnx(run)).encode()
+    if not isinstance(run.model, VAE | Ladder):
+        raise UserError(f"the explorer shows a VAE or a ladder, got {type(run.model).__name__}")
+    found = networks(run.model, run.facts)
+    content = page(page_data(run, found["encode"]), _onnx(found)).encode()
     folder.write(output.parent, output.name, content)
     return len(content)
 
 
-def page_data(run: Run) -> dict[str, Any]:
+def page_data(run: Run, encode: Direction) -> dict[str, Any]:
     """All that the page shows of a run besides its networks, as JSON can hold it; arrays are packed."""
     model, facts, dataset = run.model, run.facts, run.dataset
     whole = dataset.test()
-    rows = torch.linspace(0, len(whole.images) - 1, min(SHOWN, len(whole.images))).round().long()
+    most = max(FEWEST, min(SHOWN, BYTES // whole.images[0].nbytes))
+    rows = torch.linspace(0, len(whole.images) - 1, min(most, len(whole.images))).round().long()
     split = whole.at(rows)
     x = dataset.pixels(split.images, generator(0, "explorer"))  # as the model sees them
-    u, kl = _embedded(run, x, split.labels)
+    u, kl = _embedded(run, encode, x, split.labels)
     points, axes = _on_a_plane(u)
     choices = run.config.get("choices", {})
     conditional = model.takes_labels
     return {
         "title": visible(f"{choices.get('model', 'a model')} on {dataset.name}"),
         "setting": visible(describe(run.record.measured_on)),
-        "metrics": run.recorded("test") or run.recorded("val"),
         "shape": list(facts.image_shape),
         "dim": model.latent_dim,
         "groups": getattr(model, "dims", [model.latent_dim]),
@@ -107,27 +112,28 @@ def page(data: Mapping[str, Any], graphs: Mapping[str, bytes]) -> str:
     )
 
 
-def _onnx(run: Run) -> dict[str, bytes]:
+def _onnx(found: Mapping[str, Direction]) -> dict[str, bytes]:
     """The graphs by name, each held against the model."""
     with tempfile.TemporaryDirectory() as place:
         graphs = {}
-        for name, found in networks(run.model, run.facts).items():
+        for name, each in found.items():
             path = Path(place) / f"{name}.onnx"
-            write_onnx(found, path)
+            write_onnx(each, path)
             graphs[name] = path.read_bytes()
         return graphs
 
 
 @torch.no_grad()
-def _embedded(run: Run, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _embedded(run: Run, encode: Direction, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """u (N, D) of images at zero noise, and the mean KL by dimension, (D,), where it is known."""
-    encode = networks(run.model, run.facts)["encode"]
     noise = torch.zeros(1, run.model.latent_dim)
     found = []
     for row in range(len(x)):
         y = (labels[row : row + 1].long(),) if run.model.takes_labels else ()
         found.append(dict(zip(encode.outputs, encode.module(x[row : row + 1], noise, *y), strict=True)))
     u = torch.cat([each["u"] for each in found])
+    if not u.isfinite().all():
+        raise UserError("the latents of the test images are not finite, so that there is nothing to show")
     if "kl" not in found[0] or found[0]["kl"].shape[1] != u.shape[1]:
         return u, None
     return u, torch.cat([each["kl"] for each in found]).mean(0)
@@ -178,7 +184,7 @@ def _class_names(run: Run) -> list[str]:
     stored = run.dataset.stored
     names = stored.classes if stored is not None else None
     count = run.facts.num_classes or 0
-    return [visible(name) for name in names] if names is not None else [str(number) for number in range(count)]
+    return [visible(name) for name in names[:count]] if names is not None else [str(number) for number in range(count)]
 
 
 def _packed(array: np.ndarray) -> str:

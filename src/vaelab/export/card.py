@@ -10,49 +10,39 @@ from vaelab.run.load import Run
 from vaelab.run.ranking import describe
 
 SPLITS = {"val": "validation", "test": "test"}
-LOADED = {
-    "safetensors": """```python
-import vaelab
+WEIGHTS = """import vaelab
 
 run = vaelab.load_run("hf://USER/NAME")  # once it is on the hub; here the folder's path
 images = run.sample(10)  # (10, {shape}) in [0, 1]
-```""",
-    "torch": """```python
-import torch
+"""
+TORCH = """import torch
 
-decode = torch.export.load("decoder.pt2").module()
-(images,) = decode(torch.randn(10, {dim}){labels})  # (10, {shape}) in [0, 1]
-```""",
-    "onnx": """```python
-import numpy as np
+run = torch.export.load("{part}.pt2").module()
+{given} = {example}
+outputs = run({given}{labels})  # {told}
+"""
+ONNX = """import numpy as np
 import onnxruntime
 
-decode = onnxruntime.InferenceSession("decoder.onnx")
-z = np.random.randn(10, {dim}).astype(np.float32)
-(images,) = decode.run(None, {{"z": z{onnx_labels}}})  # (10, {shape}) in [0, 1]
-```""",
-}
+session = onnxruntime.InferenceSession("{part}.onnx")
+{given} = {example}
+outputs = session.run(None, {{"{given}": {given}{labels}}})  # {told}
+"""
 
 
-def card(run: Run, kind: str, files: Sequence[str]) -> str:
+def card(run: Run, kind: str, parts: Sequence[str], files: Sequence[str]) -> str:
     """The card in Markdown, with the front matter that a hub reads.
 
     Args:
         run: that is exported.
         kind: `onnx`, `torch` or `safetensors`.
+        parts: the networks that are exported.
         files: that lie beside it.
     """
     choices = {key: visible(value) for key, value in run.config.get("choices", {}).items()}
     name = f"{choices.get('model', 'VAE')} on {choices.get('dataset', 'images')}"
     front = {"library_name": "vaelab", "tags": ["variational-autoencoder", *_tags(choices)]}
     shape = ", ".join(map(str, run.facts.image_shape))
-    conditional = run.model.takes_labels
-    loading = LOADED[kind].format(
-        shape=shape,
-        dim=run.model.latent_dim,
-        labels=", torch.arange(10)" if conditional else "",
-        onnx_labels=', "y": np.arange(10)' if conditional else "",
-    )
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
@@ -60,13 +50,29 @@ def card(run: Run, kind: str, files: Sequence[str]) -> str:
             f"A variational autoencoder of images ({shape}) with {run.model.latent_dim:,} latent dimensions.\n",
             _metrics(run),
             "## Loading\n",
-            f"{loading}\n",
+            _fenced(_loading(run, kind, parts, shape), "python"),
             "## Files\n",
             "\n".join(f"- `{file}`" for file in files) + "\n",
             "## Config\n",
-            _fenced(yaml.safe_dump(dict(run.config), sort_keys=False), "yaml"),
+            _fenced(yaml.safe_dump({k: v for k, v in run.config.items() if k != "logger"}, sort_keys=False), "yaml"),
         ]
     )
+
+
+def _loading(run: Run, kind: str, parts: Sequence[str], shape: str) -> str:
+    """How what is exported is loaded and used, of two networks the decoder."""
+    if kind == "safetensors":
+        return WEIGHTS.format(shape=shape)
+    part, classes = parts[-1], run.facts.num_classes or 1
+    given, row, told = {
+        "encoder": ("x", shape, "mean and std of q(z|x), or z at zero noise"),
+        "decoder": ("z", str(run.model.latent_dim), f"one image a row of z, (10, {shape}) in [0, 1]"),
+    }[part]
+    zeros = {"torch": f"torch.zeros(10, {row})", "onnx": f"np.zeros((10, {row}), np.float32)"}[kind]
+    labels = {"torch": f", torch.arange(10) % {classes}", "onnx": f', "y": np.arange(10) % {classes}'}[kind]
+    template = {"torch": TORCH, "onnx": ONNX}[kind]
+    conditional = labels if run.model.takes_labels else ""
+    return template.format(part=part, given=given, example=zeros, labels=conditional, told=told)
 
 
 def _tags(choices: dict[str, str]) -> list[str]:

@@ -3,8 +3,9 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from vaelab.dataset.own.pictures import FITS, Fit
 from vaelab.dataset.own.source import AT_ONCE, Example, Source, Unreadable
 from vaelab.dataset.own.stored import PARTS
 from vaelab.distributions import Normal
-from vaelab.errors import UserError
+from vaelab.errors import UserError, visible
 from vaelab.run.load import SPLITS, Run
 from vaelab.vae import VAE
 
@@ -41,7 +42,7 @@ class Encoded:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All columns, (N, D) or (N,), in the order in which they are written."""
-        found: dict[str, np.ndarray] = {"name": np.array(self.names)}
+        found: dict[str, np.ndarray] = {"name": np.array([visible(name) for name in self.names])}
         if self.labels and all(label is not None for label in self.labels):
             found["label"] = np.array(self.labels)
         return {**found, **{name: np.concatenate(chunks) for name, chunks in self.columns.items()}}
@@ -59,7 +60,8 @@ def encode_images(run: Run, data: str, advance: Callable[[int], None]) -> Encode
         UserError: if the images are not there, or not of the run's form.
     """
     found = Encoded()
-    for examples in _chunks(_examples(run, data)):
+    every = _examples(run, data)
+    for examples in iter(lambda: list(islice(every, AT_ONCE)), []):
         advance(len(examples))
         found.unreadable += [example for _, example in examples if isinstance(example, Unreadable)]
         good = [(name, example) for name, example in examples if isinstance(example, Example)]
@@ -104,14 +106,33 @@ def _examples(run: Run, data: str) -> Iterator[tuple[str, Example | Unreadable]]
     if place.is_dir():
         source = source_of_folder(*pictures_below(data), _fit(run, data), 0, 0)
     elif place.is_file() and place.suffix.lower() in SUFFIXES:
-        levels = run.config.get("dataset", {}).get("float_range", [0, 1])
-        source = source_of_array(place, None, Levels(levels), 0, 0)
+        try:
+            levels = Levels(run.config.get("dataset", {}).get("float_range", [0, 1]))
+        except ValueError as error:
+            raise UserError(f"dataset.{error}") from error
+        source = source_of_array(place, None, levels, 0, 0)
     else:
         raise UserError(
             f"what is encoded must be train, val or test, a folder of pictures, or a file {' '.join(SUFFIXES)}, got "
             f"{data}"
         )
-    yield from _of_source(source)
+    label_of = _labels_by_name(run, source, data) if source.classes is not None and run.model.takes_labels else None
+    for name, example in _of_source(source):
+        if label_of is not None and isinstance(example, Example) and example.label is not None:
+            example = Example(example.image, label_of[example.label])
+        yield name, example
+
+
+def _labels_by_name(run: Run, source: Source, data: str) -> list[int]:
+    """The run's own number of each class of other images, which may be fewer, by their names."""
+    stored = run.dataset.stored
+    known = stored.classes if stored is not None else None
+    if known is None or not set(source.classes or ()) <= set(known):
+        raise UserError(
+            f"the model takes labels, and the folders of {data} must have the names of its classes "
+            f"({', '.join(known[:10]) if known else 'which its dataset has not'}); encode an array with labels instead"
+        )
+    return [known.index(name) for name in source.classes or ()]
 
 
 def _of_split(run: Run, part: str) -> Iterator[tuple[str, Example]]:
@@ -143,28 +164,21 @@ def _fit(run: Run, data: str) -> Fit:
     return Fit(width, channels == 1, fit if fit in FITS else "crop", middle if isinstance(middle, int) else None)
 
 
-def _chunks(examples: Iterator[Any]) -> Iterator[list[Any]]:
-    chunk = []
-    for example in examples:
-        chunk.append(example)
-        if len(chunk) == AT_ONCE:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def check_parquet() -> None:
+    """Raise UserError unless the package is there that writes Parquet."""
+    if find_spec("pyarrow") is None:
+        raise UserError("Parquet needs pyarrow; pip install 'vaelab[hf]', or name an .npz file")
 
 
 def as_bytes(found: Encoded, suffix: str) -> bytes:
-    """The table as the content of a `.parquet` or `.npz` file; UserError if Parquet needs a package."""
+    """The table as the content of a `.parquet` or `.npz` file."""
     arrays, content = found.arrays(), io.BytesIO()
     if suffix == ".npz":
         np.savez(content, **arrays)
         return content.getvalue()
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UserError("Parquet needs pyarrow; pip install 'vaelab[hf]', or name an .npz file") from error
+    import pyarrow
+    from pyarrow import parquet
+
     columns = {
         name: pyarrow.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1]) if values.ndim == 2 else values
         for name, values in arrays.items()

@@ -10,12 +10,13 @@ from vaelab.export.card import card
 from vaelab.export.formats import write_onnx, write_torch
 from vaelab.export.networks import PARTS, direction
 from vaelab.files import folder
+from vaelab.run.hub import FILES
 from vaelab.run.load import Run
 
 FORMATS = {"onnx": (write_onnx, ".onnx"), "torch": (write_torch, ".pt2"), "safetensors": (None, ".safetensors")}
-OF_A_RUN = ("config.yaml", "config.yaml.sha256", "summary.json", "metrics.jsonl", "samples.png", "reconstructions.png")
 LARGEST = 10**10  # bytes of a file
 WEIGHTS = ("model.safetensors", "checkpoints/best.pt", "checkpoints/best.pt.sha256")
+OF_A_RUN = [file for file in FILES if file not in WEIGHTS]
 
 
 def export(run: Run, kind: str, parts: Sequence[str], output: Path) -> list[str]:
@@ -51,5 +52,5 @@ def export(run: Run, kind: str, parts: Sequence[str], output: Path) -> list[str]
         shutil.rmtree(output)
         raise
     files = sorted(str(file.relative_to(output)) for file in output.rglob("*") if file.is_file())
-    (output / "README.md").write_text(card(run, kind, files))
+    (output / "README.md").write_text(card(run, kind, parts, files))
     return [*files, "README.md"]

@@ -46,10 +46,10 @@ def write_onnx(found: Direction, path: Path) -> None:
                 dynamic_shapes=found.dynamic_shapes,
                 custom_translation_table={torch.ops.aten.binary_cross_entropy_with_logits.default: cross_entropy},
             )
+        program.save(str(path))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # whatever the exporter cannot do
         raise UserError(f"the {path.stem} of this model cannot be told in ONNX ({_reason(error)})") from error
-    program.save(str(path))
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(*inputs: Tensor) -> Outputs:
         given = {name: value.numpy() for name, value in zip(found.inputs, inputs, strict=True)}

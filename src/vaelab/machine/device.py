@@ -3,13 +3,16 @@
 import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import torch
 
 from vaelab.errors import UserError, is_out_of_memory, nearest
 from vaelab.machine.ranks import SINGLE, Ranks
+
+CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 def pick_device(name: str, ranks: Ranks = SINGLE, key: str = "trainer.device") -> torch.device:
@@ -102,8 +105,13 @@ def _set_switches(products: str, convolutions_in_tf32: bool) -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU, or in the host's memory for what shares it."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    """Bytes that are free on a GPU, or in the host's memory for what shares it; no more than a container may have."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [psutil.virtual_memory().available]
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        found.append(int(CONTAINER_MEMORY.read_text()))
+    return min(found)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vaelab.dataset.images import Dataset
-from vaelab.dataset.prepared import found_only
+from vaelab.dataset.prepared import KNOWN, OWN, found_only
 from vaelab.errors import UserError, check_integer, check_number, one_line
 from vaelab.machine.device import in_memory, pick_device
 from vaelab.machine.ranks import SINGLE, Ranks
@@ -47,7 +47,7 @@ class Builder:
 
     def __init__(self, config: Config, trusted: Iterable[str] | None, overrides: Iterable[str] = ()) -> None:
         self.config = config
-        self._may_download = trusted is None or names_root(overrides)
+        self._may_prepare = None if trusted is None else _named_by_a_person(overrides)
         self._nodes = NodeBuilder(config, None if trusted is None else tuple(trusted))
 
     def setup(self, ranks: Ranks = SINGLE) -> Setup:
@@ -80,7 +80,7 @@ class Builder:
 
     def dataset(self) -> Dataset:
         """The dataset; its images are read when they are asked for, and not downloaded to where a saved config says."""
-        with nullcontext() if self._may_download else found_only():
+        with nullcontext() if self._may_prepare is None else found_only(self._may_prepare):
             return _of_kind(Dataset, "dataset", self._nodes.build("dataset"))
 
     def objective(self, facts: Facts, seed: int = 0) -> Objective:
@@ -192,6 +192,12 @@ def _weights_of(seed: int, stream: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(seed, stream).get_state())
         yield
+
+
+def _named_by_a_person(overrides: Iterable[str]) -> list[str]:
+    """The kinds of datasets that a person, and no saved config alone, has said the place of."""
+    of_own = any(override.lstrip("+").startswith(("dataset.path=", "dataset.source")) for override in overrides)
+    return [*([KNOWN] if names_root(overrides) else []), *([OWN] if of_own else [])]
 
 
 def _named(facts: Facts) -> dict[str, Any]:

@@ -60,10 +60,11 @@ def execute(
         tested = status == FINISHED and setup.config.evaluate_test
         metrics, best_epoch = final_metrics(trainer, tested)
         results = reached(trainer, setup, metrics, best_epoch)
-        if status == FINISHED and output.logger.explore:
-            output.logger.log_pictures(explore(spec.run_dir))
-        if tested:
-            output.logger.log({"step": results["step"], "epoch": results["epochs"], **of_split(metrics, "test")})
+        pages = explore(spec.run_dir) if status == FINISHED and output.logger.explore else []
+        output.logger.log_pictures(pages)
+        if tested or pages:
+            row = {"step": results["step"], "epoch": results["epochs"]}
+            output.logger.log({**row, **(of_split(metrics, "test") if tested else {})})
         output.end(status, results)
     if ranks.is_main_process:
         show_results(spec.run_dir, output.summary)

@@ -6,6 +6,10 @@ from pathlib import Path
 
 from vaelab.errors import UserError, one_line
 
+FILES = (  # that a run is loaded from, and what it reached
+    *("config.yaml", "config.yaml.sha256", "summary.json", "metrics.jsonl", "samples.png", "reconstructions.png"),
+    *("model.safetensors", "checkpoints/best.pt", "checkpoints/best.pt.sha256"),
+)
 NAME = re.compile(r"hf:/{1,2}(\w[\w.-]*/\w[\w.-]*?)(?:@(\w[\w./-]*))?/?")  # a Path makes one slash of two
 
 
@@ -22,12 +26,13 @@ def fetched(path: Path) -> Path:
     if found is None:
         raise UserError(f"a run on the hub must be named hf://USER/NAME or hf://USER/NAME@REVISION, got {text}")
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import HfApi, snapshot_download
     except ImportError as error:
         raise UserError("runs on the hub need huggingface_hub; pip install 'vaelab[hf]'") from error
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaelab"
-    place = cache / re.sub(r"[^\w.@-]", "--", text.partition(":")[2].strip("/"))
-    try:  # the hub's own cache is made of links, which are not followed in a run directory
-        return Path(snapshot_download(found[1], revision=found[2], local_dir=place))
+    try:  # a folder a commit; the hub's own cache is made of links, which are not followed in a run directory
+        commit = HfApi().model_info(found[1], revision=found[2]).sha
+        place = cache / f"{found[1].replace('/', '--')}@{commit}"
+        return Path(snapshot_download(found[1], revision=commit, local_dir=place, allow_patterns=[*FILES]))
     except Exception as error:  # of the network, of the hub, of rights
         raise UserError(f"{text} could not be fetched from the hub ({one_line(error, 200)})") from error

@@ -81,8 +81,8 @@ class Batches:
         return batch.to(self.device, non_blocking=True)
 
 
-def place(images: Tensor, images_on: str, device: torch.device, stored: bool = False) -> Tensor:
-    """The images where batches are to be gathered from them.
+def place(images: Tensor, images_on: str, device: torch.device, stored: bool = False) -> tuple[Tensor, bool]:
+    """The images where batches are to be gathered from them, and whether that is on disk.
 
     Args:
         images: (N, C, H, W) uint8 in host memory, or mapped into it.
@@ -97,11 +97,11 @@ def place(images: Tensor, images_on: str, device: torch.device, stored: bool = F
     if images_on == "auto":
         images_on = _with_room(images.nbytes, device, stored)
     if images_on == "disk":
-        return images
+        return images, stored
     if images_on == "host" or device.type == "cpu":
-        return images.clone() if stored else images
+        return images.clone() if stored else images, False
     with in_memory(f"the {len(images):,} training images", "use trainer.images_on=host"):
-        return images.to(device)
+        return images.to(device), False
 
 
 def _with_room(size: int, device: torch.device, stored: bool) -> str:

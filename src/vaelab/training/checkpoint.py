@@ -6,10 +6,8 @@ itself, so that whenever the process dies at least one of the two files matches 
 
 import io
 import logging
-import os
 import pickletools
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,13 @@ from torch import Tensor
 
 from vaelab.errors import UserError, is_out_of_memory
 from vaelab.files import folder, sidecar
+from vaelab.machine.device import free_memory
 
 log = logging.getLogger(__name__)
 
 PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
 TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 MOST_SHARED_TUPLES = 20
-CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -124,7 +122,7 @@ def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
 
 def _is_good(path: Path) -> bool:
     run_dir, name = _place(path)
-    if not folder.exists(run_dir, name) or 2 * folder.size(run_dir, name) > _free_memory():
+    if not folder.exists(run_dir, name) or 2 * folder.size(run_dir, name) > free_memory(torch.device("cpu")):
         return False
     return _matches_checksum(path, folder.checksum(run_dir, name))
 
@@ -132,24 +130,13 @@ def _is_good(path: Path) -> bool:
 def _content(path: Path) -> bytes:
     """The file, unless it and the tensors made of it cannot both be in memory."""
     run_dir, name = _place(path)
-    size, free = folder.size(run_dir, name), _free_memory()
+    size, free = folder.size(run_dir, name), free_memory(torch.device("cpu"))
     if 2 * size > free:
         raise UserError(
             f"{path} takes {2 * size / 1e9:,.1f} GB to be loaded, and {free / 1e9:,.1f} GB of memory are free; free "
             f"some, or move the file away"
         )
     return folder.read(run_dir, name, size)
-
-
-def _free_memory() -> int:
-    """Bytes that this process can still have, as far as the system tells."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    with suppress(OSError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    with suppress(OSError, ValueError):  # "max" where there is no limit
-        found.append(int(CONTAINER_MEMORY.read_text()))
-    return min(found)
 
 
 def _matches_checksum(path: Path, digest: str) -> bool:

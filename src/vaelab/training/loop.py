@@ -83,9 +83,9 @@ class Trainer:
         self.average = None if config.ema is None else MovingAverage(model, config.ema)
         self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.objective, self.average)
         stored, train = dataset.stored, dataset.train
-        images = place(train.images, config.images_on, self.device, stored is not None)
+        images, on_disk = place(train.images, config.images_on, self.device, stored is not None)
         labels = train.labels.long().to(images.device) if model.takes_labels else None
-        release = stored.release if stored is not None and images is train.images else None
+        release = stored.release if stored is not None and on_disk else None
         self.batches = Batches(images, labels, self.device, config.batch_size, setup.seed, release)
         self.total_steps = config.total_steps(self.batches.steps_per_epoch)
         self.base_lr = [group["lr"] for group in self.optimizer.param_groups]

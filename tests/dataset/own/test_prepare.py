@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(prepare.os, "fsync", full)
-    with pytest.raises(UserError, match=r"could not be written .*No space left.*free some space"):
+    with pytest.raises(UserError, match=r"could not be prepared .*No space left.*free some space"):
         dataset(tmp_path, Numbers())
     assert not list(tmp_path.glob("numbers*s")) + list(tmp_path.glob("*.tmp"))
 

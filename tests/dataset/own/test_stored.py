@@ -1,12 +1,15 @@
 """A prepared file is safetensors, is read back as it was written, and gives its memory back."""
 
+import json
+import os
+
 import numpy as np
 import psutil
 import pytest
 import torch
 from safetensors.numpy import load_file
 
-from vaelab.dataset.own.stored import Stored, StoredWriter, joined
+from vaelab.dataset.own.stored import HEADER_BYTES, Stored, StoredWriter, joined
 from vaelab.errors import UserError
 
 NAMES = ["a.png", 'it\'s "quoted".jpg', "two\nlines.png", "no utf-8 \udcff.gif"]
@@ -74,7 +77,26 @@ def test_what_was_read_takes_no_memory_once_it_is_released(path):
     assert process.memory_info().rss - before < 20e6
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "no header", "other tensors"])
+def test_a_file_may_be_larger_than_memory(path):
+    count = 2 * psutil.virtual_memory().total // (3 * 1000 * 1000)
+    shapes = {
+        "train_images": (count, 3, 1000, 1000),
+        "val_images": (0, 3, 1000, 1000),
+        "test_images": (1, 3, 1000, 1000),
+    }
+    entries, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + int(np.prod(shape))
+        entries[name] = {"dtype": "U8", "shape": shape, "data_offsets": [start, end]}
+    header = json.dumps(entries).encode().ljust(HEADER_BYTES)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + HEADER_BYTES + end)  # of zeros, which take no room on the disk
+    train = Stored(path).read("train").images
+    assert train.shape == shapes["train_images"]
+    assert train[-1].sum() == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no header", "other tensors", "labels of others"])
 def test_a_damaged_file_is_refused_in_one_sentence(path, damage):
     whole = write(path).read_bytes()
     if damage == "other tensors":
@@ -82,8 +104,10 @@ def test_a_damaged_file_is_refused_in_one_sentence(path, damage):
             writer = StoredWriter(file)
             writer.add("weights", [np.zeros((2, 3))], "int64")
             writer.finish()
+    elif damage == "labels of others":
+        write(path, train_labels=(np.zeros(3), "int64"))
     else:
         path.write_bytes({"cut": whole[:-1], "empty": b"", "no header": b"x" * len(whole)}[damage])
-    with pytest.raises(UserError, match=r"is damaged or cut short|must hold images") as raised:
+    with pytest.raises(UserError, match=r"is damaged or cut short|must hold uint8 images") as raised:
         Stored(path)
     assert "\n" not in str(raised.value)

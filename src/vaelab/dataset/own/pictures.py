@@ -11,6 +11,8 @@ from vaelab.dataset.own.source import Example, Unreadable
 from vaelab.errors import ArgumentError, check_choice, check_integer, one_line
 
 FITS = ("crop", "pad", "stretch")
+# no pictures, or read by a program that an image of somebody else should not start
+NOT_READ = {"EPS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR"}
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of 16 bits a pixel, which it would cut at 255
 
 
@@ -40,6 +42,8 @@ class Fit:
         if not isinstance(self.grey, bool):
             raise ArgumentError("grey", f"must be true or false, got {self.grey!r}")
         check_choice("fit", self.fit, FITS)
+        if self.middle is not None:
+            check_integer("middle", self.middle, 1)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -73,10 +77,18 @@ class Fit:
         return fitted(picture, (size, size), Image.Resampling.LANCZOS)
 
 
+def formats() -> list[str]:
+    """The names of all formats that are read."""
+    Image.init()
+    return sorted(Image.OPEN.keys() - NOT_READ)
+
+
 def read_picture(source: Path | bytes, name: str, fit: Fit, label: int | None = None) -> Example | Unreadable:
     """A picture, a file or its bytes, as an example; one that is damaged, or too large to be one, is unreadable."""
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        if not isinstance(source, bytes) and not source.is_file():  # a pipe would wait for its other end
+            return Unreadable(name, "it is no file")
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats()) as picture:
             width, height = picture.size
             if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
                 return Unreadable(name, f"{width:,} x {height:,} pixels are more than Pillow takes for a picture")

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from vaelab.dataset.images import Dataset
 from vaelab.dataset.own.source import AT_ONCE, Source, Unreadable, told
 from vaelab.dataset.own.stored import PARTS, Stored, StoredWriter, joined
-from vaelab.dataset.prepared import in_folder, may_prepare
+from vaelab.dataset.prepared import OWN, in_folder, may_prepare
 from vaelab.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,14 @@ MOST_UNREADABLE = 0.05  # of the images
 
 
 def own_dataset(
-    root: str, name: str, identity: Any, source: Callable[[], Source], *, binarize: str, flip: bool = False
+    root: str,
+    name: str,
+    identity: Any,
+    source: Callable[[], Source],
+    *,
+    binarize: str,
+    flip: bool = False,
+    kind: str = OWN,
 ) -> Dataset:
     """The dataset of `<root>/<name>-<key>.safetensors`, which is prepared where it is missing.
 
@@ -38,6 +45,7 @@ def own_dataset(
         source: gives the images when they are to be prepared.
         binarize: as `Dataset` takes it.
         flip: the same.
+        kind: `known` of what comes from the same place for everybody.
 
     Raises:
         UserError: if the images cannot be read, the file is damaged, or nothing may be prepared now.
@@ -46,11 +54,15 @@ def own_dataset(
     path = Path(root).expanduser() / f"{re.sub('[^0-9A-Za-z_.-]+', '-', name)}-{key}.safetensors"
     if not path.exists():
         advice = "name the folder of prepared datasets by $VAELAB_DATA or dataset.root"
-        if not may_prepare():
-            raise UserError(f"{path} is not there, which the run was trained on; {advice}")
+        if not may_prepare(kind):
+            raise UserError(
+                f"{path} is not there, which the run was trained on, unless its images have changed since; {advice}"
+            )
         with in_folder(path, advice):
             if not path.exists():
                 _prepare(path, Preparation(name, source()))
+    if not path.is_file():  # a FIFO would wait for its other end
+        raise UserError(f"{path} must be a file; move what has its name away")
     stored = Stored(path)
     return Dataset(name, stored.read, 0, binarize, flip=flip, stored=stored)
 
@@ -140,7 +152,7 @@ class Preparation:
 
 def _prepare(path: Path, preparation: Preparation) -> None:
     """Write the file, whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(".tmp")  # of one process at a time, so that the next overwrites what a kill has left
     try:
         with temporary.open("wb") as file:
             preparation.write(file)
@@ -148,7 +160,9 @@ def _prepare(path: Path, preparation: Preparation) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error}); free some space or change dataset.root") from error
+        raise UserError(
+            f"{path} could not be prepared ({error}); if the disk is full, free some space or change dataset.root"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     if preparation.unreadable:

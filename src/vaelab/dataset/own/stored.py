@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,9 @@ from vaelab.errors import UserError
 
 PARTS = ("train", "val", "test")
 HEADER_BYTES = 4096  # kept free at the start for what is known at the end
+# a private mapping may be written, as torch wants; without a reserve it may be larger than memory, for nobody writes
+PRIVATE = mmap.PROT_READ | mmap.PROT_WRITE
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # named from Python 3.13 on
 ALIGNMENT = 8  # bytes, of the widest numbers here
 DTYPES = {"uint8": "U8", "int64": "I64"}
 SEPARATOR = b"\0"  # no file's name can have it
@@ -70,16 +74,30 @@ class Stored:
         self.path = path
         try:
             with safe_open(path, "np") as file:  # reads and checks the header alone
-                self._shapes = {name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+                slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+                self._shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
+                kinds = {name: each.get_dtype() for name, each in slices.items()}
             with path.open("rb") as opened:
                 offsets = json.loads(opened.read(8 + HEADER_BYTES)[8:])
-                self._memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+                self._memory = mmap.mmap(opened.fileno(), 0, flags=mmap.MAP_PRIVATE | NO_RESERVE, prot=PRIVATE)
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or cut short ({error}); move it away and run again to prepare it anew"
             ) from error
-        if any(len(self._shapes.get(f"{part}_images", ())) != 4 for part in PARTS):
-            raise UserError(f"{path} must hold images (N, C, H, W) of {', '.join(PARTS)}, got {self._shapes}")
+        is_label = {name: name.endswith("_labels") for name in kinds}
+        if (
+            any(len(self._shapes.get(f"{part}_images", ())) != 4 for part in PARTS)
+            or any(
+                self._shapes[name] != self._shapes[name.replace("labels", "images")][:1]
+                for name in kinds
+                if is_label[name]
+            )
+            or any(kind != DTYPES["int64" if is_label[name] else "uint8"] for name, kind in kinds.items())
+        ):
+            raise UserError(
+                f"{path} must hold uint8 images (N, C, H, W) of {', '.join(PARTS)} and their int64 labels, got "
+                f"{self._shapes}; move it away and run again to prepare it anew"
+            )
         self._starts = {name: 8 + HEADER_BYTES + offsets[name]["data_offsets"][0] for name in self._shapes}
 
     def read(self, part: str) -> Split:

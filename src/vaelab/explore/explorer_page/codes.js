@@ -20,7 +20,7 @@ async function loadCodes() {
       put(place);
     });
     cell.addEventListener("pointerenter", (event) => event.buttons && put(place));
-    cell.addEventListener("keydown", (event) => event.key === "Enter" && put(place));
+    cell.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && put(place));
     grid.append(cell);
   }
   for (let code = 0; code < data.codebook.codes; code++) {
@@ -58,7 +58,7 @@ function codeAt(place) {
 }
 
 function showCodes() {
-  if (!data.codebook) return;
+  if (!table) return;
   [...document.getElementById("codes").children].forEach((cell, place) => {
     const code = codeAt(place);
     cell.textContent = code;

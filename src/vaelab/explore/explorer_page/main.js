@@ -1,4 +1,4 @@
-// What is shown now, and what changes it.
+// What is shown now, and what changes it. Of an image of one's own, `own` is the image x, u and what is known of q(z|x).
 
 const state = { u: new Float32Array(data.dim), y: 0, temperature: data.groups.map(() => 1), busy: false, own: null };
 const canvas = document.getElementById("image");
@@ -12,6 +12,7 @@ async function show() {
   while (asked) {
     asked = false;
     showValues();
+    showCodes();
     const start = performance.now();
     const { images } = await decode(state.u, state);
     paint(canvas, images);
@@ -30,7 +31,6 @@ function move(dimension, value) {
 function jump(u) {
   way++;
   state.u = Float32Array.from(u);
-  showCodes();
   settle(show());
 }
 
@@ -43,8 +43,10 @@ function settle(shown) {
 }
 
 function setClass(label) {
+  if (state.y === label) return;
   state.y = label;
   document.getElementById("class").value = label;
+  drawPlane();
 }
 
 function addTemperatures() {
@@ -89,7 +91,6 @@ async function start() {
   if (!data.codebook) showSliders();
   else state.u = await prior(state.temperature, state.y); // the middle is no code
   await show();
-  showCodes();
   staleStrips();
   document.getElementById("status").hidden = true;
   drawPlane();
@@ -99,8 +100,9 @@ document.getElementById("more").addEventListener("click", showSliders);
 document.getElementById("reset").addEventListener("click", () => jump(new Float32Array(data.dim)));
 document.getElementById("draw").addEventListener("click", async () => jump(await prior(state.temperature, state.y)));
 document.getElementById("class").addEventListener("change", (event) => {
-  state.y = Number(event.target.value);
+  setClass(Number(event.target.value));
   settle(show());
+  if (state.own) ownImage(state.own.x);
 });
 
 globalThis.explorer = { data, state, decode, encode, plane: () => view.plane !== null, ready: start() };

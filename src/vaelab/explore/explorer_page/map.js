@@ -96,6 +96,7 @@ function choose(index) {
   view.chosen = index;
   if (data.classes && data.labels) setClass(data.labels[index]);
   jump(latentOf(index));
+  sheet = null;
   ownImage(imageOf(index));
   drawMap();
 }

@@ -5,6 +5,7 @@ const given = document.getElementById("given");
 const terms = document.getElementById("terms");
 
 function setUpOwn() {
+  document.getElementById("own-section").hidden = channels !== 1 && channels !== 3;
   document.getElementById("own-hint").textContent =
     (channels === 1 ? "Draw it below in white, or drop, paste or choose a picture." : "Drop, paste or choose a picture.") +
     (data.isBinary ? " Pixels lighter than the middle grey count as white." : "");
@@ -19,8 +20,8 @@ async function ownImage(x) {
   const zero = await encode(x, new Float32Array(data.dim), y);
   const { images } = await decode(zero.u, { temperature: data.groups.map(() => 1), y });
   paint(document.getElementById("reconstructed"), images);
-  showBands(zero.u, zero.std);
-  state.own = zero.u;
+  state.own = { x, ...zero };
+  showBands();
   showTerms(zero.kl ? await elbo(x, y) : null);
   return zero.u;
 }
@@ -57,6 +58,9 @@ async function take(file) {
   const side = Math.min(bitmap.width / width, bitmap.height / height);
   const [across, down] = [side * width, side * height];
   const context = given.getContext("2d", { willReadFrequently: true });
+  sheet = null;
+  context.fillStyle = "white"; // behind what is transparent
+  context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, (bitmap.width - across) / 2, (bitmap.height - down) / 2, across, down, 0, 0, width, height);
   jump(await ownImage(seen(given)));
@@ -73,7 +77,8 @@ document.getElementById("clear").addEventListener("click", () => {
   paint(given, new Float32Array(pixels));
   sheet = null;
   showTerms(null);
-  showBands(null, null);
+  state.own = null;
+  showBands();
 });
 
 // A drawing is made in grey and counts when the pen is lifted.

@@ -59,6 +59,7 @@ function showSliders() {
   more.hidden = shown === all.length;
   more.textContent = `Show ${Math.min(PAGE, all.length - shown)} more of ${all.length - shown}`;
   showValues();
+  showBands();
 }
 
 function showValues() {
@@ -68,7 +69,8 @@ function showValues() {
   }
 }
 
-function showBands(mean, std) {
+function showBands() {
+  const { u: mean, std } = state.own ?? {};
   for (const [dimension, { band }] of sliders) {
     band.hidden = !std;
     if (!std) continue;
