@@ -1,5 +1,6 @@
 """A run that is given up after a validation ends well, with what it has reached."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,17 @@ def test_a_run_that_was_given_up_can_be_gone_on_with(run, tmp_path):
     _, asked = run(None, resumed=True)
     assert [epoch for epoch, *_ in asked] == [2, 3]
     assert read_summary(tmp_path)["status"] == "finished"
+
+
+def test_a_run_does_not_go_on_with_images_that_have_changed(run, tmp_path):
+    levels = np.random.default_rng(0).integers(256, size=(600, 8, 8), dtype=np.uint8)
+    own = ("dataset=array", f"dataset.path={tmp_path}/x.npy", f"dataset.root={tmp_path}/data")
+    np.save(tmp_path / "x.npy", levels)
+    run(1, *own)
+    assert read_summary(tmp_path)["images"].startswith("x-")
+    np.save(tmp_path / "x.npy", 255 - levels)
+    with pytest.raises(UserError, match=r"was trained on the images in x-.*, and these have changed since"):
+        run(None, *own, resumed=True)
 
 
 OWN = """

@@ -51,6 +51,7 @@ def execute(
         if ranks.is_main_process:
             output.logger = builder.logger(spec.run_dir)
         setup = builder.setup(ranks)
+        output.keep_images(setup.dataset)
         set_precision(setup.config.precision)
         trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation)
         if spec.resumed:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vaelab.dataset.images import Dataset
+from vaelab.errors import UserError
 from vaelab.files import folder
 from vaelab.run.environment import git_commit
 from vaelab.run.logger import Logger, NoLogger
@@ -73,6 +75,22 @@ class RunOutput:
 
     def __enter__(self) -> "RunOutput":
         return self
+
+    def keep_images(self, dataset: Dataset) -> None:
+        """Keep which file images of one's own were prepared in, whose name has their key.
+
+        Raises:
+            UserError: if the run began with others.
+        """
+        if dataset.stored is None:
+            return
+        name, before = dataset.stored.path.name, self._summary.content.get("images")
+        if before not in (None, name):
+            raise UserError(
+                f"{self._spec.run_dir} was trained on the images in {before}, and these have changed since, to {name}; "
+                f"bring the old ones back, or start a new run"
+            )
+        self._summary.content["images"] = name
 
     def begin(self) -> None:
         """Write the config and the summary, and begin the W&B run."""

@@ -21,7 +21,7 @@ LARGEST_SUMMARY = 4_000_000  # bytes; those of a run are 2,000
 DEEPEST = 50
 # What a summary may leave out but not have otherwise.
 PARTS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("status", "error"), (str, "text")),
+    **dict.fromkeys(("status", "error", "images"), (str, "text")),
     **dict.fromkeys(("name", "group"), (str | None, "text or null")),
     **dict.fromkeys(("choices", "metrics", "setting", "versions"), (dict, "a mapping")),
     "overrides": (list, "a list"),
@@ -34,8 +34,8 @@ class Summary:
     Args:
         run_dir: of the run.
         told: `overrides`, `name`, `group` and further facts of this launch.
-        resumed: whether an earlier launch has started the run: its name and group stay, its overrides come first, its
-            seconds count.
+        resumed: whether an earlier launch has started the run: its name, its group and the file of its images stay, its
+            overrides come first, its seconds count.
 
     Attributes:
         content: what the file holds, or will once the run begins.
@@ -52,7 +52,7 @@ class Summary:
         except UserError:
             self.lost = True
         self._seconds = before.get("seconds", 0)
-        kept = {key: before[key] for key in ("name", "group") if key in before}
+        kept = {key: before[key] for key in ("name", "group", "images") if key in before}
         overrides = [*before.get("overrides", ()), *told["overrides"]]
         self.content: dict[str, Any] = {"status": RUNNING, **told, **kept, "overrides": overrides}
 
