@@ -1,5 +1,6 @@
 """The process that brings a run to W&B, from its first line to its last."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -39,6 +40,7 @@ def bring(run_dir: Path, settings: WandbSettings, orders: Connection, reports: C
         reports: to the training: (kind, text). `offline`, `contacted`, `started`, `alive`, `done` and `failed` tell
             where this is, `unreachable` and `undelivered` what the server does; `info` and `warning` are for people.
     """
+    gc.freeze()  # what the training has thrown away would, collected here, close descriptors that are others' by then
     _part_from_training(orders, reports)
     threading.Thread(target=_outlive_training, args=(2 * settings.upload_seconds,), daemon=True).start()
     speech = threading.Lock()
