@@ -24,7 +24,10 @@ from benchmarks.tables import markdown
 SIDE = 64
 CHUNK = 1000
 PLACES = ("host", "disk")
-SETTINGS = ("model=conv", "latent=d64", "trainer.batch_size=128", "trainer.pictures_every=0", "logger=local")
+SETTINGS = (
+    *("model=conv", "latent=d64", "dataset.val=0.01", "dataset.test=0.01", "logger=local"),
+    *("trainer.batch_size=128", "trainer.threads=2", "trainer.pictures_every=0", "trainer.evaluate_test=false"),
+)
 
 
 def main() -> None:
