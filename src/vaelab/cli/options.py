@@ -8,7 +8,6 @@ from typing import Any
 from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
 
 MOST_DIGITS = len(str(ABOVE_ALL_INTEGERS - 1))
-TRUST = "a package whose code the run's config may name"
 SAMPLES, TABLE = "samples.png", "z.parquet"
 PICTURES = ("png", "npz", "gif")
 EXPLORER = "explore.html"
@@ -91,8 +90,7 @@ def _add_encode(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     told = "a folder for other programs, or for a hub: the networks or the weights, the config, a model card"
     export = commands.add_parser("export", help=told, description=told)
-    export.add_argument("run", type=Path, metavar="RUN_DIR")
-    export.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST)
+    _add_run(export, device=False)
     kinds = "networks that need no vaelab, as ONNX or as a program of torch.export's, or weights for load_run"
     export.add_argument("--format", choices=EXPORTS, required=True, help=kinds)
     export.add_argument("--part", choices=("encoder", "decoder"), help="only one of the two networks")
@@ -103,8 +101,7 @@ def _add_export(commands: Any) -> None:
 def _add_explore(commands: Any) -> None:
     told = "a page to walk through the latent space of a run in a browser, without a server or a network"
     explore = commands.add_parser("explore", help=told, description=told)
-    explore.add_argument("run", type=Path, metavar="RUN_DIR")
-    explore.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST)
+    _add_run(explore, device=False)
     where = f"the page (RUN_DIR/{EXPLORER}, to which vaelab compare links)"
     explore.add_argument("-o", "--output", type=Path, metavar="FILE", help=where)
 
@@ -134,10 +131,13 @@ def _add_dashboard(commands: Any) -> None:
     dashboard.add_argument("--output", type=Path, metavar="FILE", help=instead)
 
 
-def _add_run(command: argparse.ArgumentParser) -> None:
+def _add_run(command: argparse.ArgumentParser, device: bool = True) -> None:
     command.add_argument("run", type=Path, metavar="RUN_DIR")
-    command.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=TRUST)
-    command.add_argument("--device", default="auto", help="auto, cuda, cuda:1, mps or cpu (auto: the best there is)")
+    package = "a package whose code the run's config may name"
+    command.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help=package)
+    if device:
+        best = "auto, cuda, cuda:1, mps or cpu (auto: the best there is)"
+        command.add_argument("--device", default="auto", help=best)
 
 
 def _positive(text: str) -> int:

@@ -100,7 +100,7 @@ def page(data: Mapping[str, Any], graphs: Mapping[str, bytes]) -> str:
         f"default-src 'none'; script-src 'sha256-{digest}' 'wasm-unsafe-eval'; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    packed = {name: base64.b64encode(gzip.compress(graph, mtime=0)).decode() for name, graph in graphs.items()}
+    packed = {name: _packed(graph) for name, graph in graphs.items()}
     wasm = base64.b64encode((here / "runtime/ort.wasm.gz").read_bytes()).decode()
     return Template((own / "page.html").read_text()).substitute(
         policy=policy,
@@ -187,8 +187,9 @@ def _class_names(run: Run) -> list[str]:
     return [visible(name) for name in names[:count]] if names is not None else [str(number) for number in range(count)]
 
 
-def _packed(array: np.ndarray) -> str:
-    return base64.b64encode(gzip.compress(np.ascontiguousarray(array).tobytes(), mtime=0)).decode()
+def _packed(content: np.ndarray | bytes) -> str:
+    raw = content if isinstance(content, bytes) else content.tobytes()
+    return base64.b64encode(gzip.compress(raw, mtime=0)).decode()
 
 
 def _as_object(found: re.Match[str]) -> str:

@@ -10,13 +10,11 @@ from vaelab.export.card import card
 from vaelab.export.formats import write_onnx, write_torch
 from vaelab.export.networks import PARTS, direction
 from vaelab.files import folder
-from vaelab.run.hub import FILES
+from vaelab.run.hub import OF_A_RUN, WEIGHTS
 from vaelab.run.load import Run
 
 FORMATS = {"onnx": (write_onnx, ".onnx"), "torch": (write_torch, ".pt2"), "safetensors": (None, ".safetensors")}
 LARGEST = 10**10  # bytes of a file
-WEIGHTS = ("model.safetensors", "checkpoints/best.pt", "checkpoints/best.pt.sha256")
-OF_A_RUN = [file for file in FILES if file not in WEIGHTS]
 
 
 def export(run: Run, kind: str, parts: Sequence[str], output: Path) -> list[str]:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from vaelab.errors import UserError, one_line
 
-FILES = (  # that a run is loaded from, and what it reached
-    *("config.yaml", "config.yaml.sha256", "summary.json", "metrics.jsonl", "samples.png", "reconstructions.png"),
-    *("model.safetensors", "checkpoints/best.pt", "checkpoints/best.pt.sha256"),
-)
+OF_A_RUN = ("config.yaml", "config.yaml.sha256", "summary.json", "metrics.jsonl", "samples.png", "reconstructions.png")
+WEIGHTS = ("model.safetensors", "checkpoints/best.pt", "checkpoints/best.pt.sha256")
 NAME = re.compile(r"hf:/{1,2}(\w[\w.-]*/\w[\w.-]*?)(?:@(\w[\w./-]*))?/?")  # a Path makes one slash of two
 
 
@@ -33,6 +31,6 @@ def fetched(path: Path) -> Path:
     try:  # a folder a commit; the hub's own cache is made of links, which are not followed in a run directory
         commit = HfApi().model_info(found[1], revision=found[2]).sha
         place = cache / f"{found[1].replace('/', '--')}@{commit}"
-        return Path(snapshot_download(found[1], revision=commit, local_dir=place, allow_patterns=[*FILES]))
+        return Path(snapshot_download(found[1], revision=commit, local_dir=place, allow_patterns=[*OF_A_RUN, *WEIGHTS]))
     except Exception as error:  # of the network, of the hub, of rights
         raise UserError(f"{text} could not be fetched from the hub ({one_line(error, 200)})") from error

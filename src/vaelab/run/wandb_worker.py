@@ -40,7 +40,6 @@ def bring(run_dir: Path, settings: WandbSettings, orders: Connection, reports: C
         reports: to the training: (kind, text). `offline`, `contacted`, `started`, `alive`, `done` and `failed` tell
             where this is, `unreachable` and `undelivered` what the server does; `info` and `warning` are for people.
     """
-    gc.freeze()  # what the training has thrown away would, collected here, close descriptors that are others' by then
     _part_from_training(orders, reports)
     threading.Thread(target=_outlive_training, args=(2 * settings.upload_seconds,), daemon=True).start()
     speech = threading.Lock()
@@ -87,6 +86,7 @@ def _part_from_training(orders: Connection, reports: Connection) -> None:
         signal.signal(signum, signal.SIG_IGN)  # a scheduler asks all processes of a job; the training says when to end
     parent = multiprocessing.parent_process()
     assert parent is not None
+    gc.freeze()  # what the training has thrown away would, collected here, close descriptors that are others' by then
     kept = sorted((2, orders.fileno(), reports.fileno(), parent.sentinel))
     for before, after in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
         os.closerange(before + 1, after)

@@ -12,13 +12,8 @@ import numpy as np
 from vaelab.dataset.own.stored import PARTS
 from vaelab.errors import ArgumentError, check_number, one_line
 
-SPLITS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}  # by what they are called
+# by what they are called
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 AT_ONCE = 256  # images in memory while a dataset is prepared
 NAMED = 5  # of those that could not be read
 

@@ -1,6 +1,7 @@
 """A prepared dataset as one safetensors file: written as its images come, mapped into memory when it is used."""
 
 import json
+import math
 import mmap
 import sys
 from collections.abc import Iterable
@@ -124,9 +125,9 @@ class Stored:
 
     def _tensor(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         shape = self._shapes[name]
-        if not np.prod(shape):
+        count = math.prod(shape)
+        if not count:
             return torch.zeros(shape, dtype=dtype)
-        count = int(np.prod(shape))
         return torch.frombuffer(self._memory, dtype=dtype, count=count, offset=self._starts[name]).view(shape)
 
     def _texts(self, name: str) -> list[str] | None:
