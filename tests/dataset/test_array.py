@@ -1,11 +1,14 @@
 """Arrays of every kind of file and layout are the same dataset."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
 
 from vaelab.dataset.array import load
+from vaelab.dataset.own.stored import StoredWriter
 from vaelab.errors import UserError
 
 COUNT = 200
@@ -115,3 +118,15 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     torch.save({"images": Evil()}, tmp_path / "x.pt")
     with pytest.raises(UserError, match="without running code"):
         array_dataset(tmp_path / "x.pt")
+
+
+def test_a_signal_ends_a_preparation_and_leaves_nothing(inline, tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.zeros((40, 8, 8), np.uint8))
+    monkeypatch.setattr(StoredWriter, "add", lambda *of_a_part: signal.raise_signal(signal.SIGTERM))
+    options = ("dataset=array", f"dataset.path={tmp_path / 'x.npy'}", f"dataset.root={tmp_path / 'root'}")
+    code, out, _ = inline(*options, f"hydra.run.dir={tmp_path / 'run'}")
+    assert code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in out
+    assert "resume=" not in out
+    assert not [*(tmp_path / "root").glob("*.safetensors"), *(tmp_path / "root").glob("*.tmp")]
+    assert not (tmp_path / "run" / "config.yaml").exists()

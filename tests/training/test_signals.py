@@ -52,6 +52,35 @@ def test_a_signal_that_was_not_asked_for_is_raised_at_the_end(signum):
         send(signum)
 
 
+@both
+def test_where_nothing_has_to_be_saved_a_signal_is_answered_at_once(signum):
+    steps = []
+    with pytest.raises(Interrupted), StopRequest() as stop, stop.at_once():
+        send(signum)
+        steps.append("not reached")
+    assert steps == []
+
+
+@both
+def test_later_signals_are_held_back_again(signum):
+    with pytest.raises(Interrupted), StopRequest() as stop:
+        with stop.at_once():
+            pass
+        send(signum)
+        with pytest.raises(Interrupted):
+            stop.check()
+
+
+@both
+def test_a_signal_that_was_held_back_is_answered_before_more_is_begun(signum):
+    steps = []
+    with pytest.raises(Interrupted), StopRequest() as stop:
+        send(signum)
+        with stop.at_once():
+            steps.append("not reached")
+    assert steps == []
+
+
 def test_an_error_is_not_hidden_by_a_signal():
     with pytest.raises(ZeroDivisionError), StopRequest():
         send(signal.SIGTERM)

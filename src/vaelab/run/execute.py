@@ -41,7 +41,7 @@ def execute(
 
     Raises:
         UserError: for a mistake in the config, a loss that is not finite, a damaged checkpoint.
-        Interrupted: after SIGTERM or SIGINT, with a checkpoint written.
+        Interrupted: after SIGTERM or SIGINT, with a checkpoint written once the run has begun.
     """
     ranks = current()
     if not spec.resumed and ranks.is_main_process:
@@ -50,7 +50,8 @@ def execute(
         builder = Builder(spec.config, spec.trusted, spec.overrides)
         if ranks.is_main_process:
             output.logger = builder.logger(spec.run_dir)
-        setup = builder.setup(ranks)
+        with stop.at_once():  # preparing a large dataset takes as long as a training
+            setup = builder.setup(ranks)
         output.keep_images(setup.dataset)
         set_precision(setup.config.precision)
         trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation)

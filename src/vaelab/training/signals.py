@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 REQUESTS = (signal.SIGTERM, signal.SIGINT)
@@ -31,7 +32,7 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """While entered, holds a signal back until `check` is called; a second SIGINT ends all.
+    """While entered, holds a signal back until `check` is called, but for `at_once`; a second SIGINT ends all.
 
     These are SIGTERM and SIGINT. Where code outside handles the signals of a scheduler, to requeue the job, they are
     those and SIGINT: what SIGTERM then means is for that code to say.
@@ -39,6 +40,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._holds_back = True
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -61,6 +63,18 @@ class StopRequest:
         if self.signum is not None:
             raise Interrupted(self.signum)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While entered, where nothing has to be saved, a signal raises Interrupted as soon as it comes."""
+        self.check()
+        self._holds_back = False
+        try:
+            yield
+        finally:
+            self._holds_back = True
+
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if not self._holds_back:
+            raise Interrupted(signum)
