@@ -8,7 +8,8 @@ A model is a preset that leaves the dataset open. How many steps fill its time i
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from vaelab.compare.page import write_page
 from vaelab.evaluation.metrics import label, metric
 from vaelab.run.find import find_runs
 from vaelab.run.labels import decimal
-from vaelab.run.ranking import describe, ranked
+from vaelab.run.ranking import describe
 from vaelab.run.record import RunRecord
 
 RUNS = ROOT / "outputs" / "leaderboard"
@@ -119,20 +120,27 @@ def evaluate(model: str, dataset: str, runs: Path) -> None:
 
 
 def collect(runs: Path, docs: Path) -> None:
-    """Write the page of all finished runs, its data, and their comparison page."""
+    """Write the page of all runs that finished here or are known, its data, and the comparison page of those here."""
     finished = [
         path for path in find_runs(filter(Path.exists, (runs / dataset for dataset in BOARDS))) if is_finished(path)
     ]
-    groups = [_group(group) for group in ranked(map(RunRecord, finished), METRICS[0])]
-    (docs / "leaderboard.json").write_text(json.dumps(groups, indent=2) + "\n")
-    (docs / "leaderboard.md").write_text(page(groups))
-    write_page(finished, docs / COMPARISON, METRICS[0])
+    known = docs / "leaderboard.json"
+    measured = json.loads(known.read_text()) if known.exists() else {}
+    measured |= {f"{path.parent.name}/{path.name}": _measured(RunRecord(path)) for path in finished}
+    known.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
+    (docs / "leaderboard.md").write_text(page(measured))
+    if finished:
+        write_page(finished, docs / COMPARISON, METRICS[0])
 
 
-def page(groups: Iterable[dict[str, Any]]) -> str:
-    """The page in Markdown."""
+def page(measured: Mapping[str, dict[str, Any]]) -> str:
+    """The page in Markdown: a table for all that was measured on the same, the highest bound first."""
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, run in measured.items():
+        groups.setdefault(run["measured_on"], {})[Path(name).name] = run
     template = (Path(__file__).parent / "leaderboard.md").read_text()
-    return template.format(minutes=SECONDS // 60, tables="\n".join(map(_section, groups)))
+    tables = "\n".join(_section(on, runs) for on, runs in sorted(groups.items()))
+    return template.format(minutes=SECONDS // 60, tables=tables)
 
 
 def _choices(model: str) -> dict[str, str]:
@@ -146,32 +154,28 @@ def _choices(model: str) -> dict[str, str]:
     return chosen
 
 
-def _group(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """What the page says of runs that were measured on the same."""
+def _measured(run: RunRecord) -> dict[str, Any]:
+    """What a run's own files say of it."""
     return {
-        "measured_on": describe(runs[0].measured_on),
-        "bound": runs[0].evaluation.depends_on.get(METRICS[0], ""),
-        "runs": [
-            {
-                "model": run.directory.name,
-                "metrics": {name: run.metrics[name] for name in METRICS if name in run.metrics},
-                "epochs": run.summary["epochs"],
-                "minutes": run.summary["training_seconds"] / 60,
-            }
-            for run in runs
-        ],
+        "measured_on": describe(run.measured_on),
+        "bound": run.evaluation.depends_on.get(METRICS[0], ""),
+        "metrics": {name: run.metrics[name] for name in METRICS if name in run.metrics},
+        "epochs": run.summary["epochs"],
+        "minutes": run.summary["training_seconds"] / 60,
     }
 
 
-def _section(group: dict[str, Any]) -> str:
-    """The table of a group."""
-    names = [name for name in METRICS if any(name in run["metrics"] for run in group["runs"])]
+def _section(measured_on: str, runs: Mapping[str, dict[str, Any]]) -> str:
+    """The table of models that were measured on the same."""
+    names = [name for name in METRICS if any(name in run["metrics"] for run in runs.values())]
+    by = names[0]
     lines = [
-        [f"`{run['model']}`", *(_shown(run, name) for name in names), f"{run['epochs']:.1f}", f"{run['minutes']:.1f}"]
-        for run in group["runs"]
+        [f"`{model}`", *(_shown(run, name) for name in names), f"{run['epochs']:.1f}", f"{run['minutes']:.1f}"]
+        for model, run in sorted(runs.items(), key=lambda item: -item[1]["metrics"].get(by, -math.inf))
     ]
-    bound = f"{label(METRICS[0])}: {group['bound']}.\n\n" if group["bound"] else ""
-    return f"## {group['measured_on']}\n\n{bound}{markdown(['model', *map(label, names), 'epochs', 'minutes'], lines)}"
+    bounds = {run["bound"] for run in runs.values() if run["bound"]}
+    bound = f"{label(METRICS[0])}: {', '.join(sorted(bounds))}.\n\n" if bounds else ""
+    return f"## {measured_on}\n\n{bound}{markdown(['model', *map(label, names), 'epochs', 'minutes'], lines)}"
 
 
 def _shown(run: dict[str, Any], name: str) -> str:

@@ -48,16 +48,19 @@ def test_models_train_their_time_once_and_are_ranked_by_the_bound(leaderboard, d
     leaderboard.main()
     assert "$ vaelab" not in capfd.readouterr().out, "what is finished is not done again"
 
-    groups = json.loads((tmp_path / "docs/leaderboard.json").read_text())
-    with_density, without = sorted(groups, key=lambda group: -len(group["runs"]))
-    bounds = [run["metrics"]["test/log_likelihood"] for run in with_density["runs"]]
-    assert bounds == sorted(bounds, reverse=True)
-    assert {run["model"] for run in with_density["runs"]} == {"vae", "beta_vae"}
-    for run in with_density["runs"]:
-        assert 0.2 < run["minutes"] * 60 < 5
-    assert [run["model"] for run in without["runs"]] == ["rae_l2"]
+    measured = json.loads((tmp_path / "docs/leaderboard.json").read_text())
+    assert measured.keys() == {"mnist/beta_vae", "mnist/rae_l2", "mnist/vae"}
+    assert measured["mnist/rae_l2"]["measured_on"] != measured["mnist/vae"]["measured_on"]
+    bounds = {model: measured[f"mnist/{model}"]["metrics"]["test/log_likelihood"] for model in ("beta_vae", "vae")}
+    assert "test/log_likelihood" not in measured["mnist/rae_l2"]["metrics"]
+    assert all(0.2 < run["minutes"] * 60 < 5 for run in measured.values())
     text = (tmp_path / "docs/leaderboard.md").read_text()
-    lines = [f"| `{run['model']}` | {bound:,.2f} |" for run, bound in zip(with_density["runs"], bounds, strict=True)]
-    assert text.index(lines[0]) < text.index(lines[1])
+    first, second = sorted(bounds, key=bounds.get, reverse=True)
+    assert text.index(f"| `{first}` | {bounds[first]:,.2f} |") < text.index(f"| `{second}` | {bounds[second]:,.2f} |")
     comparison = (tmp_path / "docs/leaderboard-runs.html").read_text()
     assert all(f'"experiment":"{model}"' in comparison for model in models)
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    leaderboard.collect(elsewhere, tmp_path / "docs")
+    assert (tmp_path / "docs/leaderboard.md").read_text() == text, "what is known of runs that are not here stays"
