@@ -11,10 +11,11 @@ import argparse
 from pathlib import Path
 
 from benchmarks.commands import ROOT, train, vaelab
-from benchmarks.published.collect import collect, evaluation
+from benchmarks.published.collect import collect, evaluation, samples
 from benchmarks.published.rows import Row, read_rows
 
 RUNS = ROOT / "outputs" / "reproduction"
+GRID = ("--grid", "--num-samples", "64")
 
 
 def main() -> None:
@@ -46,6 +47,8 @@ def reproduce(row: Row, runs: Path, overrides: list[str]) -> None:
         train(directory, [*row.training(run, seed), *overrides])
         if not (found := evaluation(directory, run)).exists():
             vaelab("evaluate", str(directory), *row.evaluation(run), "--output", str(found))
+        if not (drawn := samples(directory, row, run)).exists():
+            vaelab("generate", str(directory), *GRID, *row.sampler(run), "--output", str(drawn))
 
 
 if __name__ == "__main__":

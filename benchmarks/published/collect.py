@@ -9,8 +9,6 @@ from typing import Any
 from benchmarks.published.page import page
 from benchmarks.published.rows import Row
 
-SHOWN = ("curves.png", "samples.png")
-
 
 def collect(rows: Iterable[Row], runs: Path, docs: Path) -> None:
     """Write what was measured of each row of which all runs are here; what is known of the others stays."""
@@ -27,6 +25,11 @@ def collect(rows: Iterable[Row], runs: Path, docs: Path) -> None:
 def evaluation(directory: Path, run: str) -> Path:
     """What `vaelab evaluate` writes of a run."""
     return directory / f"evaluation-{run}.json"
+
+
+def samples(directory: Path, row: Row, run: str) -> Path:
+    """The picture of what was evaluated: the run's own, or one of samples that are drawn otherwise."""
+    return directory / (f"samples-{run}.png" if row.sampler(run) else "samples.png")
 
 
 def _measured(row: Row, run: str, seed: int, directory: Path) -> dict[str, Any]:
@@ -49,9 +52,10 @@ def _measured(row: Row, run: str, seed: int, directory: Path) -> dict[str, Any]:
 
 
 def _copy_pictures(row: Row, runs: Path, pictures: Path) -> None:
-    """The pictures of the first seed of each that was trained."""
+    """The pictures of each run's first seed."""
     pictures.mkdir(exist_ok=True)
     for run, seed, place in row.jobs():
-        if seed == row.seeds[0] and run in row.trained():
-            for picture in SHOWN:
-                shutil.copy(runs / place / picture, pictures / f"{row.name}-{run}-{picture}")
+        if seed == row.seeds[0]:
+            shutil.copy(samples(runs / place, row, run), pictures / f"{row.name}-{run}-samples.png")
+            if run in row.trained():
+                shutil.copy(runs / place / "curves.png", pictures / f"{row.name}-{run}-curves.png")

@@ -58,9 +58,10 @@ def _section(row: Row, runs: list[dict[str, Any]]) -> str:
         longer = f"--runs outputs/full --override {shlex.join(row.full)}"
         lines.append(f'- In full, on a GPU: `make reproduce NAME={row.name} ARGS="{longer}"`.')
     lines += ["", row.notes] if row.notes else []
-    for run in row.trained():
+    for run in row.runs:
         pictures = f"reproduction/{row.name}-{run}"
-        lines += ["", f"![Curves of {run}]({pictures}-curves.png)", f"![Samples of {run}]({pictures}-samples.png)"]
+        lines += ["", f"![Curves of {run}]({pictures}-curves.png)"] if run in row.trained() else [""]
+        lines.append(f"![Samples of {run}]({pictures}-samples.png)")
     return "\n".join(lines) + "\n"
 
 

@@ -40,6 +40,11 @@ class Row:
         """The options by which a run is evaluated."""
         return [*self.evaluate, *self.runs[run].get("evaluate", ())]
 
+    def sampler(self, run: str) -> list[str]:
+        """Those of them that say what its z are drawn from, if that is not the prior."""
+        options = self.evaluation(run)
+        return options[options.index("--sampler") :][:2] if "--sampler" in options else []
+
 
 def read_rows() -> dict[str, Row]:
     """All rows by name."""

@@ -9,7 +9,12 @@ import pytest
 
 from conftest import ROOT
 
-RUNS = {"vae": {}, "wide": {"overrides": ["model.hidden=[9]"]}, "again": {"of": "vae", "evaluate": ["--seed", "1"]}}
+SAMPLER = ["--sampler", "gmm"]
+RUNS = {
+    "vae": {},
+    "wide": {"overrides": ["model.hidden=[9]"]},
+    "again": {"of": "vae", "evaluate": ["--sampler", "gmm"]},
+}
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_a_row_is_trained_and_evaluated_once_and_collected(published, data_root,
     with pytest.raises(SystemExit):
         reproduce(row, tmp_path, [*short, "no_such_key=1"])
     reproduce(row, tmp_path, short)
-    assert capfd.readouterr().out.count("$ vaelab") == 6
+    assert capfd.readouterr().out.count("$ vaelab") == 7
     reproduce(row, tmp_path, short)
     assert "$ vaelab" not in capfd.readouterr().out, "what is finished is not done again"
 
@@ -91,4 +96,7 @@ def test_a_row_is_trained_and_evaluated_once_and_collected(published, data_root,
         found = json.loads((tmp_path / f"burda_vae/{trained}-0/evaluation-{run['run']}.json").read_text())
         assert run["figure"] == found["metrics"]["log_likelihood"]
         assert page.figure([run]) in (tmp_path / "docs/reproduction.md").read_text()
-    assert len(list((tmp_path / "docs/reproduction").glob("burda_vae-*-*.png"))) == 4
+    assert len(list((tmp_path / "docs/reproduction").glob("burda_vae-*-curves.png"))) == 2
+    drawn = {run: (tmp_path / f"docs/reproduction/burda_vae-{run}-samples.png").read_bytes() for run in RUNS}
+    assert drawn["vae"] == (tmp_path / "burda_vae/vae-0/samples.png").read_bytes()
+    assert drawn["again"] == (tmp_path / "burda_vae/vae-0/samples-again.png").read_bytes(), "as it was evaluated"
