@@ -110,17 +110,19 @@ def resuming(run_dir: Path) -> str:
     return command(f"resume={run_dir}")
 
 
-def check_output(path: Path, suffix: str) -> None:
+def check_output(path: Path, *suffixes: str) -> None:
     """Raise UserError, with the exit code of a wrong command line, unless `path` can be a file to write.
 
     Args:
         path: of the file.
-        suffix: the only one that says what is written, such as `.png`.
+        suffixes: those that say what is written, such as `.png`.
     """
+    suffix = suffixes[0]
     if path.is_dir():
         raise UserError(f"the output must be a file, got the folder {path}; name a file, such as {path}/it{suffix}", 2)
-    if path.suffix.lower() != suffix:
-        raise UserError(f"the output must be a {suffix} file, got {path}; name it {path.stem}{suffix}", 2)
+    if path.suffix.lower() not in suffixes:
+        either, names = " or ".join(suffixes), " or ".join(f"{path.stem}{suffix}" for suffix in suffixes)
+        raise UserError(f"the output must be a {either} file, got {path}; name it {names}", 2)
     if not path.parent.is_dir():  # a misspelt path must not make folders
         raise UserError(f"the output must lie in a folder that is there, got {path}; make {path.parent} first", 2)
 

@@ -71,6 +71,9 @@ def test_a_folder_of_weights_is_a_run(trained, tmp_path):
     again = load_run(tmp_path / "out")
     assert torch.equal(again.sample(5, seed=1), run.sample(5, seed=1))
     assert again.recorded("test") == run.recorded("test")
+    (tmp_path / "out/checkpoints/best.pt").unlink()
+    with pytest.raises(UserError, match=r"best.pt is not there, which a run is loaded from; copy it too"):
+        load_run(tmp_path / "out")
 
 
 def test_the_card_says_what_the_run_is_and_what_it_reached(trained, tmp_path):
@@ -91,15 +94,18 @@ def test_the_card_says_what_the_run_is_and_what_it_reached(trained, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
-def test_the_example_of_the_card_runs(trained, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize(
+    ("parts", "given", "shape"), [(PARTS, "images", (10, 1, 8, 8)), (["encoder"], "z", (10, 20))], ids=["both", "one"]
+)
+def test_the_example_of_the_card_runs(trained, tmp_path, monkeypatch, kind, parts, given, shape):
     if kind == "onnx":
         pytest.importorskip("onnxruntime")
-    export(trained("conditional=labels"), kind, PARTS, tmp_path / "out")
+    export(trained("conditional=labels"), kind, parts, tmp_path / "out")
     example = (tmp_path / "out/README.md").read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path / "out")
     names = {}
     exec(example, names)
-    assert names["outputs"][0].shape == (10, 1, 8, 8)
+    assert names[given].shape == shape
 
 
 def test_a_config_cannot_break_out_of_the_card(trained, tmp_path):

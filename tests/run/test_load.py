@@ -24,6 +24,7 @@ from helpers.ladders import small_ladder
 from vaelab import load_run
 from vaelab.conditional.labels import Moved
 from vaelab.dataset.images import Dataset, Split
+from vaelab.dataset.own.prepare import prepared_dataset
 from vaelab.distributions import Mixture, StandardNormal
 from vaelab.distributions import Normal as Diagonal
 from vaelab.errors import UserError
@@ -463,3 +464,26 @@ def test_what_an_untrusted_config_chose_is_shown_as_text(run_dir):
     config["choices"]["model"] = "x\x1b]0;title\x07"
     put_config(run_dir, yaml.safe_dump(config))
     assert repr(vaelab.load_run(run_dir)).isprintable()
+
+
+def test_the_images_of_a_run_are_found_when_their_source_is_gone(inline, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).integers(256, size=(80, 8, 8), dtype=np.uint8))
+    own = ("dataset=array", "dataset.path=x.npy", f"dataset.root={tmp_path / 'data'}", "trainer.max_steps=2")
+    assert inline(*own, "logger=local", "trainer.pictures_every=0", f"hydra.run.dir={tmp_path / 'run'}")[0] == 0
+    (tmp_path / "x.npy").unlink()
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"x-\w+.safetensors is not there, which the run was trained on; .*VAELAB_DATA"):
+        load_run("run").dataset.train  # noqa: B018
+    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir("elsewhere")
+    found = load_run("../run")
+    assert found.dataset.name == "x"
+    assert found.evaluate("test") == found.recorded("test")
+
+
+def test_a_saved_run_names_no_file_outside_of_the_folder_of_prepared_datasets(tmp_path):
+    (tmp_path / "x-0.safetensors").write_bytes(b"")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=r"data/x-0.safetensors is not there"):
+        prepared_dataset(str(tmp_path / "data"), "../x-0.safetensors", "none", False)

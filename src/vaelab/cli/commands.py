@@ -103,7 +103,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _encode(options: argparse.Namespace) -> None:
     output = options.output or Path(TABLE)
-    check_output(output, ".npz" if output.suffix.lower() == ".npz" else ".parquet")
+    check_output(output, ".parquet", ".npz")
     _spare(output, options.output)
     from vaelab.cli.encode import encode
 

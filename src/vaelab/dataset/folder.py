@@ -12,7 +12,7 @@ from vaelab.dataset.own.pictures import Fit, formats, read_picture
 from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import SPLITS, Example, Source, Unreadable, by_threads, check_fractions, parted
 from vaelab.dataset.own.stored import PARTS
-from vaelab.errors import UserError, nearest
+from vaelab.errors import UserError, check_integer, nearest
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def load(
     Raises:
         UserError: if there is no such folder, it has no pictures, or more than a few cannot be read.
     """
+    check_integer("size", size, 1)
     how = Fit(size, grey, fit)
     check_fractions(val, test)
     folder, pictures = pictures_below(path)

@@ -19,14 +19,14 @@ TORCH = """import torch
 
 run = torch.export.load("{part}.pt2").module()
 {given} = {example}
-outputs = run({given}{labels})  # {told}
+{name} = run({given}{labels})[0]  # {told}
 """
 ONNX = """import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{part}.onnx")
 {given} = {example}
-outputs = session.run(None, {{"{given}": {given}{labels}}})  # {told}
+{name} = session.run(None, {{"{given}": {given}{labels}}})[0]  # {told}
 """
 
 
@@ -63,16 +63,16 @@ def _loading(run: Run, kind: str, parts: Sequence[str], shape: str) -> str:
     """How what is exported is loaded and used, of two networks the decoder."""
     if kind == "safetensors":
         return WEIGHTS.format(shape=shape)
-    part, classes = parts[-1], run.facts.num_classes or 1
-    given, row, told = {
-        "encoder": ("x", shape, "mean and std of q(z|x), or z at zero noise"),
-        "decoder": ("z", str(run.model.latent_dim), f"one image a row of z, (10, {shape}) in [0, 1]"),
+    part, classes, dim = parts[-1], run.facts.num_classes or 1, run.model.latent_dim
+    given, row, name, told = {
+        "encoder": ("x", shape, "z", f"means of q(z|x), (10, {dim}); of a diagonal normal [1] are its std"),
+        "decoder": ("z", str(dim), "images", f"one a row of z, (10, {shape}) in [0, 1]"),
     }[part]
     zeros = {"torch": f"torch.zeros(10, {row})", "onnx": f"np.zeros((10, {row}), np.float32)"}[kind]
     labels = {"torch": f", torch.arange(10) % {classes}", "onnx": f', "y": np.arange(10) % {classes}'}[kind]
     template = {"torch": TORCH, "onnx": ONNX}[kind]
     conditional = labels if run.model.takes_labels else ""
-    return template.format(part=part, given=given, example=zeros, labels=conditional, told=told)
+    return template.format(part=part, given=given, example=zeros, labels=conditional, name=name, told=told)
 
 
 def _tags(choices: dict[str, str]) -> list[str]:

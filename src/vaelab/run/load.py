@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vaelab.dataset.images import Dataset
+from vaelab.dataset.own.prepare import prepared_dataset
 from vaelab.distributions import Distribution
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line, resuming, visible
 from vaelab.evaluation.ex_post import SAMPLERS
@@ -84,6 +85,10 @@ class Run:
     @cached_property
     def dataset(self) -> Dataset:
         """The dataset that the run was trained on, with `train`, `val` and `test()`; it must be on this machine."""
+        images, node = self.summary.get("images"), self.config.get("dataset")
+        if isinstance(images, str) and isinstance(node, Mapping) and {"root", "binarize", "flip"} <= node.keys():
+            # of one's own; what they were prepared from need not be there any more
+            return prepared_dataset(str(node["root"]), images, node["binarize"], node["flip"])
         return Builder(self.config, self.trusted).dataset()
 
     @cached_property
@@ -253,7 +258,10 @@ def load_run(path: str | Path, trust: Iterable[str] = (), device: str | torch.de
     path = fetched(Path(path))
     found = pick_device(str(device), key="device")
     config = read_config(path)
-    saved = checkpoint.load(path / "checkpoints" / "best.pt")
+    best_of_run = path / "checkpoints" / "best.pt"
+    saved = checkpoint.load(best_of_run)
+    if saved is None and not best_of_run.exists() and (path / "model.safetensors").exists():
+        raise UserError(f"{best_of_run} is not there, which a run is loaded from; copy it too, with its .sha256")
     if saved is None:
         raise UserError(f"{path} has no weights yet; go on with: {resuming(path)}")
     trusted = tuple(trust)

@@ -80,6 +80,7 @@ def show_results(run_dir: Path, summary: Mapping[str, Any]) -> None:
     }
     splits = [split for split in heads if of_split(metrics, split)]
     shown = table("metric", numbers=tuple(heads[split] for split in splits), last=("unit",))
+    shown.columns[0].no_wrap = True  # in a narrow terminal the heads of the numbers give way, at their spaces
     for name in dict.fromkeys((*METRICS, *(metric(own).name for own in own_metrics(metrics)))):
         values = [metrics.get(f"{split}/{name}") for split in splits]
         if any(value is not None for value in values):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the prepared files; with another number all are prepared anew
 MOST_UNREADABLE = 0.05  # of the images
+ADVICE = "name the folder of prepared datasets by $VAELAB_DATA or dataset.root"
 
 
 def own_dataset(
@@ -53,14 +54,35 @@ def own_dataset(
     key = hashlib.sha256(json.dumps([FORMAT, identity]).encode()).hexdigest()[:12]
     path = Path(root).expanduser() / f"{re.sub('[^0-9A-Za-z_.-]+', '-', name)}-{key}.safetensors"
     if not path.exists():
-        advice = "name the folder of prepared datasets by $VAELAB_DATA or dataset.root"
         if not may_prepare(kind):
             raise UserError(
-                f"{path} is not there, which the run was trained on, unless its images have changed since; {advice}"
+                f"{path} is not there, which the run was trained on, unless its images have changed since; {ADVICE}"
             )
-        with in_folder(path, advice):
+        with in_folder(path, ADVICE):
             if not path.exists():
                 _prepare(path, Preparation(name, source()))
+    return _mapped(path, name, binarize, flip)
+
+
+def prepared_dataset(root: str, file: str, binarize: str, flip: bool) -> Dataset:
+    """The dataset of a file that was prepared before, wherever its images are now.
+
+    Args:
+        root: the folder of the prepared datasets.
+        file: the file's name there, `<name>-<key>.safetensors`.
+        binarize: as `Dataset` takes it.
+        flip: the same.
+
+    Raises:
+        UserError: if the file is not there or damaged.
+    """
+    path = Path(root).expanduser() / Path(file).name  # which a saved run tells
+    if not path.exists():
+        raise UserError(f"{path} is not there, which the run was trained on; {ADVICE}")
+    return _mapped(path, path.stem.rpartition("-")[0], binarize, flip)
+
+
+def _mapped(path: Path, name: str, binarize: str, flip: bool) -> Dataset:
     if not path.is_file():  # a FIFO would wait for its other end
         raise UserError(f"{path} must be a file; move what has its name away")
     stored = Stored(path)
