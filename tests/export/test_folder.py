@@ -9,7 +9,7 @@ from vaelab.cli.commands import main
 from vaelab.errors import UserError
 from vaelab.export import formats
 from vaelab.export.folder import export
-from vaelab.export.networks import PARTS
+from vaelab.export.networks import PARTS, Direction
 from vaelab.run.load import load_run
 
 MODELS = {
@@ -120,6 +120,18 @@ def test_one_part_alone_is_exported_where_it_is_asked_for(trained, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.pt2")} == {"decoder.pt2"}
     with pytest.raises(UserError, match="leave --part out"):
         export(trained(), "safetensors", ["decoder"], tmp_path / "other")
+
+
+class LogSigmoid(torch.nn.Module):
+    def forward(self, x):
+        return (torch.log(torch.sigmoid(x)),)
+
+
+def test_small_probabilities_keep_their_digits_in_onnx(tmp_path):
+    x = torch.linspace(-80, 20, 202)[:, None]
+    formats.write_onnx(Direction(LogSigmoid(), (x,), ("x",), ("log_p",)), tmp_path / "p.onnx")
+    (log_p,) = onnx(tmp_path / "p.onnx")(x.numpy())
+    np.testing.assert_allclose(log_p, torch.nn.functional.logsigmoid(x), atol=1e-6, rtol=1e-6)
 
 
 def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, monkeypatch):

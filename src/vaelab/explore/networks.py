@@ -69,8 +69,9 @@ def networks(model: Model, facts: Facts) -> dict[str, Direction]:
     """`decode` and `encode`, in float32, on the CPU."""
     model = copy.deepcopy(model).cpu().requires_grad_(False)
     model.bfloat16 = False
-    noise, groups = torch.randn(2, model.latent_dim), len(getattr(model, "dims", [1]))
-    x = torch.rand(1, *facts.image_shape).round()
+    seeded, groups = torch.Generator().manual_seed(0), len(getattr(model, "dims", [1]))
+    noise = torch.randn(2, model.latent_dim, generator=seeded)
+    x = torch.rand(1, *facts.image_shape, generator=seeded).round()
     y, names = ((torch.zeros(2, dtype=torch.int64),), ("y",)) if model.takes_labels else ((), ())
     one = tuple(each[:1] for each in y)
     encode = Encode(model).eval()
