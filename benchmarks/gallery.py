@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -36,6 +37,8 @@ SHOWN = re.compile(r"gallery/(\w+)-(\w+)\.png")  # in the page: of which run, an
 
 
 def main() -> None:
+    if shutil.which("chromium") is None:
+        sys.exit("photographs of pages need a chromium on the PATH; install one (Debian: apt install chromium)")
     for name, overrides in TRAINED.items():
         train(RUNS / name, [*overrides, "logger=local"])
     sweep, pictures = RUNS / "sweep", DOCS / "gallery"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.browser import browser, opened  # noqa: F401  # fixtures for all
+from helpers.browser import browser, chromium, opened  # noqa: F401  # fixtures for all
 
 ROOT = Path(__file__).resolve().parent.parent
 UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"  # a developer's copy of the datasets, where there is one

@@ -15,7 +15,8 @@ def collect(rows: Iterable[Row], runs: Path, docs: Path) -> None:
     rows, known = list(rows), docs / "reproduction.json"
     measured = json.loads(known.read_text()) if known.exists() else {}
     for row in rows:
-        if all(evaluation(runs / place, run).exists() for run, _, place in row.jobs()):
+        made = ((evaluation(runs / place, run), samples(runs / place, row, run)) for run, _, place in row.jobs())
+        if all(path.exists() for paths in made for path in paths):
             measured[row.name] = [_measured(row, run, seed, runs / place) for run, seed, place in row.jobs()]
             _copy_pictures(row, runs, docs / "reproduction")
     known.write_text(json.dumps(measured, indent=2) + "\n")

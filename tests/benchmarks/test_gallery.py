@@ -36,6 +36,7 @@ def test_the_page_is_the_template_of_the_runs_that_were_trained(gallery):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("chromium")
 def test_runs_are_trained_once_and_pictured(gallery, tmp_path, monkeypatch, capfd):
     short = ["experiment=demo", "trainer.max_steps=2", "trainer.pictures_every=1", "model.hidden=[8]"]
     (tmp_path / "template.md").write_text(PAGE)

@@ -9,7 +9,6 @@ import pytest
 
 from conftest import ROOT
 
-SAMPLER = ["--sampler", "gmm"]
 RUNS = {
     "vae": {},
     "wide": {"overrides": ["model.hidden=[9]"]},

@@ -15,15 +15,20 @@ QUIET = [
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
     executable = shutil.which("chromium")
     if executable is None:
         reason = "needs chromium on the PATH (Debian: apt install chromium)"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    return executable
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         yield browser
         browser.close()
 

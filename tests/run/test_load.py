@@ -478,12 +478,17 @@ def test_the_images_of_a_run_are_found_when_their_source_is_gone(inline, tmp_pat
     monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "elsewhere"))
     monkeypatch.chdir("elsewhere")
     found = load_run("../run")
-    assert found.dataset.name == "x"
+    assert found.dataset.name == found.summary["setting"]["dataset"] == "x"
     assert found.evaluate("test") == found.recorded("test")
+    put_config(found.path, yaml.safe_dump({**found.config, "dataset": {**found.config["dataset"], "binarize": "x"}}))
+    with pytest.raises(UserError, match=r"dataset.binarize must be one of"):
+        load_run("../run").dataset  # noqa: B018
 
 
-def test_a_saved_run_names_no_file_outside_of_the_folder_of_prepared_datasets(tmp_path):
-    (tmp_path / "x-0.safetensors").write_bytes(b"")
-    (tmp_path / "data").mkdir()
-    with pytest.raises(UserError, match=r"data/x-0.safetensors is not there"):
-        prepared_dataset(str(tmp_path / "data"), "../x-0.safetensors", "none", False)
+STORED = "x-0123456789ab.safetensors"
+
+
+@pytest.mark.parametrize("file", [f"../{STORED}", f"{STORED}\n", "x.safetensors", ".."])
+def test_a_saved_run_names_no_file_but_prepared_images(tmp_path, file):
+    with pytest.raises(UserError, match=r"prepared images is called as name-0123456789ab.safetensors is, got"):
+        prepared_dataset(str(tmp_path), file, "x", "none", False)

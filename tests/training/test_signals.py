@@ -62,6 +62,32 @@ def test_where_nothing_has_to_be_saved_a_signal_is_answered_at_once(signum):
 
 
 @both
+def test_what_cleans_up_is_not_interrupted(signum):
+    steps = []
+    with pytest.raises(Interrupted), StopRequest() as stop, stop.at_once():
+        try:
+            send(signum)
+        finally:
+            send(signal.SIGTERM)
+            steps.append("cleaned up")
+    assert steps == ["cleaned up"]
+
+
+@both
+def test_a_worker_that_reads_data_is_not_where_a_signal_is_answered(signum):
+    with pytest.raises(Interrupted), StopRequest() as stop, stop.at_once():
+        child = os.fork()
+        if child == 0:
+            try:
+                send(signum)
+                os._exit(7)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        send(signum)
+
+
+@both
 def test_later_signals_are_held_back_again(signum):
     with pytest.raises(Interrupted), StopRequest() as stop:
         with stop.at_once():

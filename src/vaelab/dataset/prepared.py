@@ -114,7 +114,7 @@ def in_folder(path: Path, advice: str) -> Iterator[None]:
     try:
         with FileLock(lock):  # the jobs of a sweep ask for it at the same time
             yield
-    except UserError:
+    except BaseException:  # a signal too
         if made:
             lock.unlink(missing_ok=True)
             for empty in sorted([folder, *folder.rglob("*/")], reverse=True):

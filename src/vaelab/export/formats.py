@@ -30,12 +30,12 @@ def write_onnx(found: Direction, path: Path) -> None:
     except ImportError as error:
         raise UserError("ONNX needs onnxscript and onnxruntime; pip install 'vaelab[onnx]'") from error
 
-    # ONNX Runtime's own sigmoid is 1e-3 off where it is small, relatively
-
     def sigmoid(logits: Any) -> Any:
+        # the runtime's own is 1e-3 of its value off where it is small
         return opset18.Reciprocal(opset18.Add(opset18.Exp(opset18.Neg(logits)), 1.0))
 
     def cross_entropy(logits: Any, x: Any, *_: Any, **__: Any) -> Any:
+        # and so is the exporter's, which is the log of that
         return opset18.Sub(opset18.Softplus(logits), opset18.Mul(x, logits))
 
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from vaelab.dataset.images import Dataset
+from vaelab.dataset.own.prepare import prepared_dataset
 from vaelab.dataset.prepared import KNOWN, OWN, found_only
 from vaelab.errors import UserError, check_integer, check_number, one_line
 from vaelab.machine.device import in_memory, pick_device
@@ -82,6 +83,18 @@ class Builder:
         """The dataset; its images are read when they are asked for, and not downloaded to where a saved config says."""
         with nullcontext() if self._may_prepare is None else found_only(self._may_prepare):
             return _of_kind(Dataset, "dataset", self._nodes.build("dataset"))
+
+    @property
+    def has_own_images(self) -> bool:
+        """Whether the dataset is read from where a person has it, and not from where everybody has."""
+        node = self.config.get("dataset")
+        return isinstance(node, Mapping) and not {"path", "source"}.isdisjoint(node)
+
+    def prepared_dataset(self, file: str, name: str) -> Dataset:
+        """The dataset of one's own images as they were prepared, in a file of the folder of prepared datasets."""
+        node = self.config["dataset"]
+        with naming("dataset"):
+            return prepared_dataset(str(node.get("root")), file, name, node.get("binarize"), node.get("flip"))
 
     def objective(self, facts: Facts, seed: int = 0) -> Objective:
         """The objective, the weights of networks of its own a function of the seed."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vaelab.dataset.images import Dataset
-from vaelab.dataset.own.prepare import prepared_dataset
 from vaelab.distributions import Distribution
 from vaelab.errors import UserError, check_choice, check_integer, check_number, one_line, resuming, visible
 from vaelab.evaluation.ex_post import SAMPLERS
@@ -85,11 +84,10 @@ class Run:
     @cached_property
     def dataset(self) -> Dataset:
         """The dataset that the run was trained on, with `train`, `val` and `test()`; it must be on this machine."""
-        images, node = self.summary.get("images"), self.config.get("dataset")
-        if isinstance(images, str) and isinstance(node, Mapping) and {"root", "binarize", "flip"} <= node.keys():
-            # of one's own; what they were prepared from need not be there any more
-            return prepared_dataset(str(node["root"]), images, node["binarize"], node["flip"])
-        return Builder(self.config, self.trusted).dataset()
+        builder, images = Builder(self.config, self.trusted), self.summary.get("images")
+        if isinstance(images, str) and builder.has_own_images:
+            return builder.prepared_dataset(images, str(self.record.measured_on.get("dataset", "images")))
+        return builder.dataset()
 
     @cached_property
     def objective(self) -> Objective:

@@ -1,5 +1,6 @@
 """What ends a training before its last step: a signal, answered between two steps, or a search that gives it up."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._process = os.getpid()
         self._holds_back = True
         self._before: dict[int, object] = {}
 
@@ -66,9 +68,9 @@ class StopRequest:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """While entered, where nothing has to be saved, a signal raises Interrupted as soon as it comes."""
-        self.check()
         self._holds_back = False
         try:
+            self.check()
             yield
         finally:
             self._holds_back = True
@@ -76,5 +78,6 @@ class StopRequest:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if not self._holds_back:
+        if not self._holds_back and os.getpid() == self._process:  # workers that read data are ended by it
+            self._holds_back = True  # what cleans up is not interrupted
             raise Interrupted(signum)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the prepared files; with another number all are prepared anew
 MOST_UNREADABLE = 0.05  # of the images
+PREPARED = re.compile(r"[\w.-]+-[0-9a-f]{12}\.safetensors")
 ADVICE = "name the folder of prepared datasets by $VAELAB_DATA or dataset.root"
 
 
@@ -64,22 +65,25 @@ def own_dataset(
     return _mapped(path, name, binarize, flip)
 
 
-def prepared_dataset(root: str, file: str, binarize: str, flip: bool) -> Dataset:
+def prepared_dataset(root: str, file: str, name: str, binarize: str, flip: bool) -> Dataset:
     """The dataset of a file that was prepared before, wherever its images are now.
 
     Args:
         root: the folder of the prepared datasets.
-        file: the file's name there, `<name>-<key>.safetensors`.
+        file: the file's name there, which may be told by a run of somebody else.
+        name: the dataset's name.
         binarize: as `Dataset` takes it.
         flip: the same.
 
     Raises:
-        UserError: if the file is not there or damaged.
+        UserError: if the file is not there, damaged, or cannot be called so.
     """
-    path = Path(root).expanduser() / Path(file).name  # which a saved run tells
+    if not PREPARED.fullmatch(file):
+        raise UserError(f"a file of prepared images is called as name-0123456789ab.safetensors is, got {file}")
+    path = Path(root).expanduser() / file
     if not path.exists():
         raise UserError(f"{path} is not there, which the run was trained on; {ADVICE}")
-    return _mapped(path, path.stem.rpartition("-")[0], binarize, flip)
+    return _mapped(path, name, binarize, flip)
 
 
 def _mapped(path: Path, name: str, binarize: str, flip: bool) -> Dataset:
