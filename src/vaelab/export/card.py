@@ -65,12 +65,7 @@ def _loading(run: Run, kind: str, parts: Sequence[str], shape: str) -> str:
         return WEIGHTS.format(shape=shape)
     part, classes, dim = parts[-1], run.facts.num_classes or 1, run.model.latent_dim
     given, row, name, told = {
-        "encoder": (
-            "x",
-            shape,
-            "z",
-            f"z at zero noise, (10, {dim}); the second output, if there is one, is its std",
-        ),
+        "encoder": ("x", shape, "z", f"z at zero noise, (10, {dim}); the second output, if there is one, is its std"),
         "decoder": ("z", str(dim), "images", f"one a row of z, (10, {shape}) in [0, 1]"),
     }[part]
     zeros = {"torch": f"torch.zeros(10, {row})", "onnx": f"np.zeros((10, {row}), np.float32)"}[kind]

@@ -78,6 +78,6 @@ class StopRequest:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if not self._holds_back and os.getpid() == self._process:  # workers that read data are ended by it
+        if not self._holds_back and os.getpid() == self._process:  # which ends the workers that it has forked
             self._holds_back = True  # what cleans up is not interrupted
             raise Interrupted(signum)
