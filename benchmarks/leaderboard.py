@@ -3,7 +3,8 @@
     python -m benchmarks.leaderboard mnist             train what is lacking on MNIST, two models beside each other
     python -m benchmarks.leaderboard --collect         the finished runs into docs/leaderboard.md
 
-A model is a preset that leaves the dataset open. How many steps fill its time is measured before it is trained.
+A model is a preset that leaves the dataset open. How many steps fill its time is measured before any of them trains, so
+that what runs beside the trainings later costs them minutes but no steps.
 """
 
 import argparse
@@ -75,7 +76,8 @@ def main() -> None:
         parser.error(f"there is no board of {', '.join(unknown)}; there are {', '.join(BOARDS)}")
     for dataset in options.boards:
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            list(pool.map(lambda model, dataset=dataset: train_for_its_time(model, dataset, options.runs), models()))
+            for part in (measure_speed, train_for_its_time):
+                list(pool.map(lambda model, part=part, dataset=dataset: part(model, dataset, options.runs), models()))
         for model in models():  # on all cores, so not while others train
             evaluate(model, dataset, options.runs)
     if options.collect:
@@ -96,18 +98,20 @@ def overrides_of(model: str, dataset: str) -> list[str]:
     return [f"experiment={model}", f"dataset={dataset}", *network, *SHARED, *every]
 
 
+def measure_speed(model: str, dataset: str, runs: Path) -> None:
+    """Train a model for as many steps as show its speed; one that fails says so, and keeps no other from training."""
+    directory = _probe(model, dataset, runs)
+    if not is_finished(directory):
+        _train(directory, [*overrides_of(model, dataset), *PROBE])
+
+
 def train_for_its_time(model: str, dataset: str, runs: Path) -> None:
-    """Train what is lacking of a model; one that fails says so, and keeps no other from training."""
-    directory, overrides = runs / dataset / model, overrides_of(model, dataset)
-    if is_finished(directory):
-        return
-    try:
-        probe = runs / "speed" / dataset / model
-        train(probe, [*overrides, *PROBE])
+    """Train a model whose speed is known, where it lacks, for the steps that fill its time."""
+    directory, probe = runs / dataset / model, _probe(model, dataset, runs)
+    if is_finished(probe) and not is_finished(directory):
         speed = json.loads((probe / "summary.json").read_text())["images_per_second"]
-        train(directory, [*overrides, f"trainer.max_steps={round(SECONDS * speed / BATCH_SIZE)}"])
-    except SystemExit:
-        print(f"{model} on {dataset} failed", flush=True)
+        steps = round(SECONDS * speed / BATCH_SIZE)
+        _train(directory, [*overrides_of(model, dataset), f"trainer.max_steps={steps}"])
 
 
 def evaluate(model: str, dataset: str, runs: Path) -> None:
@@ -141,6 +145,17 @@ def page(measured: Mapping[str, dict[str, Any]]) -> str:
     template = (Path(__file__).parent / "leaderboard.md").read_text()
     tables = "\n".join(_section(on, runs) for on, runs in sorted(groups.items()))
     return template.format(minutes=SECONDS // 60, tables=tables)
+
+
+def _probe(model: str, dataset: str, runs: Path) -> Path:
+    return runs / "speed" / dataset / model
+
+
+def _train(directory: Path, overrides: list[str]) -> None:
+    try:
+        train(directory, overrides)
+    except SystemExit:
+        print(f"{directory.name} on {directory.parent.name} failed", flush=True)
 
 
 def _choices(model: str) -> dict[str, str]:
