@@ -31,13 +31,12 @@ RUNS = ROOT / "outputs" / "leaderboard"
 COMPARISON = "leaderboard-runs.html"
 SIDE_BY_SIDE = 2
 SECONDS = 600  # of one core, in training steps
-PROBE_STEPS = 100
 BATCH_SIZE = 128
 SHARED = (
     *("scheduler=cosine", "trainer.epochs=100_000", f"trainer.batch_size={BATCH_SIZE}", "trainer.threads=1"),
     *("trainer.precision=bfloat16", "trainer.compile=false"),
 )
-PROBE = (f"trainer.max_steps={PROBE_STEPS}", "trainer.pictures_every=0", "trainer.evaluate_test=false", "logger=local")
+PROBE = ("trainer.pictures_every=0", "trainer.evaluate_test=false", "logger=local")
 METRICS = ("test/log_likelihood", "test/elbo", "test/reconstruction", "test/kl", "test/bits_per_dim")
 
 
@@ -48,17 +47,19 @@ class Board:
     Args:
         network: overrides of every model but a whole one, such as a ladder.
         every: epochs from one validation, checkpoint and picture to the next.
+        probe: steps that show a model's speed, for some seconds each.
         samples: of the importance-weighted bound, for each image.
     """
 
     network: Sequence[str]
     every: int
+    probe: int
     samples: int
 
 
 BOARDS = {
-    "mnist": Board(["latent.dim=32"], every=10, samples=500),
-    "cifar10": Board(["model=conv", "latent.dim=128"], every=1, samples=20),
+    "mnist": Board(["latent.dim=32"], every=10, probe=1000, samples=500),
+    "cifar10": Board(["model=conv", "latent.dim=128"], every=1, probe=100, samples=20),
 }
 
 
@@ -102,7 +103,7 @@ def measure_speed(model: str, dataset: str, runs: Path) -> None:
     """Train a model for as many steps as show its speed; one that fails says so, and keeps no other from training."""
     directory = _probe(model, dataset, runs)
     if not is_finished(directory):
-        _train(directory, [*overrides_of(model, dataset), *PROBE])
+        _train(directory, [*overrides_of(model, dataset), *PROBE, f"trainer.max_steps={BOARDS[dataset].probe}"])
 
 
 def train_for_its_time(model: str, dataset: str, runs: Path) -> None:

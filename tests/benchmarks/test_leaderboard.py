@@ -30,7 +30,8 @@ def test_models_train_their_time_once_and_are_ranked_by_the_bound(leaderboard, d
     shared = (*leaderboard.SHARED, "logger=local", f"dataset.root={data_root}")
     monkeypatch.setattr(leaderboard, "SHARED", shared)
     monkeypatch.setattr(leaderboard, "SECONDS", 2)
-    monkeypatch.setattr(leaderboard, "BOARDS", {"mnist": leaderboard.Board(["model.hidden=[8]"], every=1, samples=2)})
+    board = leaderboard.Board(["model.hidden=[8]"], every=1, probe=100, samples=2)
+    monkeypatch.setattr(leaderboard, "BOARDS", {"mnist": board})
     overrides_of, models = leaderboard.overrides_of, ["aae", "rae_l2", "beta_vae", "vae"]
     monkeypatch.setattr(leaderboard, "models", lambda: models)
     fails = {"aae": ["no_such_key=1"]}
