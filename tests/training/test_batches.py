@@ -164,7 +164,7 @@ def test_what_was_read_ahead_is_released_again_and_again(monkeypatch):
     released = []
     ahead = Batches(IMAGES, None, CPU, 2, 0, release=lambda: released.append(1))
     assert len(list(ahead.epoch(0, 0))) == 12
-    assert len(released) == 2  # after 10 and 20 of 23 images of one byte
+    assert len(released) == 3  # before the first, after 10 and 20 of 23 images of one byte
 
 
 def test_an_epoch_that_is_left_early_leaves_no_thread():

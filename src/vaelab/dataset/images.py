@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaelab.dataset.own.stored import Stored
 
 BINARIZE = ("none", "dynamic", "static", "fixed")
+AT_ONCE = 256  # images that are looked at together
 LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -179,13 +180,17 @@ class Dataset:
 
     def _fixed(self, part: str) -> Split:
         split = self._read(part)
-        if self.binarize == "fixed" and not ((split.images == 0) | (split.images == 255)).all():
+        chunks = split.images.split(AT_ONCE)  # images that lie on disk may be larger than memory
+        if self.binarize == "fixed" and not all(((grey == 0) | (grey == 255)).all() for grey in chunks):
             raise UserError(f"the {part} images of {self.name} are not black and white; choose dataset.binarize=static")
         if self.binarize != "static":
             return split
-        x = unit_interval(split.images)
-        drawn = binarize(x, uniform_like(x, generator(0, f"static binarisation of {part}")))
-        return replace(split, images=drawn.mul_(255).to(torch.uint8))
+        noise = generator(0, f"static binarisation of {part}")
+        drawn = torch.empty_like(split.images)
+        for grey, black_or_white in zip(chunks, drawn.split(AT_ONCE), strict=True):
+            x = unit_interval(grey)
+            black_or_white.copy_(binarize(x, uniform_like(x, noise)).mul_(255))
+        return replace(split, images=drawn)
 
 
 def _check_split(name: str, split: Split, max_channels: int, may_be_empty: bool) -> None:

@@ -10,6 +10,8 @@ from vaelab.errors import ArgumentError
 from vaelab.ops import binarize, uniform_like
 from vaelab.parts import CROSS_ENTROPY, MASS
 
+AT_ONCE = 256  # images whose pixels are summed together
+
 
 class BernoulliLikelihood(nn.Module):
     """p(x|z) = prod of Bernoulli(x; sigmoid(logits + offset)).
@@ -43,7 +45,9 @@ class BernoulliLikelihood(nn.Module):
     def start(self, images: Tensor) -> None:
         """Take the offset from the training images (N, C, H, W) uint8."""
         if self.offset is not None:
-            mean = images.sum(0, dtype=torch.int64) / (255 * len(images))
+            # in one sum torch would copy all of them as int64
+            total = sum(part.sum(0, dtype=torch.int64) for part in images.split(AT_ONCE))
+            mean = total / (255 * len(images))
             self.offset.copy_(mean.clamp(0.001, 0.999).logit())
 
     def out_channels(self, channels: int) -> int:

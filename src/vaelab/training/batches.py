@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor | None]
 AHEAD = 4  # batches that are gathered from disk before they are asked for
-RELEASED_BYTES = 2**28  # read from disk between two releases of that memory
+RELEASED_BYTES = 2**25  # gathered between two releases of that memory; what lies around an image comes with it
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Batches:
         waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(1) as thread:
             for number, rows in enumerate(batches):
-                waiting.append(thread.submit(self._batch, rows))
-                if number % every == every - 1:
+                if number % every == 0:  # before the first, what others have read
                     thread.submit(release)
+                waiting.append(thread.submit(self._batch, rows))
                 if len(waiting) > AHEAD:
                     yield waiting.popleft().result()
             yield from (each.result() for each in waiting)
