@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,11 +74,12 @@ class Batches:
             yield from (each.result() for each in waiting)
 
     def _gather(self, source: Tensor, rows: Tensor) -> Tensor:
-        if source.device == self.device:
+        if source.device == self.device and self.release is None:
             return source.index_select(0, rows)  # advanced indexing: 4x slower
         # a copy from pinned memory does not wait for the device; torch gives the memory out again once it was copied
         batch = source.new_empty(len(rows), *source.shape[1:], pin_memory=self.device.type == "cuda")
-        torch.index_select(source, 0, rows, out=batch)
+        # torch's own, in a thread beside the step, has threads of its own that the step's wait for: 10% of a conv step
+        np.take(source.numpy(), rows.numpy(), axis=0, out=batch.numpy(), mode="clip")
         return batch.to(self.device, non_blocking=True)
 
 
