@@ -105,7 +105,7 @@ document.getElementById("class").addEventListener("change", (event) => {
   if (state.own) ownImage(state.own.x);
 });
 
-globalThis.explorer = { data, state, decode, encode, plane: () => view.plane !== null, ready: start() };
+globalThis.explorer = { data, state, decode, encode, map: view, placeOf, latentOf, ready: start() };
 globalThis.explorer.ready.catch((error) => {
   document.getElementById("status").textContent = `The page could not start: ${error.message}`;
 });

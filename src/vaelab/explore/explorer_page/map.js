@@ -1,9 +1,10 @@
-// The test images by their latents: hover to see one, choose one, drag to go from one to another.
+// The test images by their latents: hover to see one, choose one, drag to go from one to another; the same with keys.
 
 const FRAMES = 32; // of a way from one image to another
 const PLANE = 24; // images across the decoded plane
 let points, latents, images;
-const view = { centre: [0, 0], scale: 1, chosen: -1, from: -1, to: null, plane: null };
+const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const view = { centre: [0, 0], scale: 1, chosen: -1, decoded: -1, from: -1, to: null, plane: null };
 const mapCanvas = document.getElementById("map");
 const hover = document.getElementById("hover");
 
@@ -30,6 +31,7 @@ async function loadMap() {
 
 // Where a point lies on the canvas, in its own pixels, and back.
 const toCanvas = (x, y) => [mapCanvas.clientWidth / 2 + view.scale * (x - view.centre[0]), mapCanvas.clientHeight / 2 - view.scale * (y - view.centre[1])];
+const placeOf = (index) => toCanvas(points[2 * index], points[2 * index + 1]);
 const toPlane = (left, top) => [(left - mapCanvas.clientWidth / 2) / view.scale + view.centre[0], (mapCanvas.clientHeight / 2 - top) / view.scale + view.centre[1]];
 
 function fitView() {
@@ -56,7 +58,7 @@ function drawMap() {
     context.globalAlpha = 1;
   }
   for (let index = 0; index < count(); index++) {
-    const [left, top] = toCanvas(points[2 * index], points[2 * index + 1]);
+    const [left, top] = placeOf(index);
     context.fillStyle = data.labels ? colourOf(data.labels[index]) : "#2a62c9";
     context.beginPath();
     context.arc(left, top, 2.6, 0, 7);
@@ -64,7 +66,7 @@ function drawMap() {
   }
   const ink = getComputedStyle(document.body).color;
   for (const index of [view.chosen, view.from].filter((each) => each >= 0)) {
-    const [left, top] = toCanvas(points[2 * index], points[2 * index + 1]);
+    const [left, top] = placeOf(index);
     context.strokeStyle = ink;
     context.lineWidth = 2;
     context.beginPath();
@@ -73,7 +75,7 @@ function drawMap() {
   }
   if (view.from >= 0 && view.to) {
     context.beginPath();
-    context.moveTo(...toCanvas(points[2 * view.from], points[2 * view.from + 1]));
+    context.moveTo(...placeOf(view.from));
     context.lineTo(...view.to);
     context.stroke();
   }
@@ -83,9 +85,23 @@ function nearest(left, top, reach = Infinity) {
   let best = -1;
   let distance = reach;
   for (let index = 0; index < count(); index++) {
-    const place = toCanvas(points[2 * index], points[2 * index + 1]);
+    const place = placeOf(index);
     const away = Math.hypot(place[0] - left, place[1] - top);
     if (away < distance) [best, distance] = [index, away];
+  }
+  return best;
+}
+
+// The nearest point that lies rather to the right, or where the arrow points, than aside of it; itself if there is none.
+function neighbour(index, [right, down]) {
+  const start = placeOf(index);
+  let best = index;
+  let distance = Infinity;
+  for (let other = 0; other < count(); other++) {
+    const [left, top] = placeOf(other);
+    const [along, aside] = [(left - start[0]) * right + (top - start[1]) * down, (left - start[0]) * down - (top - start[1]) * right];
+    const away = Math.hypot(along, aside);
+    if (along > 0 && Math.abs(aside) <= along && away < distance) [best, distance] = [other, away];
   }
   return best;
 }
@@ -93,7 +109,7 @@ function nearest(left, top, reach = Infinity) {
 const latentOf = (index) => latents.slice(index * data.dim, (index + 1) * data.dim);
 
 function choose(index) {
-  view.chosen = index;
+  view.chosen = view.decoded = index;
   if (data.classes && data.labels) setClass(data.labels[index]);
   jump(latentOf(index));
   sheet = null;
@@ -104,6 +120,8 @@ function choose(index) {
 let way = 0; // the newest interpolation; those before it stop
 async function interpolate(from, to) {
   const mine = ++way;
+  view.chosen = view.decoded = to;
+  drawMap();
   const [start, end] = [latentOf(from), latentOf(to)];
   for (let frame = 0; frame <= FRAMES && mine === way; frame++) {
     const part = frame / FRAMES;
@@ -132,7 +150,7 @@ mapCanvas.addEventListener("pointerdown", (event) => {
 mapCanvas.addEventListener("pointermove", (event) => {
   showHover(nearest(event.offsetX, event.offsetY, 12), event);
   if (view.from < 0) return;
-  const start = toCanvas(points[2 * view.from], points[2 * view.from + 1]);
+  const start = placeOf(view.from);
   if (Math.hypot(event.offsetX - start[0], event.offsetY - start[1]) > 12) view.to = [event.offsetX, event.offsetY];
   drawMap();
 });
@@ -142,9 +160,7 @@ mapCanvas.addEventListener("pointerup", (event) => {
   if (from < 0) return;
   const end = nearest(event.offsetX, event.offsetY);
   if (to && end !== from) {
-    view.chosen = end;
     interpolate(from, end);
-    drawMap();
   } else if (data.dim === 2 && nearest(event.offsetX, event.offsetY, 12) < 0) {
     jump(Float32Array.from(toPlane(event.offsetX, event.offsetY)));
   } else {
@@ -153,13 +169,15 @@ mapCanvas.addEventListener("pointerup", (event) => {
 });
 mapCanvas.addEventListener("pointerleave", () => (hover.hidden = true));
 mapCanvas.addEventListener("keydown", (event) => {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (step) {
-    view.chosen = (view.chosen + step + count()) % count();
-    const [left, top] = toCanvas(points[2 * view.chosen], points[2 * view.chosen + 1]);
+  if (event.key in ARROWS) {
+    const middle = [mapCanvas.clientWidth / 2, mapCanvas.clientHeight / 2];
+    view.chosen = view.chosen < 0 ? nearest(...middle) : neighbour(view.chosen, ARROWS[event.key]);
+    const [left, top] = placeOf(view.chosen);
     const frame = mapCanvas.getBoundingClientRect();
     showHover(view.chosen, { clientX: frame.left + left, clientY: frame.top + top });
     drawMap();
+  } else if (event.key === "Enter" && event.shiftKey && view.decoded >= 0 && view.decoded !== view.chosen) {
+    interpolate(view.decoded, view.chosen);
   } else if (event.key === "Enter" && view.chosen >= 0) {
     choose(view.chosen);
   } else {
