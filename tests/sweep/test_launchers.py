@@ -78,6 +78,17 @@ def workers(sweep):
 
 
 @pytest.mark.slow
+def test_a_job_that_has_finished_needs_no_process(begin, tmp_path):
+    short = (*POOL, "dataset=digits", "trainer.max_steps=1", "trainer.pictures_every=0", "logger=local", "seed=0,1")
+    sweep_dir = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    assert begin(*short, sweep_dir).wait() == 0
+    again = begin(*short, sweep_dir, "hydra.launcher.timeout_min=1e-9")  # in which no process could do anything
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, out
+    assert "2 of 2 jobs finished" in out
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_ends_early_goes_on_with_what_is_unfinished(signum, begin, tmp_path):
     sweep = ("seed=0,1,2", *LONG, *POOL)

@@ -106,7 +106,8 @@ def run(tmp_path):
     def run_jobs(*calls, view=None, n_jobs=2, jobs_per_gpu=1, timeout_min=None, retries=0, grace_seconds=1.0):
         jobs = [Job(number, "", tmp_path / str(number), ["seed=0"], call) for number, call in enumerate(calls)]
         limits = Limits(timeout_min, retries, grace_seconds)
-        return Pool(Places(n_jobs, jobs_per_gpu), limits).run(jobs, view or Silent())
+        outcomes = Pool(Places(n_jobs, jobs_per_gpu), limits).run(jobs, view or Silent())
+        return [outcomes[number] for number in sorted(outcomes)]
 
     return run_jobs
 

@@ -15,15 +15,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.cli.keys import files_of, plain
 from vaelab.cli.options import EXPLORER
 from vaelab.cli.resume import not_one_run
 from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, resuming
 from vaelab.machine import ranks
-from vaelab.run.continuation import resumed_config
+from vaelab.run import continuation
 from vaelab.run.lock import only_writer
 from vaelab.run.record import RunRecord
+from vaelab.run.saved import CONFIG
 from vaelab.run.summary import RUNNING, record_failure, write_summary
 from vaelab.sweep.plan import name_of_job
 from vaelab.sweep.search.pruning import pruning_callback, validated_metric
@@ -74,7 +76,7 @@ class Place:
     @property
     def has_run(self) -> bool:
         """Whether a run has begun here."""
-        return (self.run_dir / "config.yaml").exists()
+        return (self.run_dir / CONFIG).exists()
 
 
 def job(config: DictConfig) -> float:
@@ -103,6 +105,22 @@ def job(config: DictConfig) -> float:
         raise error
 
 
+def merit_of_before(run_dir: Path, composed: DictConfig) -> float | None:
+    """The figure of merit of a job of a sweep that has ended well before; None of one that is to be run.
+
+    Args:
+        run_dir: of the job.
+        composed: by Hydra for it, with the node `hydra`.
+    """
+    if not (run_dir / CONFIG).exists():
+        return None
+    try:
+        config = plain(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
+    except (UserError, OmegaConfBaseException):  # the job itself says what is wrong
+        return None
+    return continuation.merit_of_before(run_dir, {**config, "choices": _choices(composed.hydra)})
+
+
 def keep_logging_quiet() -> None:
     """Keep logging from printing a stack of its own for each line that a full disk does not take."""
     logging.raiseExceptions = False
@@ -120,7 +138,7 @@ def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
         config["choices"] = _choices(hydra_config)
     with only_writer(run_dir) if ranks.current().is_main_process else nullcontext():
         if place.sweep_dir is not None and place.has_run:
-            config, trusted = resumed_config(run_dir, config, overrides)
+            config, trusted = continuation.resumed_config(run_dir, config, overrides)
             record = RunRecord(run_dir)
             if record.merit is not None:
                 return record.merit

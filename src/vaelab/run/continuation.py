@@ -26,17 +26,22 @@ def resumed_config(
     Raises:
         UserError: if the run there is none of this job's, or its config cannot be read.
     """
-    saved: Mapping[str, Any] = read_config(run_dir)
-    root = config.get("dataset", {}).get("root")
-    if root is not None:
-        saved = with_root(saved, root)
-    own = {"resume": None, "trust": None}
-    if {**saved, **own} == {**config, **own}:
+    saved = _saved_for(run_dir, config)
+    if _are_same(saved, config):
         return config, None
     if without_trust(RunRecord(run_dir).summary.get("overrides", ())) == without_trust(overrides):
         log.warning("the config files have changed since this run began; it goes on with those of its beginning")
         return saved, list(config["trust"])
     raise UserError(f"{run_dir} holds a run with other settings already; choose another directory for this sweep")
+
+
+def merit_of_before(run_dir: Path, config: Mapping[str, Any]) -> float | None:
+    """The figure of merit of the run of a directory, if it has ended well and has this config; else None."""
+    try:
+        same = _are_same(_saved_for(run_dir, config), config)
+    except UserError:
+        return None
+    return RunRecord(run_dir).merit if same else None
 
 
 def on_this_machine(saved: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,6 +56,19 @@ def with_root(saved: Mapping[str, Any], root: str) -> Mapping[str, Any]:
     if not isinstance(dataset, Mapping) or "root" not in dataset:
         return saved
     return {**saved, "dataset": {**dataset, "root": root}}
+
+
+def _saved_for(run_dir: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a run directory, with its dataset where another config has it."""
+    saved = read_config(run_dir)
+    root = config.get("dataset", {}).get("root")
+    return saved if root is None else with_root(saved, root)
+
+
+def _are_same(saved: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether two configs are of the same run, however it was resumed."""
+    own = {"resume": None, "trust": None}
+    return {**saved, **own} == {**config, **own}
 
 
 def names_root(overrides: Iterable[str]) -> bool:

@@ -38,8 +38,8 @@ class Cluster:
         self._resources = resources
         self._grace_seconds = grace_seconds
 
-    def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
-        """Run all jobs and return how each ended, in their order.
+    def run(self, jobs: Iterable[Job], view: View) -> dict[int, Outcome]:
+        """Run all jobs and return how each ended, by its number.
 
         Args:
             jobs: all composed before the first begins.
@@ -50,10 +50,10 @@ class Cluster:
             KeyboardInterrupt: or Interrupted, when this process is asked to stop; the jobs then stop at a checkpoint.
         """
         jobs = list(jobs)
+        outcomes: dict[int, Outcome] = {}
         with _joined(self._address):
             task = ray.remote(**self._resources)(_attempt)
             pending = {task.remote(job.call): job for job in jobs}
-            outcomes: dict[int, Outcome] = {}
             try:
                 while pending:
                     ended, _ = ray.wait(list(pending), timeout=POLL_SECONDS)
@@ -67,7 +67,7 @@ class Cluster:
                     ray.cancel(reference)
                 if pending:
                     ray.wait(list(pending), num_returns=len(pending), timeout=self._grace_seconds)
-        return [outcomes[job.number] for job in jobs]
+        return outcomes
 
 
 @contextmanager

@@ -1,23 +1,79 @@
 """From the overrides of a sweep's jobs to work that another process can do."""
 
 import os
+import pickle
 import shutil
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from weakref import finalize
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.errors import PastHydraError
 from vaelab.sweep.failed_job import FailedJob
 from vaelab.sweep.jobs import Job, Outcome
-from vaelab.sweep.plan import name_of_job
+from vaelab.sweep.plan import names_of_jobs
 from vaelab.sweep.scratch import locked_folder, remove, remove_abandoned
+
+
+class SweepLoader:
+    """Composes a sweep's jobs as Hydra's own loader does, but what they choose of the groups once for all of them.
+
+    Only values differ between most jobs: these are set in a copy of what those choices compose. Where that cannot be
+    done, Hydra composes, or says why it cannot.
+
+    Args:
+        loader: Hydra's own.
+    """
+
+    def __init__(self, loader: ConfigLoaderImpl) -> None:
+        self._loader = loader
+        self._parsed = cache(self._parse)
+        self._chosen: dict[tuple[str, ...], bytes] = {}  # pickled, for deepcopy takes six times as long
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        """The config of a job of the sweep `master_config`."""
+        try:
+            return self._with_values(master_config, sweep_overrides)
+        except (HydraException, OmegaConfBaseException):
+            return self._loader.load_sweep_config(master_config, list(sweep_overrides))
+
+    def _with_values(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        parsed = [self._parsed(override) for override in overrides]
+        choices = tuple(text for text, (_, is_value) in zip(overrides, parsed, strict=True) if not is_value)
+        if choices not in self._chosen:
+            chosen = self._loader.load_sweep_config(master_config, list(choices))
+            # of the files themselves, where copies of them were read
+            chosen.hydra.runtime.config_sources = master_config.hydra.runtime.config_sources
+            self._chosen[choices] = pickle.dumps(chosen)
+        config = pickle.loads(self._chosen[choices])
+        self._loader._apply_overrides_to_config([override for override, is_value in parsed if is_value], config)
+        of_task = [override for override, _ in parsed if not override.is_hydra_override()]
+        config.hydra.overrides.task = [override.input_line for override in of_task]
+        config.hydra.job.override_dirname = get_overrides_dirname(of_task, **config.hydra.job.config.override_dirname)
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def _parse(self, text: str) -> tuple[Override, bool]:
+        """An override, and whether it sets a value of the experiment, and chooses no files."""
+        (override,) = parsed = OverridesParser.create().parse_overrides([text])
+        self._loader.validate_sweep_overrides_legal(overrides=parsed, run_mode=RunMode.RUN, from_shell=True)
+        is_group = self._loader.repository.group_exists(override.key_or_group)
+        is_value = isinstance(override.value(), dict) or not is_group
+        return override, is_value and not override.is_hydra_override()
 
 
 class Composer:
@@ -27,11 +83,20 @@ class Composer:
         context: Hydra's; it is made to read copies of the files.
         task_function: the work of a job.
         config: of the sweep.
+        merit_of_before: of a run directory and the config of a job the figure of merit, if it has ended well before.
     """
 
-    def __init__(self, context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def __init__(
+        self,
+        context: HydraContext,
+        task_function: TaskFunction,
+        config: DictConfig,
+        merit_of_before: Callable[[Path, DictConfig], float | None],
+    ) -> None:
+        context.config_loader = SweepLoader(context.config_loader)
         self._context = context
         self._task_function = task_function
+        self._merit_of_before = merit_of_before
         self._config = config
         remove_abandoned()
         copies, lock = locked_folder()
@@ -42,18 +107,21 @@ class Composer:
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> Iterator[Job]:
         """The jobs, each composed as it is asked for."""
+        sweep_dir = Path(str(self._config.hydra.sweep.dir))
+        names = names_of_jobs(
+            sweep_dir, {str(number): [*given] for number, given in enumerate(job_overrides, first_number)}
+        )
         for number, overrides in enumerate(job_overrides, first_number):
-            config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+            config = self._context.config_loader.load_sweep_config(self._config, overrides)
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
-                config.hydra.runtime.config_sources = self._config.hydra.runtime.config_sources  # not the copies
                 # resolved here, for another process does not know the resolvers
-                config.hydra.sweep.dir = sweep_dir = str(self._config.hydra.sweep.dir)
+                config.hydra.sweep.dir = str(sweep_dir)
                 config.hydra.sweep.subdir = subdir = str(config.hydra.sweep.subdir)
-            task_overrides = list(config.hydra.overrides.task)
-            name = name_of_job(Path(sweep_dir), number, task_overrides)
+            directory, task_overrides = sweep_dir / subdir, list(config.hydra.overrides.task)
             call = partial(_execute, config, self._task_function, self._context.callbacks, Path.cwd())
-            yield Job(number, name, Path(sweep_dir, subdir), task_overrides, call)
+            merit = self._merit_of_before(directory, config)
+            yield Job(number, names[str(number)], directory, task_overrides, call, merit)
 
 
 def _all_but_yaml(directory: str, names: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ class Job:
         directory: of its run; what it prints goes to `output.log` there.
         overrides: of its command line.
         call: the work, which can be pickled; returns the run's figure of merit.
+        merit: that figure, where the run has ended before and there is no work.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Job:
     directory: Path
     overrides: Sequence[str]
     call: Callable[[], float]
+    merit: float | None = None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -72,8 +74,8 @@ class Runner(Protocol):
     def n_jobs(self) -> int | None:
         """Jobs at a time; None where that is not known."""
 
-    def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
-        """Run all jobs and return how each ended, in their order.
+    def run(self, jobs: Iterable[Job], view: View) -> dict[int, Outcome]:
+        """Run all jobs and return how each ended, by its number.
 
         Args:
             jobs: composed one by one, as they are asked for.

@@ -16,6 +16,7 @@ from vaelab.files import folder, plain_yaml
 from vaelab.run.labels import rounded
 
 MULTIRUN = "multirun.yaml"
+GRIDS = (".GridSweeper", ".BasicSweeper")  # vaelab's sweeper of all combinations, and Hydra's
 MOST_JOBS = 10_000  # whose overrides are listed
 LONGEST_OVERRIDES = 20_000  # letters
 
@@ -84,7 +85,7 @@ def planned_jobs(sweep_dir: Path) -> PlannedJobs | None:
     trials = plan.sweeper.get("n_trials")
     if isinstance(trials, int):
         return PlannedJobs(min(trials, known) if _is_grid(plan.sweeper) else trials, [])
-    if not plan.sweeper["_target_"].endswith(".BasicSweeper") or None in counts:
+    if not plan.sweeper["_target_"].endswith(GRIDS) or None in counts:
         return None
     if known > MOST_JOBS or any(override.value().shuffle for override in plan.varied.values()):
         return PlannedJobs(known, [])

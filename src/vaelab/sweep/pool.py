@@ -29,8 +29,8 @@ class Pool:
         """Jobs at a time."""
         return len(self._places)
 
-    def run(self, jobs: Iterable[Job], view: View) -> list[Outcome]:
-        """Run all jobs and return how each ended, in their order.
+    def run(self, jobs: Iterable[Job], view: View) -> dict[int, Outcome]:
+        """Run all jobs and return how each ended, by its number.
 
         Args:
             jobs: composed one by one, each shortly before it is needed.
@@ -40,7 +40,7 @@ class Pool:
             Interrupted: or KeyboardInterrupt, when this process is asked to stop and all jobs have stopped too.
         """
         fork_server.start()
-        outcomes: dict[int, Outcome | None] = {}  # in the order of the jobs
+        outcomes: dict[int, Outcome] = {}
         running: dict[int, Attempt] = {}  # by place
         waiting = iter(jobs)
         upcoming = next(waiting, None)
@@ -49,7 +49,6 @@ class Pool:
                 while upcoming is not None and len(running) < self.n_jobs:
                     place = next(place for place in count() if place not in running)
                     running[place] = self._attempt(upcoming, place)
-                    outcomes[upcoming.number] = None
                     upcoming = next(waiting, None)  # composed before a process waits for it
                 wait([attempt.sentinel for attempt in running.values()], POLL_SECONDS)
                 view.update({attempt.job.number: attempt.job for attempt in running.values()})
@@ -58,7 +57,7 @@ class Pool:
                     view.ended(job, outcome)
         finally:
             stop_all(self._limits.grace_seconds)
-        return [outcome for outcome in outcomes.values() if outcome is not None]
+        return outcomes
 
     def _attempt(self, job: Job, place: int, number: int = 0) -> Attempt:
         return Attempt(job, self._limits, self._places.environment(place), number)
