@@ -13,6 +13,7 @@ from vaelab.dataset.own.prepare import prepared_dataset
 from vaelab.dataset.prepared import KNOWN, OWN, found_only
 from vaelab.errors import UserError, check_integer, check_number, one_line
 from vaelab.machine.device import in_memory, pick_device
+from vaelab.machine.dynamo import postpone
 from vaelab.machine.ranks import SINGLE, Ranks
 from vaelab.ops import generator
 from vaelab.parts import CROSS_ENTROPY, Facts, Likelihood, Model, Objective, Posterior, Prior
@@ -53,6 +54,7 @@ class Builder:
 
     def setup(self, ranks: Ranks = SINGLE) -> Setup:
         """Everything a training needs, on the device of this rank; UserError where the config makes no sense."""
+        postpone()  # what takes a second of all that there is from launch to the first step
         trainer = self.trainer()
         seed = self.config.get("seed")
         with naming(""):
