@@ -3,8 +3,9 @@
     python -m benchmarks.leaderboard mnist             train what is lacking on MNIST, two models beside each other
     python -m benchmarks.leaderboard --collect         the finished runs into docs/leaderboard.md
 
-A model is a preset that leaves the dataset open. How many steps fill its time is measured before any of them trains, so
-that what runs beside the trainings later costs them minutes but no steps.
+A model is a preset that leaves the dataset open; one whose figures are in docs/leaderboard.json is not trained again,
+so that a board can be filled in parts, on one machine after another. How many steps fill its time is measured before
+any of them trains, so that what runs beside the trainings later costs them minutes but no steps.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from vaelab.run.ranking import describe
 from vaelab.run.record import RunRecord
 
 RUNS = ROOT / "outputs" / "leaderboard"
+DOCS = ROOT / "docs"
+KNOWN = "leaderboard.json"
 COMPARISON = "leaderboard-runs.html"
 SIDE_BY_SIDE = 2
 SECONDS = 600  # of one core, in training steps
@@ -76,13 +79,15 @@ def main() -> None:
     if unknown := [name for name in options.boards if name not in BOARDS]:
         parser.error(f"there is no board of {', '.join(unknown)}; there are {', '.join(BOARDS)}")
     for dataset in options.boards:
+        measured = known(DOCS)
+        lacking = [model for model in models() if f"{dataset}/{model}" not in measured]
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             for part in (measure_speed, train_for_its_time):
-                list(pool.map(lambda model, part=part, dataset=dataset: part(model, dataset, options.runs), models()))
-        for model in models():  # on all cores, so not while others train
+                list(pool.map(lambda model, part=part, dataset=dataset: part(model, dataset, options.runs), lacking))
+        for model in lacking:  # on all cores, so not while others train
             evaluate(model, dataset, options.runs)
     if options.collect:
-        collect(options.runs, ROOT / "docs")
+        collect(options.runs, DOCS)
 
 
 def models() -> list[str]:
@@ -129,13 +134,17 @@ def collect(runs: Path, docs: Path) -> None:
     finished = [
         path for path in find_runs(filter(Path.exists, (runs / dataset for dataset in BOARDS))) if is_finished(path)
     ]
-    known = docs / "leaderboard.json"
-    measured = json.loads(known.read_text()) if known.exists() else {}
-    measured |= {f"{path.parent.name}/{path.name}": _measured(RunRecord(path)) for path in finished}
-    known.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
+    measured = known(docs) | {f"{path.parent.name}/{path.name}": _measured(RunRecord(path)) for path in finished}
+    (docs / KNOWN).write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
     (docs / "leaderboard.md").write_text(page(measured))
     if finished:
         write_page(finished, docs / COMPARISON, METRICS[0])
+
+
+def known(docs: Path) -> dict[str, dict[str, Any]]:
+    """What was measured before, by dataset and model."""
+    path = docs / KNOWN
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def page(measured: Mapping[str, dict[str, Any]]) -> str:
@@ -186,12 +195,12 @@ def _section(measured_on: str, runs: Mapping[str, dict[str, Any]]) -> str:
     names = [name for name in METRICS if any(name in run["metrics"] for run in runs.values())]
     by = names[0]
     lines = [
-        [f"`{model}`", *(_shown(run, name) for name in names), f"{run['epochs']:.1f}", f"{run['minutes']:.1f}"]
+        [f"`{model}`", *(_shown(run, name) for name in names), f"{run['epochs']:.1f}"]
         for model, run in sorted(runs.items(), key=lambda item: -item[1]["metrics"].get(by, -math.inf))
     ]
     bounds = {run["bound"] for run in runs.values() if run["bound"]}
     bound = f"{label(METRICS[0])}: {', '.join(sorted(bounds))}.\n\n" if bounds else ""
-    return f"## {measured_on}\n\n{bound}{markdown(['model', *map(label, names), 'epochs', 'minutes'], lines)}"
+    return f"## {measured_on}\n\n{bound}{markdown(['model', *map(label, names), 'epochs'], lines)}"
 
 
 def _shown(run: dict[str, Any], name: str) -> str:

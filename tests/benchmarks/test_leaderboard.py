@@ -37,8 +37,7 @@ def test_models_train_their_time_once_and_are_ranked_by_the_bound(leaderboard, d
     fails = {"aae": ["no_such_key=1"]}
     monkeypatch.setattr(leaderboard, "overrides_of", lambda *run: [*overrides_of(*run), *fails.get(run[0], ())])
     (tmp_path / "docs").mkdir()
-    collect = leaderboard.collect
-    monkeypatch.setattr(leaderboard, "collect", lambda runs, _: collect(runs, tmp_path / "docs"))
+    monkeypatch.setattr(leaderboard, "DOCS", tmp_path / "docs")
     monkeypatch.setattr("sys.argv", ["leaderboard", "mnist", "--runs", str(tmp_path / "runs"), "--collect"])
     leaderboard.main()
     out = capfd.readouterr().out
@@ -48,6 +47,9 @@ def test_models_train_their_time_once_and_are_ranked_by_the_bound(leaderboard, d
     models.remove("aae")
     leaderboard.main()
     assert "$ vaelab" not in capfd.readouterr().out, "what is finished is not done again"
+    monkeypatch.setattr("sys.argv", ["leaderboard", "mnist", "--runs", str(tmp_path / "fresh"), "--collect"])
+    leaderboard.main()
+    assert "$ vaelab" not in capfd.readouterr().out, "nor what is known of runs that are elsewhere"
 
     measured = json.loads((tmp_path / "docs/leaderboard.json").read_text())
     assert measured.keys() == {"mnist/beta_vae", "mnist/rae_l2", "mnist/vae"}
