@@ -107,7 +107,7 @@ def overrides_of(model: str, dataset: str) -> list[str]:
 def measure_speed(model: str, dataset: str, runs: Path) -> None:
     """Train a model for as many steps as show its speed; one that fails says so, and keeps no other from training."""
     directory = _probe(model, dataset, runs)
-    if not is_finished(directory):
+    if not is_finished(directory) and not is_finished(runs / dataset / model):
         _train(directory, [*overrides_of(model, dataset), *PROBE, f"trainer.max_steps={BOARDS[dataset].probe}"])
 
 

@@ -165,13 +165,17 @@ def test_with_keys_one_goes_to_what_lies_beside_and_plays_the_way_to_it(shown):
     found.keyboard.press("ArrowRight")
     right = found.evaluate(place)
     assert right[0] - start[0] >= abs(right[1] - start[1])
+    assert right[0] > start[0]
     found.keyboard.press("ArrowUp")
     assert found.evaluate(place)[1] < right[1]
+    own = "() => Array.from(explorer.state.own.u)"
+    chosen = found.evaluate(own)
     found.keyboard.press("Shift+Enter")
     found.wait_for_function(
         "() => explorer.latentOf(explorer.map.chosen).every((z, index) => Math.abs(z - explorer.state.u[index]) < 1e-5)"
     )
     assert found.evaluate("() => explorer.map.decoded === explorer.map.chosen")
+    assert found.evaluate(own) == chosen, "the way is played, and the image at its end is not encoded"
 
 
 def test_a_picture_of_ones_own_is_encoded(shown, tmp_path):

@@ -29,6 +29,9 @@ assert "torch._dynamo.config" not in sys.modules, "an optimizer needs none of it
         "from torch._dynamo import config; assert config.recompile_limit > 0",
         "import torch._dynamo; assert torch._dynamo.config.recompile_limit > 0",
         "import torch._inductor.compile_fx",
+        "disabled = torch.compiler.disable(recursive=False)(lambda: 3); assert disabled() == 3",
+        "from torch._dynamo import disable; assert disable(lambda: 3)._torchdynamo_disable",
+        "import importlib.util; assert importlib.util.find_spec('torch._dynamo').name == 'torch._dynamo'",
         "assert torch.compile(lambda x: x + 1, backend='eager')(weight).tolist() == (weight + 1).tolist()",
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from conftest import ROOT
@@ -62,3 +62,39 @@ def test_what_jobs_choose_of_the_groups_is_composed_once(loader, monkeypatch):
     configs = [ours.load_sweep_config(master, job) for job in jobs]
     assert len(by_hydra) == 2
     assert [f"seed={config.seed}" for config in configs] == [seed for _, seed in jobs]
+
+
+def test_a_group_of_another_search_path_is_composed_as_hydra_does(loader, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.yaml").write_text("# @package _global_\nseed: 77\n")
+    master = loader.load_configuration("config", [f"hydra.searchpath=[file://{tmp_path}]"], RunMode.MULTIRUN)
+    job = ["+mine=a", "optimizer.lr=0.5"]
+    assert composed(SweepLoader(loader), master, job) == composed(loader, master, job)
+    config = SweepLoader(loader).load_sweep_config(master, job)
+    assert (config.seed, config.optimizer.lr) == (77, 0.5)
+
+
+def test_every_value_meets_every_choice_before_a_sweep_begins(loader, monkeypatch):
+    master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    from hydra_plugins.vaelab.grid_sweeper import GridSweeper  # once Hydra has loaded its own plugins
+
+    sweeper = GridSweeper(max_batch_size=None)
+    sweeper.hydra_context, sweeper.config = HydraContext(loader, callbacks=None), master
+    composed, hydras_own = [], loader.load_sweep_config
+    monkeypatch.setattr(
+        loader,
+        "load_sweep_config",
+        lambda master_config, sweep_overrides: (
+            composed.append(sweep_overrides) or hydras_own(master_config, sweep_overrides)
+        ),
+    )
+    jobs = [[f"seed={seed}", f"latent.dim={dim}"] for seed in range(1, 5) for dim in range(1, 4)]
+    sweeper.validate_batch_is_legal(jobs)
+    assert len(composed) == 4 + 3 - 1
+    invalid = [
+        [f"experiment={experiment}", f"objective={objective}", "objective.samples=3"]
+        for experiment in ("burda_iwae5", "beta_vae")
+        for objective in ("elbo", "tc")  # beta_vae with tc has no samples
+    ]
+    with pytest.raises(HydraException, match=r"objective\.samples"):
+        sweeper.validate_batch_is_legal(invalid)

@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vaelab.cli.keys import files_of, plain
 from vaelab.cli.options import EXPLORER
@@ -112,13 +111,13 @@ def merit_of_before(run_dir: Path, composed: DictConfig) -> float | None:
         run_dir: of the job.
         composed: by Hydra for it, with the node `hydra`.
     """
-    if not (run_dir / CONFIG).exists():
-        return None
     try:
+        if not (run_dir / CONFIG).exists():
+            return None
         config = plain(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
-    except (UserError, OmegaConfBaseException):  # the job itself says what is wrong
+        return continuation.merit_of_before(run_dir, {**config, "choices": _choices(composed.hydra)})
+    except Exception:  # the job itself says what is wrong, and no other ends with it
         return None
-    return continuation.merit_of_before(run_dir, {**config, "choices": _choices(composed.hydra)})
 
 
 def keep_logging_quiet() -> None:

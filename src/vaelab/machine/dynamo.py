@@ -3,6 +3,7 @@
 import importlib
 import sys
 import threading
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -22,29 +23,36 @@ def postpone() -> None:
 
 
 class _Postponed(ModuleType):
-    """What `torch.optim` asks torch._dynamo for, as it is while nothing is compiled."""
+    """Gives `torch.optim` what it asks torch._dynamo for, as it is while nothing is compiled; others the real one."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.__file__ = str(Path(torch.__path__[0], "_dynamo", "__init__.py"))
+        self.__spec__ = ModuleSpec(name, None, origin=self.__file__, is_package=True)
         self._lock = threading.RLock()
-
-    @staticmethod
-    def disable(function: Any, *settings: Any, **more: Any) -> Any:
-        """The function itself."""
-        return function
-
-    @staticmethod
-    def graph_break(*settings: Any) -> None:
-        """Nothing."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
+        asker = sys._getframe(1).f_globals.get("__name__")
+        if (asker, name) == ("torch.optim.optimizer", "graph_break"):
+            return _nothing
+        if (asker, name) == ("torch._compile", "disable"):
+            return self._disabled
         with self._lock:
             if sys.modules.get(NAME) is self:
                 del sys.modules[NAME]
         return getattr(importlib.import_module(NAME), name)
+
+    def _disabled(self, function: Callable[..., Any], *settings: Any, **more: Any) -> Callable[..., Any]:
+        """A function of torch's own that is never compiled: itself, if it is an optimizer's."""
+        if function.__module__.startswith("torch.optim."):
+            return function
+        return importlib.import_module(f"{NAME}.decorators").disable(function, *settings, **more)
+
+
+def _nothing() -> None:
+    pass
 
 
 class _LoadedMeanwhile(MetaPathFinder, Loader):

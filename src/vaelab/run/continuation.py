@@ -36,12 +36,12 @@ def resumed_config(
 
 
 def merit_of_before(run_dir: Path, config: Mapping[str, Any]) -> float | None:
-    """The figure of merit of the run of a directory, if it has ended well and has this config; else None."""
-    try:
-        same = _are_same(_saved_for(run_dir, config), config)
-    except UserError:
-        return None
-    return RunRecord(run_dir).merit if same else None
+    """The figure of merit of the run of a directory, if it has ended well and has this config; else None.
+
+    Raises:
+        UserError: if the config of that run cannot be read.
+    """
+    return RunRecord(run_dir).merit if _are_same(_saved_for(run_dir, config), config) else None
 
 
 def on_this_machine(saved: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -46,19 +47,22 @@ class SweepLoader:
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         """The config of a job of the sweep `master_config`."""
-        try:
-            return self._with_values(master_config, sweep_overrides)
-        except (HydraException, OmegaConfBaseException):
-            return self._loader.load_sweep_config(master_config, list(sweep_overrides))
+        if not master_config.hydra.searchpath:  # else there are groups that the loader's repository does not know
+            with suppress(HydraException, OmegaConfBaseException):
+                return self._with_values(master_config, sweep_overrides)
+        return self._by_hydra(master_config, sweep_overrides)
+
+    def _by_hydra(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        config = self._loader.load_sweep_config(master_config, list(overrides))
+        # of the files themselves, where copies of them were read
+        config.hydra.runtime.config_sources = master_config.hydra.runtime.config_sources
+        return config
 
     def _with_values(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         parsed = [self._parsed(override) for override in overrides]
         choices = tuple(text for text, (_, is_value) in zip(overrides, parsed, strict=True) if not is_value)
         if choices not in self._chosen:
-            chosen = self._loader.load_sweep_config(master_config, list(choices))
-            # of the files themselves, where copies of them were read
-            chosen.hydra.runtime.config_sources = master_config.hydra.runtime.config_sources
-            self._chosen[choices] = pickle.dumps(chosen)
+            self._chosen[choices] = pickle.dumps(self._by_hydra(master_config, choices))
         config = pickle.loads(self._chosen[choices])
         self._loader._apply_overrides_to_config([override for override, is_value in parsed if is_value], config)
         of_task = [override for override, _ in parsed if not override.is_hydra_override()]

@@ -92,16 +92,19 @@ function nearest(left, top, reach = Infinity) {
   return best;
 }
 
-// The nearest point that lies rather to the right, or where the arrow points, than aside of it; itself if there is none.
+// The nearest point that lies rather where the arrow points than aside of it, of those at one place the next by number;
+// itself if there is none.
 function neighbour(index, [right, down]) {
   const start = placeOf(index);
   let best = index;
   let distance = Infinity;
-  for (let other = 0; other < count(); other++) {
+  for (let step = 1; step < count(); step++) {
+    const other = (index + (right + down) * step + count()) % count();
     const [left, top] = placeOf(other);
     const [along, aside] = [(left - start[0]) * right + (top - start[1]) * down, (left - start[0]) * down - (top - start[1]) * right];
     const away = Math.hypot(along, aside);
-    if (along > 0 && Math.abs(aside) <= along && away < distance) [best, distance] = [other, away];
+    const onward = away === 0 ? (other > index) === (right + down > 0) : along > 0 && Math.abs(aside) <= along;
+    if (onward && away < distance) [best, distance] = [other, away];
   }
   return best;
 }
