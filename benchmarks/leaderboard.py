@@ -186,7 +186,6 @@ def _measured(run: RunRecord) -> dict[str, Any]:
         "bound": run.evaluation.depends_on.get(METRICS[0], ""),
         "metrics": {name: run.metrics[name] for name in METRICS if name in run.metrics},
         "epochs": run.summary["epochs"],
-        "minutes": run.summary["training_seconds"] / 60,
     }
 
 
