@@ -91,6 +91,14 @@ def test_its_numbers_are_those_of_the_model(shown, name):
         np.testing.assert_allclose(there["std"], (0.5 * run.posterior(x, y).log_var).exp()[0], atol=1e-4)
 
 
+def choose_by_keys(found):
+    """Choose an image of the map, and wait until it is encoded."""
+    found.focus("#map")
+    for key in ("ArrowRight", "Enter"):
+        found.keyboard.press(key)
+    found.wait_for_function("() => explorer.state.own !== null")
+
+
 def test_the_kl_of_an_image_is_that_of_its_posterior(shown):
     run, found = shown("normal")
     x = np.random.default_rng(1).integers(2, size=(1, 1, 8, 8)).astype(np.float32)
@@ -137,10 +145,7 @@ def test_a_draw_is_from_the_prior_and_the_temperature_scales_it(shown):
 
 def test_an_image_of_the_map_sets_the_sliders_and_a_way_leads_to_another(shown):
     _, found = shown("normal")
-    found.focus("#map")
-    found.keyboard.press("ArrowRight")
-    found.keyboard.press("Enter")
-    found.wait_for_function("() => explorer.state.own !== null")
+    choose_by_keys(found)
     u, own = found.evaluate("() => [Array.from(explorer.state.u), Array.from(explorer.state.own.u)]")
     assert u == pytest.approx(own, abs=1e-4)
     cells = found.locator("#terms td").all_inner_texts()
@@ -156,10 +161,7 @@ def test_an_image_of_the_map_sets_the_sliders_and_a_way_leads_to_another(shown):
 
 def test_with_keys_one_goes_to_what_lies_beside_and_plays_the_way_to_it(shown):
     _, found = shown("normal")
-    found.focus("#map")
-    found.keyboard.press("ArrowRight")
-    found.keyboard.press("Enter")
-    found.wait_for_function("() => explorer.state.own !== null")
+    choose_by_keys(found)
     place = "() => explorer.placeOf(explorer.map.chosen)"
     start = found.evaluate(place)
     found.keyboard.press("ArrowRight")
@@ -213,10 +215,7 @@ def test_a_class_is_chosen(shown):
     found.wait_for_function("() => explorer.state.y === 7 && !explorer.state.busy")
     image = found.evaluate("async () => Array.from((await explorer.decode(explorer.state.u, explorer.state)).images)")
     np.testing.assert_allclose(image, expected, atol=1e-4)
-    found.focus("#map")
-    for key in ("ArrowRight", "Enter"):
-        found.keyboard.press(key)
-    found.wait_for_function("() => explorer.state.own !== null")
+    choose_by_keys(found)
     before = found.inner_text("#terms")
     found.select_option("#class", str((found.evaluate("() => explorer.state.y") + 1) % 10))
     found.wait_for_function("before => document.getElementById('terms').innerText !== before", arg=before)

@@ -98,3 +98,10 @@ def test_every_value_meets_every_choice_before_a_sweep_begins(loader, monkeypatc
     ]
     with pytest.raises(HydraException, match=r"objective\.samples"):
         sweeper.validate_batch_is_legal(invalid)
+
+
+@pytest.mark.parametrize("size", ["0", "-3", "1.5", "x"])
+def test_a_size_of_batches_that_is_none_is_said(inline, size):
+    code, _, err = inline("-m", "dataset=digits", "seed=0,1", f"hydra.sweeper.max_batch_size={size}")
+    assert code == 1
+    assert "hydra.sweeper.max_batch_size must be an integer of at least 1, got" in err

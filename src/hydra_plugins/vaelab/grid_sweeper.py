@@ -1,9 +1,13 @@
 """`hydra/sweeper=grid`: every combination of the values of a sweep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from vaelab.errors import UserError, check_integer
+from vaelab.sweep.composition import chooses_option
 
 
 class GridSweeper(BasicSweeper):
@@ -11,7 +15,18 @@ class GridSweeper(BasicSweeper):
 
     Hydra composes all of them for it. Here enough are composed for every value to have met every choice of the groups:
     199 jobs of a grid of 100 x 100 values.
+
+    Raises:
+        UserError: if a keyword is out of range.
     """
+
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None = None) -> None:
+        if max_batch_size is not None:
+            try:
+                check_integer("max_batch_size", max_batch_size, 1)
+            except ValueError as error:
+                raise UserError(f"hydra.sweeper.{error}") from error
+        super().__init__(max_batch_size, params)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Raise what Hydra raises of a job that cannot be composed."""
@@ -24,7 +39,5 @@ class GridSweeper(BasicSweeper):
                 super().validate_batch_is_legal([overrides])
 
     def _chooses(self, override: str) -> bool:
-        """Whether an override chooses an option of a group."""
         assert self.hydra_context is not None
-        group = override.lstrip("+~").partition("=")[0].partition("@")[0]
-        return self.hydra_context.config_loader.repository.group_exists(group)
+        return chooses_option(OverridesParser.create().parse_override(override), self.hydra_context.config_loader)

@@ -27,6 +27,11 @@ from vaelab.sweep.plan import names_of_jobs
 from vaelab.sweep.scratch import locked_folder, remove, remove_abandoned
 
 
+def chooses_option(override: Override, loader: ConfigLoaderImpl) -> bool:
+    """Whether an override chooses an option of a group, and sets no value."""
+    return not isinstance(override.value(), dict) and loader.repository.group_exists(override.key_or_group)
+
+
 class SweepLoader:
     """Composes a sweep's jobs as Hydra's own loader does, but what they choose of the groups once for all of them.
 
@@ -73,11 +78,9 @@ class SweepLoader:
 
     def _parse(self, text: str) -> tuple[Override, bool]:
         """An override, and whether it sets a value of the experiment, and chooses no files."""
-        (override,) = parsed = OverridesParser.create().parse_overrides([text])
-        self._loader.validate_sweep_overrides_legal(overrides=parsed, run_mode=RunMode.RUN, from_shell=True)
-        is_group = self._loader.repository.group_exists(override.key_or_group)
-        is_value = isinstance(override.value(), dict) or not is_group
-        return override, is_value and not override.is_hydra_override()
+        override = OverridesParser.create().parse_override(text)
+        self._loader.validate_sweep_overrides_legal(overrides=[override], run_mode=RunMode.RUN, from_shell=True)
+        return override, not chooses_option(override, self._loader) and not override.is_hydra_override()
 
 
 class Composer:

@@ -88,6 +88,7 @@ def bars(
     for (kind, members), color in zip(kinds.items(), ("C0", "0.7"), strict=False):
         axis.bar([*compress(range(len(heights)), members)], [*compress(heights, members)], color=color, label=kind)
     if any(kinds):
+        axis.margins(y=0.2)  # room for the legend above the bars
         axis.legend()
     every = -(-len(heights) // MOST_NAMES)
     axis.set_xticks(range(0, len(heights), every), names[::every], fontsize="small")
