@@ -9,28 +9,24 @@ so that compiled and eager steps can follow each other and a checkpoint does not
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import functional_call
 
 from vaelab.errors import UserError, is_out_of_memory, one_line
 from vaelab.parts import Model, Noise, Objective
 from vaelab.training.adam import Adam, has_moments, is_adam
 from vaelab.training.clock import Clock
+from vaelab.training.program import Program
 from vaelab.training.step import EagerStep, Values, has_networks, require_finite, scalar
 
 log = logging.getLogger(__name__)
 
-# Measured on two cores with a 784-400-20 network: compiling saves 0.7 ms of each step, and takes 4 s where it was done
-# before, 16 to 25 s where it was not.
+# Measured on two cores with a 784-400-20 network: a compiled step takes 0.9 ms less, and compiling 12 to 28 s, once.
 PAYS_FROM_STEPS = 8_000
 MOST_OPERATIONS = 2_000  # 150 are of an MLP, 1,600 of a spline flow as the prior, which compile for 40 s
 
@@ -90,7 +86,7 @@ class CompiledStep:
             return self.eager(x, noise, step, y)
         started = time.perf_counter()
         try:
-            with self.clock.paused(), _quiet():
+            with self.clock.paused():
                 compiled = _with_adam if is_adam(self.eager.optimizer) else _without_update
                 self._graph = compiled(self.eager, step, inf if self.insists else MOST_OPERATIONS)
                 values = self._graph(x, noise, step, y)
@@ -115,41 +111,41 @@ class _Loss(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, x: Tensor, noise: Noise, step: Tensor, y: Tensor | None) -> tuple[Tensor, Values]:
-        before = list(self.buffers())
+    def forward(self, x: Tensor, noise: Noise, step: Tensor, y: Tensor | None = None) -> tuple[Tensor, Values]:
+        before = [(buffer, buffer._version) for buffer in self.buffers()]
         loss, trace, terms = self.objective(self.model, x, noise, step, y)
-        if any(now is not buffer for now, buffer in zip(self.buffers(), before, strict=True)):
-            raise RuntimeError("a step replaces a buffer, which a graph would leave as it is")
+        if before != [(buffer, buffer._version) for buffer in self.buffers()]:
+            raise RuntimeError("a step changes a buffer, which a compiled one would leave as it is")
         return loss, {**trace.terms, **terms}
 
 
 def _with_adam(eager: EagerStep, steps_made: int, most: float) -> Callable[..., Values]:
     """The compiled step of (x, noise, step, y), update included; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights = _trained(loss)
     states = [eager.optimizer.state[parameter] for parameter in loss.parameters() if parameter.requires_grad]
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
     def whole_step(
-        weights: Values, states: list[Values], given: tuple, lr: Tensor, corrections: list[Tensor]
+        weights_and_states: tuple[Values, list[Values]], given: tuple, lr: Tensor, *corrections: Tensor
     ) -> Values:
-        gradients, (value, terms) = _gradient(loss, weights, given)
+        weights, states = weights_and_states
+        gradients, values = _gradient(loss, weights, given)
         if eager.grad_clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
             scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)
             gradients = {name: gradient * scale for name, gradient in gradients.items()}
-        finite = value.isfinite()
+        finite = values["loss"].isfinite()
         for (name, weight), state in zip(weights.items(), states, strict=True):
             adam.update(weight, gradients[name], state, lr, corrections, finite)
-        return {"loss": value, **terms}
+        return values
 
-    graph = _Graph(whole_step, most)
+    program = Program(whole_step, (_trained(loss), states), most)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         numbers = (step, *adam.numbers(step + 1 - before_adam))
         on_device, lr, *corrections = (scalar(number, eager.device) for number in numbers)
-        return graph(weights, states, (x, noise, on_device, y), lr, corrections)
+        return program(_present(x, noise, on_device, y), lr, *corrections)
 
     return call
 
@@ -157,13 +153,13 @@ def _with_adam(eager: EagerStep, steps_made: int, most: float) -> Callable[..., 
 def _without_update(eager: EagerStep, _: int, most: float) -> Callable[..., Values]:
     """The step of (x, noise, step, y), of which forward and backward are compiled; the first call compiles."""
     loss = _Loss(eager.model, eager.objective)
-    weights, graph = _trained(loss), _Graph(partial(_gradient, loss), most)
+    program = Program(partial(_gradient, loss), _trained(loss), most)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
-        gradients, (value, terms) = graph(weights, (x, noise, scalar(step, eager.device), y))
+        gradients, values = program(_present(x, noise, scalar(step, eager.device), y))
         for name, parameter in loss.named_parameters():
             parameter.grad = gradients.get(name)
-        return eager.update({"loss": value, **terms}, step, grad_norm=False)
+        return eager.update(values, step, grad_norm=False)
 
     return call
 
@@ -173,56 +169,16 @@ def _trained(loss: _Loss) -> Values:
     return {name: parameter.detach() for name, parameter in loss.named_parameters() if parameter.requires_grad}
 
 
-def _gradient(loss: _Loss, weights: Values, given: tuple) -> tuple[Values, tuple[Tensor, Values]]:
+def _present(x: Tensor, noise: Noise, step: Tensor, y: Tensor | None) -> tuple:
+    return (x, noise, step) if y is None else (x, noise, step, y)
+
+
+def _gradient(loss: _Loss, weights: Values, given: tuple) -> tuple[Values, Values]:
     """The gradients by name, and the loss with its terms, of the model with these weights and what it is given."""
-    buffers = dict(loss.named_buffers())  # which functional_call puts back, whatever happens
-
-    def loss_of(weights: Values) -> tuple[Tensor, Values]:
-        return functional_call(loss, {**buffers, **weights}, given)
-
-    return grad_and_value(loss_of, has_aux=True)(weights)
-
-
-class _Graph:
-    """A function of tensors as one compiled graph, made when it is first called.
-
-    What autograd does to the tensors is recorded: torch.compile alone, which reads the Python of it, stops at hooks and
-    at the transforms of torch.distributions. What the function changes must be an argument, and what is computed of
-    other tensors alone, such as buffers, stays as it was then.
-
-    Args:
-        function: of tensors, also in dictionaries, lists and tuples.
-        most: operations; RuntimeError is raised for a larger graph.
-    """
-
-    def __init__(self, function: Callable[..., Any], most: float) -> None:
-        self.function = function
-        self.most = most
-        self._compiled: Callable[..., Any] | None = None
-
-    def __call__(self, *tensors: Any) -> Any:
-        if self._compiled is None:
-            graph = make_fx(self.function)(*deepcopy(tensors))  # which calls the function
-            if (count := len(graph.graph.nodes)) > self.most:
-                raise RuntimeError(f"{count:,} operations would compile longer than that saves")
-            self._compiled = torch.compile(
-                graph,
-                dynamic=False,
-                fullgraph=True,
-                isolate_recompiles=True,  # graphs are otherwise kept by code, at most eight, and a sweep has more jobs
-                # a step is compiled for one model and one size of batch, and keeps both: to check takes 0.2 ms a call
-                options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe, "size_asserts": False},
-            )
-        return self._compiled(*tensors)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch from warning, as it looks for CUDA to compile with, that there is none."""
-    cuda_log = logging.getLogger("torch.utils.cpp_extension")
-    level = cuda_log.level
-    cuda_log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        cuda_log.setLevel(level)
+    weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    buffers = {name: buffer.clone() for name, buffer in loss.named_buffers()}
+    value, terms = functional_call(loss, {**buffers, **weights}, given)
+    gradients = torch.autograd.grad(value, [*weights.values()], materialize_grads=True)
+    return dict(zip(weights, gradients, strict=True)), {
+        name: term.detach() for name, term in {"loss": value, **terms}.items()
+    }

@@ -1,0 +1,133 @@
+"""A function of tensors as one compiled program, made once a machine and kept among the user's cached files.
+
+What autograd does to the tensors is compiled ahead of time: torch.compile, which reads the Python of a function, stops
+at hooks and at the transforms of torch.distributions, and takes seconds of every process, whatever is in its cache.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from vaelab.files.user_cache import user_cache
+from vaelab.training.recording import Recording
+
+KEPT = 100  # programs of 2 MB each
+Function = Callable[..., Sequence[Tensor]]
+
+
+class Program:
+    """A function of tensors, which the first call compiles or takes from the cache.
+
+    What it computes of other tensors than its arguments, such as buffers, stays as it was then.
+
+    Args:
+        function: of `held` and of what the program is called with: tensors in dictionaries, lists and tuples.
+        held: the same memory in every call; it may change what is here and nothing else.
+        most: operations; RuntimeError is raised for a function of more.
+    """
+
+    def __init__(self, function: Callable[..., Any], held: Any, most: float) -> None:
+        self.function = function
+        self.held = held
+        self.most = most
+        self._held = tree_leaves(held)
+        self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
+
+    def __call__(self, *given: Any) -> Any:
+        """What the function returns of `held` and of these."""
+        if self._run is None:
+            self._run = self._prepared(given)
+        return tree_unflatten(self._run([*self._held, *tree_leaves(given)]), self._form)
+
+    def _prepared(self, given: tuple) -> Callable[[list[Tensor]], list[Tensor]]:
+        tensors, form = tree_flatten((self.held, *given))
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            returned, self._form = tree_flatten(self.function(*tree_unflatten(tensors, form)))
+            return returned
+
+        recording = Recording(flat, deepcopy(tensors))
+        if recording.operations > self.most:
+            raise RuntimeError(f"{recording.operations:,} operations would compile longer than that saves")
+        name = hashlib.sha256(f"{_settings()}\n{recording.text}".encode()).hexdigest()
+        try:
+            folder = user_cache() / "programs" / name
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:  # then the next run compiles again
+            with TemporaryDirectory() as folder:
+                return _load(_compile(flat, tensors, Path(folder)))
+        return _kept(folder, flat, tensors)
+
+
+def _settings() -> tuple:
+    """What a program depends on besides its function."""
+    return (
+        torch.__version__,
+        torch.cpu.get_capabilities(),
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+def _kept(folder: Path, function: Function, tensors: list[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """The program of this folder; of several processes one compiles it."""
+    package, digest = folder / "package", folder / "sha256"
+    with FileLock(folder / "lock"):
+        os.utime(folder)
+        if not digest.exists() or digest.read_text() != _digest(package):  # half a library ends the process
+            shutil.rmtree(package, ignore_errors=True)
+            with TemporaryDirectory(dir=folder) as new:
+                _compile(function, tensors, Path(new)).rename(package)
+            digest.write_text(_digest(package))
+    with suppress(OSError):  # another run removes them
+        for unused in sorted(folder.parent.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(unused)
+    return _load(package)
+
+
+def _digest(package: Path) -> str:
+    return hashlib.sha256(b"".join(library.read_bytes() for library in sorted(package.rglob("*.so")))).hexdigest()
+
+
+def _compile(function: Function, tensors: list[Tensor], folder: Path) -> Path:
+    """Compile a function for tensors of this form; returns the package, a folder in this one."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # with torch._inductor, which takes two seconds
+
+    with _quiet():
+        graph = make_fx(function)(*deepcopy(tensors))
+        exported = torch.export.export(graph, tuple(tensors), strict=False)
+        archive = torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "program.pt2"))
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(folder / "package")
+    return folder / "package"
+
+
+def _load(package: Path) -> Callable[[list[Tensor]], list[Tensor]]:
+    # of a folder, as torch would unpack an archive for itself, and leave that behind where the process is killed
+    return torch._C._aoti.AOTIModelPackageLoader(str(package)).run  # as torch._inductor.aoti_load_package does
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from warning, as it looks for CUDA to compile with, that there is none."""
+    cuda_log = logging.getLogger("torch.utils.cpp_extension")
+    level = cuda_log.level
+    cuda_log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        cuda_log.setLevel(level)
