@@ -29,7 +29,7 @@ def test_a_resumed_run_keeps_the_number_of_its_beginning_where_it_has_so_many(
     inline, tmp_path, monkeypatch, three_threads
 ):
     def run(measured, *arguments):
-        monkeypatch.setattr(threads, "faster_number_of_threads", lambda step, steps: measured)
+        monkeypatch.setattr(threads, "faster_number_of_threads", lambda *_: measured)
         code, _, err = inline(*arguments)
         assert code == 0, err
         return json.loads((tmp_path / "run/summary.json").read_text())["threads"]

@@ -10,9 +10,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
+
+import psutil
 
 from vaelab.errors import in_shell
 
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 ROUNDS = 4
 TURN_SECONDS = 0.03  # of one number of threads in a round, or a step, where that takes longer
 PAYS_FROM = 50  # times as many steps as are measured
+PATIENCE, PAUSE = 3.0, 0.2  # seconds for the processes that a launch begins
 GAIN = 1.15  # more threads have to bring that much, for another program may come and take their cores
 WINDOW_SECONDS = 5.0  # over which images/s are compared
 COLLAPSE = 3.0  # times slower than the best window
@@ -38,7 +41,7 @@ def own_number_of_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps: int) -> int:
+def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps: int, gain: float = GAIN) -> int:
     """One thread, or all that torch would use, whichever makes a step faster now.
 
     All, without a word, where there is one only, where OMP_NUM_THREADS says how many, as launchers of several jobs do,
@@ -47,6 +50,7 @@ def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps:
     Args:
         prepare: makes a training step that changes nothing of the run, if one is wanted.
         steps: that are left of the run.
+        gain: how many times faster all have to be.
     """
     import torch
 
@@ -61,15 +65,36 @@ def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps:
         repeats = max(1, round(TURN_SECONDS / seconds))
         if steps < PAYS_FROM * 2 * ROUNDS * repeats:
             return most
+        _await_children()
         taken: dict[int, list[float]] = {1: [], most: []}
         for _ in range(ROUNDS):
             for threads, found in taken.items():
                 torch.set_num_threads(threads)
                 found.append(_seconds(step, repeats))
     one, together = (1000 * median(found) / repeats for found in taken.values())
-    chosen = most if one > GAIN * together else 1
+    chosen = most if one > gain * together else 1
     log.info("trainer.threads=%d: a step takes %.3g ms with one thread, %.3g ms with %d", chosen, one, together, most)
     return chosen
+
+
+def _await_children() -> None:
+    """Wait until the processes that this one has begun, such as W&B's, no longer use the cores; they soon will not."""
+    patience = time.monotonic() + PATIENCE
+    used = _seconds_of_children()
+    while time.monotonic() < patience:
+        time.sleep(PAUSE)
+        before, used = used, _seconds_of_children()
+        if used - before < PAUSE / 10:
+            return
+
+
+def _seconds_of_children() -> float:
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _seconds(step: Callable[[], object], repeats: int) -> float:
