@@ -94,7 +94,7 @@ class Trainer:
         self.progress = Progress()
         self.clock = Clock(self.device, lambda seconds: self.progress.count_seconds(seconds))
         self.speed_watch = SpeedWatch(run_dir)
-        self._curves_drawn = -math.inf
+        self._curves_drawn = time.perf_counter()
         eager = EagerStep(model, self.objective, self.optimizer, config.grad_clip)
         self.train_step = training_step(eager, config, self.total_steps, ranks, stop, self.clock)
 

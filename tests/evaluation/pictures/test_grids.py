@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.utils import make_grid
 
 from helpers.fakes import small_split
 from vaelab.evaluation.pictures.grids import GAP, LINE, MARGIN, MIN_TILE, grid, labelled_grid, side_by_side
@@ -46,6 +47,14 @@ def test_a_grid_has_the_right_size_and_every_image_at_its_place(count, shape, co
     assert canvas.dtype == np.uint8
     for index, image in enumerate(images):
         assert np.array_equal(tile(canvas, shape, *divmod(index, columns)), as_pixels(image))
+
+
+@pytest.mark.parametrize(("count", "columns"), [(5, 3), (2, 8), (6, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_is_that_of_torchvision(count, columns, channels):
+    images = torch.rand(count, channels, MIN_TILE, MIN_TILE + 3)
+    expected = make_grid(images, nrow=columns, padding=GAP, pad_value=1.0).mul(255).round().byte()
+    assert np.array_equal(grid(images, columns), expected.permute(1, 2, 0).numpy())
 
 
 def test_values_beyond_black_and_white_are_cut():
