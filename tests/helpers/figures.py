@@ -4,14 +4,15 @@ from matplotlib.figure import Figure
 
 
 def saved_figures(monkeypatch):
-    """A list to which every figure is added that is saved from now on."""
-    figures, savefig = [], Figure.savefig
+    """A list to which every figure is added that is drawn from now on."""
+    figures, draw = [], Figure.draw
 
-    def remember(figure, *args, **options):
-        figures.append(figure)
-        savefig(figure, *args, **options)
+    def remember(figure, renderer):
+        if figure not in figures:
+            figures.append(figure)
+        draw(figure, renderer)
 
-    monkeypatch.setattr(Figure, "savefig", remember)
+    monkeypatch.setattr(Figure, "draw", remember)
     return figures
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -124,12 +125,19 @@ def save(picture: Any, path: Path, picture_format: str = "png") -> bytes:
         other = path.with_suffix(f".{picture_format}")
         folder.write(other.parent, other.name, _vector(picture, picture_format))
     content = io.BytesIO()
-    if isinstance(picture, Image.Image):
-        picture.save(content, "PNG")
-    else:
-        picture.savefig(content, format="png")
+    drawn = picture if isinstance(picture, Image.Image) else _drawn(picture)
+    drawn.save(content, "PNG")
     folder.write(path.parent, path.name, content.getbuffer())
     return content.getvalue()
+
+
+def _drawn(figure: Any) -> Image.Image:
+    """A figure as an image; `savefig` would draw it twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def _vector(picture: Any, picture_format: str) -> bytes:
