@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup setup-dev setup-bench setup-docs demo test lint bench reproduce docs
+.PHONY: setup setup-dev setup-bench setup-docs demo test lint bench bench-gpu reproduce docs
 
 setup: $(VENV)/installed
 setup-dev: $(VENV)/installed-dev
@@ -42,6 +42,11 @@ lint: setup-dev
 
 bench: setup-bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-gpu: setup-bench
+	$(BIN)/python -m benchmarks --device cuda --rows tutorial plain vaelab --json outputs/bench-gpu.json $(ARGS)
+	$(BIN)/python run.py trainer.batch_size=32 trainer.max_steps=500 trainer.profile=true
+	$(BIN)/python run.py trainer.batch_size=1024 trainer.max_steps=500 trainer.profile=true
 
 reproduce: setup
 	$(BIN)/python -m benchmarks.published $(NAME) $(ARGS)

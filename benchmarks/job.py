@@ -38,7 +38,7 @@ class Column:
 def default_columns(device: str) -> list[Column]:
     """The columns that are measured when nobody chooses."""
     sizes = {"cpu": [("mlp", 32), ("mlp", 128), ("mlp", 512), ("conv", 128)]}
-    sizes["cuda"] = [("mlp", 128), ("mlp", 1024), ("conv", 512)]
+    sizes["cuda"] = [("mlp", 32), ("mlp", 128), ("mlp", 1024), ("conv", 512)]
     return [Column(*size, precision) for size in sizes[device] for precision in ("float32", "bfloat16")]
 
 
