@@ -1,5 +1,6 @@
 """Arrays of every kind of file and layout are the same dataset."""
 
+import os
 import signal
 
 import numpy as np
@@ -19,7 +20,7 @@ LABELS = np.arange(COUNT) % 5
 
 def array_dataset(path, **options):
     defaults = {"labels": None, "float_range": [0, 1], "val": 0.1, "test": 0.1, "binarize": "none", "flip": False}
-    return load(str(path), root=str(path.parent / "prepared"), **{**defaults, **options})
+    return load(str(path), **{"root": str(path.parent / "prepared"), **defaults, **options})
 
 
 def whole(dataset):
@@ -101,6 +102,29 @@ def test_other_arrays_are_refused_in_one_sentence_and_nothing_is_left(tmp_path, 
         array_dataset(tmp_path / "x.npz")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "prepared").exists()
+
+
+def test_validation_has_several_names(tmp_path):
+    np.savez(tmp_path / "x.npz", x_train=IMAGES, y_train=LABELS, x_valid=IMAGES[:7], y_valid=LABELS[:7])
+    dataset = array_dataset(tmp_path / "x.npz")
+    assert np.array_equal(dataset.val.images, IMAGES[:7]) and dataset.val.labels.tolist() == LABELS[:7].tolist()
+
+
+@pytest.mark.parametrize("name", ["labels", "test_labels"])
+def test_labels_without_their_images_are_refused(tmp_path, name):
+    np.savez(tmp_path / "x.npz", train_images=IMAGES, **{name: LABELS})
+    with pytest.raises(UserError, match=r"has labels of .*, and no such images"):
+        array_dataset(tmp_path / "x.npz")
+
+
+def test_files_of_one_name_in_two_folders_are_two_datasets(tmp_path):
+    found = []
+    for number, folder in enumerate((tmp_path / "a", tmp_path / "b")):
+        folder.mkdir()
+        np.save(folder / "x.npy", np.full((20, 4, 4), number, np.uint8))
+        os.utime(folder / "x.npy", (10**9, 10**9))
+        found.append(array_dataset(folder / "x.npy", root=str(tmp_path)).train.images)
+    assert (found[0] == 0).all() and (found[1] == 1).all()
 
 
 @pytest.mark.parametrize("name", ["gone.npy", "x.csv"])

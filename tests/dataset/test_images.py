@@ -177,6 +177,12 @@ def test_labels_are_integers_one_an_image(labels, said):
     assert said in sentence
 
 
+@pytest.mark.parametrize("label", [-1, 100_000])
+def test_labels_that_number_no_class_are_refused(label):
+    labels = torch.tensor([0, 1, 2, 0, label])
+    assert f"must be from 0 to 99,999, got {min(0, label)} to {max(2, label)}" in refusal(own(LEVELS, labels))
+
+
 def test_what_is_no_split_is_refused():
     dataset = Dataset("photos", lambda part: (LEVELS, None), 0, "none")
     assert "must be a vaelab.dataset.images.Split(images, labels), got tuple" in refusal(dataset)

@@ -77,6 +77,20 @@ def test_other_labels_are_another_dataset(tmp_path):
     assert second.num_classes == 4
 
 
+def test_what_it_was_made_with_tells_it_from_another_of_rare_labels(tmp_path):
+    class Attribute(Own):
+        def __init__(self, name):
+            super().__init__(lambda number: (LEVELS[number], int(number % 97 == len(name))))
+            self.name = name
+
+    found = [whole_labels(torch_dataset(Attribute(name), tmp_path)) for name in ("bald", "hat")]
+    assert found[0] != found[1]
+
+
+def whole_labels(dataset):
+    return [split.labels.tolist() for split in (dataset.train, dataset.val, dataset.test())]
+
+
 def test_items_that_differ_at_each_reading_are_refused(tmp_path):
     source = Own(lambda n: np.random.default_rng().integers(256, size=(8, 8), dtype=np.uint8))
     with pytest.raises(UserError, match=r"the items of Own must be the same at every reading, and item 0 is not"):

@@ -134,6 +134,17 @@ def test_the_sliders_stand_by_their_kl_and_move_the_image(shown):
     found.wait_for_function("before => document.getElementById('image').toDataURL() === before", arg=before)
 
 
+def test_a_slider_reaches_what_is_shown(shown):
+    _, found = shown("normal")
+    sliders = "[...document.querySelectorAll('#sliders input')]"
+    reached = f"() => {sliders}.map(each => [each.max, each.value].map(Number))"
+    assert all(largest >= 3 for largest, _ in found.evaluate(reached))
+    found.evaluate("() => { explorer.state.u[0] = -7.3; }")
+    found.focus("#z2")
+    found.keyboard.press("ArrowRight")
+    found.wait_for_function(f"() => ({reached})().some(([largest, value]) => largest === 8 && value === -7.3)")
+
+
 def test_a_draw_is_from_the_prior_and_the_temperature_scales_it(shown):
     _, found = shown("normal")
     found.click("#draw")

@@ -11,11 +11,12 @@ from safetensors import safe_open
 from vaelab.dataset.images import Dataset
 from vaelab.dataset.own.levels import Levels
 from vaelab.dataset.own.prepare import own_dataset
-from vaelab.dataset.own.source import Example, Source, check_fractions, parted
+from vaelab.dataset.own.source import SPLITS, Example, Source, check_fractions, parted
 from vaelab.dataset.own.stored import PARTS
 from vaelab.errors import UserError, one_line
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
+SEVERAL = ("", *PARTS)
 IMAGES, LABELS = ("images", "x", "data"), ("labels", "y", "targets")
 
 
@@ -32,7 +33,7 @@ def load(
     """The images of an array (N, H, W), (N, H, W, C) or (N, C, H, W), uint8, bool, or floats in a range.
 
     A file of several arrays has them by name: `images`, `x` or `data`, and `labels`, `y` or `targets`; where it is
-    parted, with `train`, `val` or `test` before or after: `train_images`, `y_test`.
+    parted, with `train`, `val`, `valid`, `validation` or `test` before or after: `train_images`, `y_test`.
 
     Args:
         path: of the file, .npy, .npz, .safetensors or .pt, which is read without running code.
@@ -50,7 +51,8 @@ def load(
     check_fractions(val, test)
     levels, file = Levels(float_range), _file(path, "path")
     beside = None if labels is None else _file(labels, "labels")
-    stats = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in (file, beside) if each is not None]
+    files = [file] if beside is None else [file, beside]
+    stats = [(str(each.resolve()), each.stat().st_size, each.stat().st_mtime_ns) for each in files]
     identity = {"arrays": stats, "range": list(float_range), "val": val, "test": test}
     return own_dataset(
         *(root, file.stem, identity, lambda: source_of(file, beside, levels, val, test)), binarize=binarize, flip=flip
@@ -107,7 +109,7 @@ def _only(arrays: Mapping[str, np.ndarray], file: Path) -> np.ndarray:
 
 def _source(arrays: Mapping[str, np.ndarray], levels: Levels, val: float, test: float, file: Path) -> Source:
     """What is parted in the file stays so; of the others, or of `train`, a hash of the row's number makes the rest."""
-    found = {part: _named(arrays, part, file) for part in ("", *PARTS)}
+    found = {part: _named(arrays, part, file) for part in SEVERAL}
     own = {part: split for part, split in found.items() if split is not None}
     whole = own.get("train", own.get(""))
     if whole is None:
@@ -115,6 +117,10 @@ def _source(arrays: Mapping[str, np.ndarray], levels: Levels, val: float, test: 
             f"{file} must hold images by one of the names {', '.join(IMAGES)}, or train_images and so on, got "
             f"{one_line(', '.join(sorted(arrays)), 200) or 'nothing'}"
         )
+    for part, labels in ((part, _first(arrays, part, LABELS)) for part in SEVERAL):
+        if labels is not None and part not in own:
+            of = f"{part} images" if part else "images that are not parted"
+            raise UserError(f"{file} has labels of {of}, and no such images; name both alike, such as train_labels")
     own = {**own, "train": whole}
     items = {part: [(split, row) for row in range(len(split[0]))] for part, split in own.items() if part}
     parts = parted(items, lambda item: str(item[1]), val, test)
@@ -128,12 +134,7 @@ def _source(arrays: Mapping[str, np.ndarray], levels: Levels, val: float, test: 
 
 def _named(arrays: Mapping[str, np.ndarray], part: str, file: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Images and labels of a split by the names that it may have, the whole with the split ''; None without images."""
-
-    def first(kinds: Sequence[str]) -> np.ndarray | None:
-        names = [name for kind in kinds for name in ((f"{part}_{kind}", f"{kind}_{part}") if part else (kind,))]
-        return next((arrays[name] for name in names if name in arrays), None)
-
-    images, labels = first(IMAGES), first(LABELS)
+    images, labels = _first(arrays, part, IMAGES), _first(arrays, part, LABELS)
     if images is None:
         return None
     if labels is not None:
@@ -142,3 +143,9 @@ def _named(arrays: Mapping[str, np.ndarray], part: str, file: Path) -> tuple[np.
             wanted = f"integers ({', '.join(map(str, images.shape[:1]))},)"
             raise UserError(f"the labels of {file} must be {wanted}, one an image, got {labels.dtype} {labels.shape}")
     return images, labels
+
+
+def _first(arrays: Mapping[str, np.ndarray], part: str, kinds: Sequence[str]) -> np.ndarray | None:
+    parts = [name for name, of in SPLITS.items() if of == part]
+    names = [f"{a}_{b}" for kind in kinds for each in parts for a, b in ((each, kind), (kind, each))] or kinds
+    return next((arrays[name] for name in names if name in arrays), None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaelab.dataset.own.stored import Stored
 
 BINARIZE = ("none", "dynamic", "static", "fixed")
+MOST_CLASSES = 100_000
 AT_ONCE = 256  # images that are looked at together
 LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -144,10 +145,19 @@ class Dataset:
 
     def check(self) -> None:
         """Read both splits and raise UserError if one is not what a training and its test need, or they differ."""
-        expected, found = self.image_shape, tuple(self._read("test").images.shape[1:])
-        if found != expected:
+        expected, test = self.image_shape, self._read("test")
+        for name, split in (("training", self.train), ("validation", self.val), ("test", test)):
+            labels = split.labels
+            if labels is not None and len(labels) and not (labels.min() >= 0 and labels.max() < MOST_CLASSES):
+                found = f"{labels.min().item()} to {labels.max().item()}"
+                raise UserError(
+                    f"the {name} labels of {self.name} must be from 0 to {MOST_CLASSES - 1:,}, got {found}; number the "
+                    f"classes from 0, or leave the labels out"
+                )
+        came = tuple(test.images.shape[1:])
+        if came != expected:
             raise UserError(
-                f"the test images of {self.name} must have the shape of its training images, {expected}, got {found}; "
+                f"the test images of {self.name} must have the shape of its training images, {expected}, got {came}; "
                 f"make them the same"
             )
 

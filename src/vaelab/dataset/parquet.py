@@ -48,7 +48,7 @@ def load(
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if place.is_file() else []
     if place.exists() and not files:
         raise UserError(f"dataset.path must be a Parquet file, a folder of such, or a name on the hub, got {path}")
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
     identity = {**how.identity, "image": image, "label": label, "val": val, "test": test, "rows": stats}
     name = f"{place.stem}-{size}x{size}" if size is not None else place.stem
 

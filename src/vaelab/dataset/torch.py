@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import current_process
 from os import cpu_count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import AT_ONCE, Example, Source, Unreadable, check_fractions, parted
 from vaelab.errors import UserError, one_line
 
-PROBED = 16  # items by which a dataset is known again
+PROBED = 17  # items by which a dataset is known again
+PLAIN = (str, int, float, Path)
 
 
 def load(
@@ -36,7 +38,8 @@ def load(
     """The items of a dataset: an image, a pair of one and its label, or a dictionary with `image` and `label`.
 
     An image is a picture of Pillow's, or a tensor or array (H, W), (H, W, C) or (C, H, W). What was prepared is known
-    again by the class, the length, and 16 of the items.
+    again by the class, its attributes that are text or numbers, such as what it was made with, the length, and 17 of
+    the items.
 
     Args:
         source: with a length and items.
@@ -114,10 +117,10 @@ def _image_and_label(item: Any) -> tuple[Any, int | None]:
 
 
 def _probe(reader: _Reader) -> list[Any]:
-    """What tells a dataset from another: its class, its length and some of its items."""
+    """What tells a dataset from another: its class, what that was made with, its length and some of its items."""
     kind, count = type(reader.source), len(reader)
     digest = hashlib.sha256()
-    for number in sorted({round(place * (count - 1) / PROBED) for place in range(PROBED + 1)} if count else ()):
+    for number in sorted({round(place * (count - 1) / (PROBED - 1)) for place in range(PROBED)} if count else ()):
         found, again = (_bytes_of(reader[number]) for _ in range(2))
         if found != again:
             raise UserError(
@@ -125,7 +128,9 @@ def _probe(reader: _Reader) -> list[Any]:
                 f"transforms out (dataset.flip=true mirrors images in training)"
             )
         digest.update(found)
-    return [kind.__module__, kind.__qualname__, count, digest.hexdigest()]
+    attributes = getattr(reader.source, "__dict__", {})
+    made_with = {name: str(value) for name, value in attributes.items() if isinstance(value, PLAIN)}
+    return [kind.__module__, kind.__qualname__, made_with, count, digest.hexdigest()]
 
 
 def _bytes_of(found: Example | Unreadable | UserError) -> bytes:

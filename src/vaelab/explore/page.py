@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vaelab.distributions import StandardNormal, draw_at
 from vaelab.errors import UserError, check_output, visible
@@ -146,9 +147,10 @@ def _on_a_plane(u: Tensor) -> tuple[Tensor, list[str]]:
     if u.shape[1] == 2:
         return u, ["z1", "z2"]
     centred = u - u.mean(0)
-    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
+    found = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
+    directions = pad(found, (0, 0, 0, 2 - len(found)))  # of a single image there is one
     points = centred @ directions.T
-    shares = points.var(0) / centred.var(0).sum()
+    shares = points.square().sum(0) / centred.square().sum().clamp(min=1e-12)
     return points, [f"principal axis {number + 1}, {share:.0%} of the variance" for number, share in enumerate(shares)]
 
 

@@ -42,6 +42,8 @@ def export(run: Run, kind: str, parts: Sequence[str], output: Path) -> list[str]
             for part in parts:
                 write(direction(run.model, run.facts, part), output / f"{part}{suffix}")
         for file in (*OF_A_RUN, *(WEIGHTS if write is None else ())):
+            if file == WEIGHTS[0] and not folder.exists(run.path, file):
+                raise UserError(f"{run.path} has no {file}; --format torch and onnx need none")
             with suppress(FileNotFoundError):
                 content = folder.read(run.path, file, LARGEST)  # no link of a run of somebody else is followed
                 (output / file).parent.mkdir(exist_ok=True)

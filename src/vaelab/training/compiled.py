@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Measured on two cores with a 784-400-20 network: a compiled step takes 0.9 ms less, and compiling 12 to 28 s, once.
 PAYS_FROM_STEPS = 8_000
-MOST_OPERATIONS = 2_000  # 150 are of an MLP, 1,600 of a spline flow as the prior, which compile for 40 s
+MOST_OPERATIONS = 2_000  # 300 are of an MLP, 1,200 of one with a flow as its prior, 5,800 of a ladder
 
 
 def can_compile(model: Model, objective: Objective) -> bool:

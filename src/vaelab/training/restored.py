@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaelab.dataset.images import MOST_CLASSES
 from vaelab.errors import one_line
 from vaelab.parts import Facts, Objective
 from vaelab.training.step import has_networks
@@ -94,8 +95,8 @@ def _facts(saved: object) -> Facts:
         raise ValueError(f"image_shape must be a list of channels, height and width, got {_short(shape)}")
     if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in shape):
         raise ValueError(f"image_shape must hold integers from 1 to {LARGEST_SIDE:,}, got {_short(shape)}")
-    if classes is not None and not 1 <= count("num_classes", classes) <= LARGEST_SIDE:
-        raise ValueError(f"num_classes must be from 1 to {LARGEST_SIDE:,}, got {_short(classes)}")
+    if classes is not None and not 1 <= count("num_classes", classes) <= MOST_CLASSES:
+        raise ValueError(f"num_classes must be from 1 to {MOST_CLASSES:,}, got {_short(classes)}")
     channels, height, width = shape
     return Facts((channels, height, width), classes, count("train_size", found["train_size"]))
 

@@ -87,7 +87,7 @@ async function start() {
   await loadCodes();
   document.getElementById("sliders-hint").textContent =
     (data.kl ? "The most informative first, by the mean KL over these test images. " : "") +
-    (data.isLadder ? "Each is the noise of one latent, given those above it." : "The strips show each dimension from -3 to 3.");
+    (data.isLadder ? "Each is the noise of one latent, given those above it." : "Each goes as far as the test images do, at least from -3 to 3.");
   if (!data.codebook) showSliders();
   else state.u = await prior(state.temperature, state.y); // the middle is no code
   await show();

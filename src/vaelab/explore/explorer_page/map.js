@@ -170,7 +170,8 @@ mapCanvas.addEventListener("pointerup", (event) => {
     choose(from);
   }
 });
-mapCanvas.addEventListener("pointerleave", () => (hover.hidden = true));
+for (const name of ["pointerleave", "blur"]) mapCanvas.addEventListener(name, () => (hover.hidden = true));
+window.addEventListener("scroll", () => (hover.hidden = true), { passive: true });
 mapCanvas.addEventListener("keydown", (event) => {
   if (event.key in ARROWS) {
     const middle = [mapCanvas.clientWidth / 2, mapCanvas.clientHeight / 2];

@@ -1,6 +1,6 @@
 // A slider a dimension, most informative first, each with the images along it.
 
-const RANGE = 3; // from -3 to 3
+const RANGE = 3; // at least from -3 to 3, and as far as the test images and what is shown
 const TILES = 9;
 const PAGE = 24; // sliders that are shown at once
 const sliders = new Map();
@@ -25,7 +25,7 @@ function addSlider(dimension) {
   const track = document.createElement("div");
   track.className = "track";
   const input = document.createElement("input");
-  Object.assign(input, { type: "range", min: -RANGE, max: RANGE, step: 0.05, value: 0, id: `z${dimension + 1}` });
+  Object.assign(input, { type: "range", step: 0.05, value: 0, id: `z${dimension + 1}` });
   input.setAttribute("aria-label", `dimension ${dimension + 1}`);
   const band = document.createElement("div");
   band.className = "band";
@@ -38,9 +38,20 @@ function addSlider(dimension) {
   row.append(name, track, output, strip);
   document.getElementById("sliders").append(row);
   input.addEventListener("input", () => move(dimension, Number(input.value)));
-  strip.addEventListener("click", (event) => move(dimension, RANGE * (2 * Math.floor((TILES * event.offsetX) / strip.clientWidth) / (TILES - 1) - 1)));
-  sliders.set(dimension, { input, output, strip, band, row, visible: false, stale: true });
+  strip.addEventListener("click", (event) => move(dimension, slider.range * (2 * Math.floor((TILES * event.offsetX) / strip.clientWidth) / (TILES - 1) - 1)));
+  const slider = { input, output, strip, band, row, visible: false, stale: true };
+  sliders.set(dimension, slider);
+  let farthest = RANGE;
+  for (let place = dimension; place < latents.length; place += data.dim) farthest = Math.max(farthest, Math.abs(latents[place]));
+  reach(slider, farthest);
   watch.observe(row);
+}
+
+function reach(slider, value) {
+  if (Math.abs(value) <= slider.range) return;
+  slider.range = Math.ceil(Math.abs(value));
+  Object.assign(slider.input, { min: -slider.range, max: slider.range });
+  slider.stale = true;
 }
 
 // Strips are drawn where they can be seen.
@@ -63,7 +74,9 @@ function showSliders() {
 }
 
 function showValues() {
-  for (const [dimension, { input, output }] of sliders) {
+  for (const [dimension, slider] of sliders) {
+    const { input, output } = slider;
+    reach(slider, state.u[dimension]);
     input.value = state.u[dimension];
     output.textContent = state.u[dimension].toFixed(2);
   }
@@ -71,12 +84,12 @@ function showValues() {
 
 function showBands() {
   const { u: mean, std } = state.own ?? {};
-  for (const [dimension, { band }] of sliders) {
+  for (const [dimension, { band, range }] of sliders) {
     band.hidden = !std;
     if (!std) continue;
-    const [low, high] = [-1, 1].map((side) => Math.min(RANGE, Math.max(-RANGE, mean[dimension] + side * std[dimension])));
-    band.style.left = `${(50 * (low + RANGE)) / RANGE}%`;
-    band.style.width = `${(50 * (high - low)) / RANGE}%`;
+    const [low, high] = [-1, 1].map((side) => Math.min(range, Math.max(-range, mean[dimension] + side * std[dimension])));
+    band.style.left = `${(50 * (low + range)) / range}%`;
+    band.style.width = `${(50 * (high - low)) / range}%`;
     band.title = `q(z|x): ${mean[dimension].toFixed(2)} ± ${std[dimension].toFixed(2)}`;
   }
 }
@@ -98,7 +111,7 @@ async function drawStrips() {
     const rows = new Float32Array(TILES * data.dim);
     for (let tile = 0; tile < TILES; tile++) {
       rows.set(state.u, tile * data.dim);
-      rows[tile * data.dim + dimension] = RANGE * ((2 * tile) / (TILES - 1) - 1);
+      rows[tile * data.dim + dimension] = slider.range * ((2 * tile) / (TILES - 1) - 1);
     }
     const { images } = await decode(rows, state);
     paint(slider.strip, images, TILES);
