@@ -205,6 +205,7 @@ def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
         (["generate", "nowhere"], 1),
         (["runs", "nowhere"], 2),
         (["generate", "x", "--num-samples", "0"], 2),
+        (["generate", "x", "--num-samples", "4097"], 2),
         (["generate", "x", "--sampler", "gaussian"], 2),
         (["generate", "x", "--temperature", "-1"], 2),
         (["generate", "x", "--temperature", "hot"], 2),

@@ -103,7 +103,7 @@ def test_columns_that_are_not_clear_are_asked_for(tmp_path):
 def test_what_cannot_be_read_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing")
     (tmp_path / "nothing").mkdir()
-    for name in ("x.parquet", "nothing"):
+    for name in ("x.parquet", "nothing", "absent.parquet"):
         with pytest.raises(UserError, match="must be a Parquet file, a folder of such, or a name on the hub") as raised:
             parquet_dataset(tmp_path / name, tmp_path)
         assert "\n" not in str(raised.value)

@@ -62,9 +62,9 @@ def test_the_decoder_does_not_end_in_an_activation():
 @pytest.mark.parametrize(
     ("image_shape", "setting", "sentence"),
     [
-        ((1, 8, 8), {"channels": [16] * 4}, "at most 3 times .*got 4 halvings of 8 x 8"),
-        ((3, 64, 15), {"channels": [16] * 4}, "at most 3 times .*got 4 halvings of 64 x 15"),
-        ((1, 7, 28), {"channels": [16]}, "at least 8 x 8, got 1 halvings of 7 x 28"),
+        ((1, 8, 8), {"channels": [16] * 4}, "at most 3 for images of 8 x 8, .*got 4"),
+        ((3, 64, 15), {"channels": [16] * 4}, "at most 3 for images of 64 x 15, .*got 4"),
+        ((1, 7, 28), {"channels": [16]}, "of 7 x 28, .*at least 8 x 8, got 1"),
         ((1, 28, 28), {"channels": []}, "channels must be a list of at least one integer"),
         ((1, 28, 28), {"channels": [16, 0]}, "channels must be a list of at least one integer of at least 2"),
         ((1, 28, 28), {"features": 0}, "features must be an integer of at least 1, got 0"),

@@ -16,6 +16,7 @@ from vaelab.cli.options import EXPLORER, PICTURES, SAMPLES, TABLE, parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
 from vaelab.run.terminal import VisibleFormatter
 
+MOST_IN_A_PICTURE = 4096
 COMPLETION = ("-sc", "--shell-completion")
 
 
@@ -73,6 +74,9 @@ def _generate(options: argparse.Namespace) -> None:
     output = options.output or Path(SAMPLES).with_suffix(f".{kind}")
     check_output(output, f".{kind}")  # before torch is imported and the model loaded
     _spare(output, options.output)
+    if kind != "npz" and options.num_samples > MOST_IN_A_PICTURE:
+        came = f"got --num-samples {options.num_samples}; --format npz takes more"
+        raise UserError(f"a picture shows at most {MOST_IN_A_PICTURE:,} images, {came}", 2)
     from vaelab.export.images import save_images
     from vaelab.run.load import load_run
 

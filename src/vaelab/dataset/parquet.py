@@ -46,8 +46,12 @@ def load(
     place = Path(path).expanduser()
     check_fractions(val, test)
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if place.is_file() else []
-    if place.exists() and not files:
-        raise UserError(f"dataset.path must be a Parquet file, a folder of such, or a name on the hub, got {path}")
+    is_place = place.exists() or place.suffix == ".parquet" or path.startswith((".", "/", "~"))
+    if is_place and not files:
+        came = "" if place.exists() else ", which is not there"
+        raise UserError(
+            f"dataset.path must be a Parquet file, a folder of such, or a name on the hub, got {path}{came}"
+        )
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
     identity = {**how.identity, "image": image, "label": label, "val": val, "test": test, "rows": stats}
     name = f"{place.stem}-{size}x{size}" if size is not None else place.stem
