@@ -50,8 +50,9 @@ def networks(
     if min(image_shape[1:]) < 8 or min(sizes[-1]) < 1:
         raise ArgumentError(
             "channels",
-            f"must be at most {int(math.log2(min(image_shape[1:])))} for images of {image_shape[1]} x {image_shape[2]}, "
-            f"each of which halves them, and images at least 8 x 8, got {len(channels)}; choose larger images, or fewer",
+            f"must be at most {int(math.log2(min(image_shape[1:])))} for images of {image_shape[1]} x "
+            f"{image_shape[2]}, each of which halves them, and images at least 8 x 8, got {len(channels)}; choose larger "
+            f"images, or fewer",
         )
     layers = _layers([image_shape[0], *channels], sizes[-1], features, activation)
     encoder = Encoder(layers, image_shape, features, linear)
