@@ -51,8 +51,8 @@ def networks(
         raise ArgumentError(
             "channels",
             f"must be at most {int(math.log2(min(image_shape[1:])))} for images of {image_shape[1]} x "
-            f"{image_shape[2]}, each of which halves them, and images at least 8 x 8, got {len(channels)}; choose larger "
-            f"images, or fewer",
+            f"{image_shape[2]}, each of which halves them, and images at least 8 x 8, got {len(channels)}; choose "
+            f"larger images, or fewer",
         )
     layers = _layers([image_shape[0], *channels], sizes[-1], features, activation)
     encoder = Encoder(layers, image_shape, features, linear)
