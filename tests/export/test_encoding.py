@@ -73,25 +73,45 @@ def test_a_model_with_labels_is_given_those_of_the_images(trained, tmp_path):
         encode_images(run, str(tmp_path / "y.npy"), lambda count: None)
 
 
-def test_the_classes_of_a_folder_are_known_by_their_names(inline, tmp_path):
+@pytest.fixture
+def trained_on_photos(inline, tmp_path):
+    """A run on three class folders of pictures, and a function that puts pictures into others."""
+
     def put(folder, names):
         for name in names:
             (tmp_path / folder / name).mkdir(parents=True)
             for number, image in enumerate(levels()):
                 Image.fromarray(image).save(tmp_path / folder / name / f"{number}.png")
 
-    put("photos", ["cat", "dog", "zebra"])
-    own = ("dataset=folder", "dataset.path=photos", "dataset.size=8", "dataset.grey=true", "conditional=labels")
-    short = ("logger=local", "trainer.max_steps=2", "trainer.pictures_every=0", "trainer.threads=1")
-    code, _, err = inline(*own, *short, "dataset.root=data", "hydra.run.dir=run")
-    assert code == 0, err
-    run = load_run(tmp_path / "run")
+    def trained(*options):
+        put("photos", ["cat", "dog", "zebra"])
+        own = ("dataset=folder", "dataset.path=photos", "dataset.size=8", "dataset.grey=true", *options)
+        short = ("logger=local", "trainer.max_steps=2", "trainer.pictures_every=0", "trainer.threads=1")
+        code, _, err = inline(*own, *short, "dataset.root=data", "hydra.run.dir=run")
+        assert code == 0, err
+        return load_run(tmp_path / "run"), put
+
+    return trained
+
+
+@pytest.mark.parametrize("options", [[], ["conditional=labels"]])
+def test_the_classes_of_a_folder_are_known_by_their_names(trained_on_photos, options):
+    run, put = trained_on_photos(*options)
     put("more", ["zebra"])
-    found = encode_images(run, "more", lambda count: None)
-    assert set(found.labels) == {2}
+    assert set(encode_images(run, "more", lambda count: None).labels) == {2}
     put("others", ["horse"])
+    if not options:
+        assert set(encode_images(run, "others", lambda count: None).labels) == {0}
+        return
     with pytest.raises(UserError, match=r"must have the names of its classes \(cat, dog, zebra\)"):
         encode_images(run, "others", lambda count: None)
+
+
+def test_all_pictures_of_a_folder_are_encoded_in_whichever_split_they_lie(trained_on_photos):
+    run, put = trained_on_photos()
+    put("later", ["test/dog", "zebra"])
+    found = encode_images(run, "later", lambda count: None)
+    assert sorted(found.labels) == [1] * 30 + [2] * 30
 
 
 def test_a_table_that_is_there_is_not_overwritten_unasked(trained, tmp_path, capfd):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -113,12 +113,28 @@ def source_of(folder: Path, pictures: list[Path], how: Fit, val: float, test: fl
         )
     depth = 1 if own["train"] else 0  # of the folders that are no classes
     parts = parted(own if depth else {"train": pictures}, Path.as_posix, val, test)
-    kept = [picture for part in PARTS for picture in parts[part]]
-    if outside := len(pictures) - len(kept):
+    if outside := len(pictures) - sum(map(len, parts.values())):
         log.warning(
             "%s pictures of %s lie outside of its folders train, val and test and are left out", outside, folder
         )
-    class_of = {picture: picture.parts[depth] for picture in kept if len(picture.parts) > depth + 1}
+    return _source(folder, parts, how, lambda picture: depth)
+
+
+def whole_of(folder: Path, pictures: list[Path], how: Fit) -> Source:
+    """All pictures of a folder as one part, whichever of its folders train, val and test they lie in."""
+    parts: dict[str, list[Path]] = {"train": pictures, "val": [], "test": []}
+    return _source(folder, parts, how, lambda picture: bool(_split_of(picture)))
+
+
+def _source(folder: Path, parts: dict[str, list[Path]], how: Fit, depth_of: Callable[[Path], int]) -> Source:
+    """The pictures of each part; `depth_of` one are the folders around it that are no classes."""
+    kept = [picture for part in PARTS for picture in parts[part]]
+    depths = [depth_of(picture) for picture in kept]
+    class_of = {
+        picture: picture.parts[depth]
+        for picture, depth in zip(kept, depths, strict=True)
+        if len(picture.parts) > depth + 1
+    }
     labelled = len(class_of) == len(kept)
     classes = sorted(set(class_of.values()))
     label_of = {name: label for label, name in enumerate(classes)}

@@ -12,8 +12,7 @@ import torch
 
 from vaelab.dataset.array import SUFFIXES
 from vaelab.dataset.array import source_of as source_of_array
-from vaelab.dataset.folder import pictures_below
-from vaelab.dataset.folder import source_of as source_of_folder
+from vaelab.dataset.folder import pictures_below, whole_of
 from vaelab.dataset.own.levels import Levels
 from vaelab.dataset.own.pictures import FITS, Fit
 from vaelab.dataset.own.source import AT_ONCE, Example, Source, Unreadable
@@ -104,7 +103,7 @@ def _examples(run: Run, data: str) -> Iterator[tuple[str, Example | Unreadable]]
         yield from _of_split(run, data)
         return
     if place.is_dir():
-        source = source_of_folder(*pictures_below(data), _fit(run, data), 0, 0)
+        source = whole_of(*pictures_below(data), _fit(run, data))
     elif place.is_file() and place.suffix.lower() in SUFFIXES:
         try:
             levels = Levels(run.config.get("dataset", {}).get("float_range", [0, 1]))
@@ -116,23 +115,30 @@ def _examples(run: Run, data: str) -> Iterator[tuple[str, Example | Unreadable]]
             f"what is encoded must be train, val or test, a folder of pictures, or a file {' '.join(SUFFIXES)}, got "
             f"{data}"
         )
-    label_of = _labels_by_name(run, source, data) if source.classes is not None and run.model.takes_labels else None
+    label_of = None if source.classes is None else _labels_by_name(run, source.classes, data)
     for name, example in _of_source(source):
         if label_of is not None and isinstance(example, Example) and example.label is not None:
             example = Example(example.image, label_of[example.label])
         yield name, example
 
 
-def _labels_by_name(run: Run, source: Source, data: str) -> list[int]:
-    """The run's own number of each class of other images, which may be fewer, by their names."""
-    stored = run.dataset.stored
+def _labels_by_name(run: Run, classes: Sequence[str], data: str) -> Sequence[int]:
+    """The run's own number of each class of other images, which may be fewer, by their names; else numbers anew."""
+    try:
+        stored = run.dataset.stored
+    except UserError:  # the run's images are not on this machine
+        if run.model.takes_labels:
+            raise
+        stored = None
     known = stored.classes if stored is not None else None
-    if known is None or not set(source.classes or ()) <= set(known):
+    if known is not None and set(classes) <= set(known):
+        return [known.index(name) for name in classes]
+    if run.model.takes_labels:
         raise UserError(
             f"the model takes labels, and the folders of {data} must have the names of its classes "
             f"({', '.join(known[:10]) if known else 'which its dataset has not'}); encode an array with labels instead"
         )
-    return [known.index(name) for name in source.classes or ()]
+    return range(len(classes))
 
 
 def _of_split(run: Run, part: str) -> Iterator[tuple[str, Example]]:
