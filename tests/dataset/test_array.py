@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from vaelab.dataset.array import load
 from vaelab.dataset.own.stored import StoredWriter
@@ -62,6 +63,22 @@ def test_channels_last_and_floats_are_the_same_images(tmp_path):
     assert np.array_equal(whole(array_dataset(path, float_range=[-1, 1]))[0], IMAGES)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_floats_that_numpy_does_not_know_are_taken_too(tmp_path, suffix):
+    images = torch.tensor(IMAGES).div(255).bfloat16()
+    path = tmp_path / f"x{suffix}"
+    torch.save(images, path) if suffix == ".pt" else save_tensors({"images": images}, path)
+    dataset = array_dataset(path)
+    found = torch.cat([split.images for split in (dataset.train, dataset.val, dataset.test())])
+    assert sorted(map(bytes, found.numpy())) == sorted(map(bytes, images.float().mul(255).round().byte().numpy()))
+
+
+def test_more_than_images_and_labels_without_names_are_refused(tmp_path):
+    torch.save((torch.tensor(IMAGES),) * 3, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="images, or images and labels, are expected, and there are 3 things"):
+        array_dataset(tmp_path / "x.pt")
+
+
 def test_labels_may_lie_in_a_file_beside(tmp_path):
     path, beside = save(tmp_path / "x.npy"), save(tmp_path / "y.npy", LABELS)
     assert whole(array_dataset(path, labels=str(beside)))[1] == LABELS.tolist()
@@ -92,7 +109,10 @@ def test_splits_of_the_file_stay_as_they_are(tmp_path, names):
         ({"images": IMAGES, "labels": LABELS / 2}, "got float64"),
         ({"images": IMAGES.astype(int)}, "must be uint8, bool or floats, got int64"),
         ({"images": IMAGES / 3.0}, "from 0 to 1, got"),
-        ({"images": IMAGES[..., 0, 0, 0]}, r"an image .* got \(\)"),
+        ({"images": IMAGES[..., 0, 0, 0]}, r"images of .* must be \(N, H, W\).* got \(200,\)"),
+        ({"images": np.uint8(3)}, r"images of .* must be \(N, H, W\).* got \(\)"),
+        ({"images": IMAGES[:, :, :0]}, r"images of .* must be \(N, H, W\).* got \(200, 3, 0, 7\)"),
+        ({"train_images": IMAGES, "test_images": IMAGES[:, :, 1:]}, "make them alike, of pictures by dataset.size"),
         ({"images": np.array([{}] * 9)}, "without running code"),
     ],
 )

@@ -90,7 +90,7 @@ def test_what_is_no_picture_is_passed_by_and_what_cannot_be_read_is_left_out(pho
     (photos / "gone.png").symlink_to(photos / "nowhere.png")
     assert sum(counts(folder_dataset(photos, root))) == 60
     assert "2 of the 62 images of photos-8x8 could not be read and are left out" in caplog.text
-    assert "empty.jpg (cannot identify" in caplog.text
+    assert "empty.jpg (no picture that Pillow knows" in caplog.text
 
 
 def test_folders_that_are_linked_are_read_once(photos, root, tmp_path):

@@ -1,5 +1,7 @@
 """Any dataset of torch's, whatever its items are."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,18 @@ def test_an_item_that_raises_is_left_out(tmp_path, caplog):
     dataset = torch_dataset(Own(item), tmp_path)
     assert sum(len(split.images) for split in (dataset.train, dataset.val, dataset.test())) == COUNT - 1
     assert "item 17 (KeyError: 'gone')" in caplog.text
+
+
+def test_a_process_that_dies_is_one_sentence(tmp_path):
+    def item(number):
+        if torch.utils.data.get_worker_info() is not None:
+            os._exit(1)
+        return LEVELS[number % COUNT]
+
+    with pytest.raises(UserError, match="the items of Own must be readable in processes, and one has died") as raised:
+        torch_dataset(Own(item, 2 * COUNT), tmp_path)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

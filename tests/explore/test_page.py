@@ -181,14 +181,13 @@ def test_with_keys_one_goes_to_what_lies_beside_and_plays_the_way_to_it(shown):
     assert right[0] > start[0]
     found.keyboard.press("ArrowUp")
     assert found.evaluate(place)[1] < right[1]
-    own = "() => Array.from(explorer.state.own.u)"
-    chosen = found.evaluate(own)
     found.keyboard.press("Shift+Enter")
     found.wait_for_function(
         "() => explorer.latentOf(explorer.map.chosen).every((z, index) => Math.abs(z - explorer.state.u[index]) < 1e-5)"
     )
     assert found.evaluate("() => explorer.map.decoded === explorer.map.chosen")
-    assert found.evaluate(own) == chosen, "the way is played, and the image at its end is not encoded"
+    assert found.evaluate("() => explorer.state.own") is None, "the image of before is no longer that of the sliders"
+    assert found.locator("#terms td").count() == 0
 
 
 def test_a_picture_of_ones_own_is_encoded(shown, tmp_path):
@@ -202,7 +201,18 @@ def test_a_picture_of_ones_own_is_encoded(shown, tmp_path):
     assert found.locator(".band:visible").count() == 5
     (tmp_path / "none.png").write_text("no picture")
     found.set_input_files("#file", tmp_path / "none.png")
-    found.wait_for_selector("#status:has-text('no picture that this browser can show')")
+    found.wait_for_selector("#own-error:has-text('no picture that this browser can show')")
+    found.click("#clear")
+    assert found.locator("#own-error").inner_text() == ""
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_the_image_stays_in_sight_beside_the_last_slider(shown, width):
+    _, found = shown("normal", width=width)
+    found.locator("#sliders canvas").last.scroll_into_view_if_needed()
+    assert found.evaluate("() => scrollY") > 0
+    box, height = found.locator("#image").bounding_box(), found.evaluate("() => innerHeight")
+    assert 0 <= box["y"] < box["y"] + box["height"] <= height
 
 
 def test_a_drawing_is_encoded_when_the_pen_is_lifted(shown):
@@ -298,9 +308,13 @@ def test_the_images_are_those_that_the_model_saw(explored, inline):
 
 
 def test_a_run_that_asks_for_it_has_its_page(inline, tmp_path):
-    code, _, err = inline(*SHORT, "logger.explore=true", "hydra.run.dir=run")
+    np.save(tmp_path / "faces.npy", np.zeros((100, 8, 8), np.uint8))
+    own = ("dataset=array", "dataset.path=faces.npy", "dataset.root=data", *SHORT[1:])
+    code, out, err = inline(*own, "logger.explore=true", "hydra.run.dir=run")
     assert code == 0, err
     assert (tmp_path / "run/explore.html").stat().st_size > 5_000_000
+    assert '"title":"mlp on faces","setting":"faces, ' in (tmp_path / "run/explore.html").read_text()
+    assert "explorer       " in out and "run/explore.html" in out
 
 
 def test_a_page_that_cannot_be_made_costs_no_run(inline, tmp_path, monkeypatch):

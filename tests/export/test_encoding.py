@@ -45,10 +45,11 @@ def test_a_folder_of_pictures_is_encoded_by_name_and_what_is_none_left_out(train
     main(["encode", str(run.path), "photos", "-o", "z.npz"])
     out, err = capfd.readouterr()
     found = read(tmp_path / "z.npz")
-    assert "30 images in z.npz: name, label, mean, std" in out
-    assert "1 of the pictures could not be read and are left out: a/torn.png (cannot identify" in err
+    assert "30 images in z.npz: name, label, class, mean, std" in out
+    assert "1 of the pictures could not be read and is left out: a/torn.png (no picture that Pillow knows)" in err
     for name, label, mean in zip(found["name"], found["label"], found["mean"], strict=True):
         assert label == "ab".index(name[0])
+        assert found["class"][list(found["name"]).index(name)] == name[0]
         image = levels()[int(name[2:].removesuffix(".png"))]
         np.testing.assert_allclose(mean, run.encode(image[None, None])[0], atol=1e-5)
 
@@ -107,6 +108,48 @@ def test_the_classes_of_a_folder_are_known_by_their_names(trained_on_photos, opt
         encode_images(run, "others", lambda count: None)
 
 
+def test_a_picture_by_itself_is_encoded(trained, tmp_path):
+    run = trained()
+    Image.fromarray(levels()[0]).save(tmp_path / "one.png")
+    found = encode_images(run, str(tmp_path / "one.png"), lambda count: None)
+    assert found.names == ["one.png"]
+    np.testing.assert_allclose(found.arrays()["mean"], run.encode(levels()[:1, None]), atol=1e-6)
+
+
+def test_a_large_picture_is_left_out_without_a_warning(trained, tmp_path, monkeypatch, recwarn):
+    run = trained()
+    (tmp_path / "photos").mkdir()
+    for number, side in enumerate((8, 12)):
+        Image.fromarray(np.zeros((side, side), np.uint8)).save(tmp_path / f"photos/{number}.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    found = encode_images(run, str(tmp_path / "photos"), lambda count: None)
+    assert [each.name for each in found.unreadable] == ["1.png"]
+    assert not recwarn.list
+
+
+def test_a_parquet_file_is_encoded_with_the_names_of_its_classes(trained, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    run = trained()
+    columns = {"image": [Image.fromarray(image) for image in levels()], "label": [number % 2 for number in range(30)]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["up", "down"])})
+    datasets.Dataset.from_dict(columns, features).to_parquet(tmp_path / "x.parquet")
+    found = encode_images(run, str(tmp_path / "x.parquet"), lambda count: None).arrays()
+    np.testing.assert_allclose(found["mean"], run.encode(levels()[:, None]), atol=1e-6)
+    assert found["class"].tolist() == ["up", "down"] * 15
+
+
+def test_rows_of_several_splits_are_told_apart(trained, tmp_path):
+    np.savez(tmp_path / "x.npz", train_images=levels(2), test_images=levels(1))
+    found = encode_images(trained(), str(tmp_path / "x.npz"), lambda count: None)
+    assert found.names == ["train/0", "train/1", "test/0"]
+
+
+def test_pictures_without_classes_are_refused_by_a_model_that_takes_them(trained_on_photos):
+    run, _ = trained_on_photos("conditional=labels")
+    with pytest.raises(UserError, match=r"the model takes labels from 0 to 2, which .* has not; pictures have them by"):
+        encode_images(run, "photos/cat", lambda count: None)
+
+
 def test_all_pictures_of_a_folder_are_encoded_in_whichever_split_they_lie(trained_on_photos):
     run, put = trained_on_photos()
     put("later", ["test/dog", "zebra"])
@@ -134,7 +177,7 @@ def test_a_posterior_without_a_standard_deviation_gives_z(trained, tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("tset", "must be train, val or test, a folder of pictures, or a file .npy"),
+        ("tset", "must be train, val or test, a picture, a folder of pictures, or a file .parquet .npy"),
         ("empty", "in which Pillow knows no file"),
         ("large.npy", r"must have the shape \(1, 8, 8\) of the training, got \(1, 9, 9\)"),
     ],

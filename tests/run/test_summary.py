@@ -9,25 +9,32 @@ from vaelab.errors import UserError
 from vaelab.run.summary import Summary, read_summary, record_failure, write_summary
 
 TOLD = {"overrides": ["seed=1"], "name": "first", "group": None}
+SETTING = {"dataset": "digits"}
+BEGAN = {"status": "running", **TOLD, "setting": SETTING}
 
 
 def test_a_summary_is_read_as_it_was_written_and_none_is_empty(tmp_path):
     assert read_summary(tmp_path) == {}
     summary = Summary(tmp_path, TOLD, resumed=False)
     assert read_summary(tmp_path) == {}
-    summary.began()
-    assert read_summary(tmp_path) == {"status": "running", **TOLD}
+    summary.began(SETTING)
+    assert read_summary(tmp_path) == BEGAN
     summary.ended("finished", {"metrics": {"val/elbo": -1.5}})
     seconds = read_summary(tmp_path)["seconds"]
-    assert read_summary(tmp_path) == {"status": "finished", **TOLD, "metrics": {"val/elbo": -1.5}, "seconds": seconds}
+    assert read_summary(tmp_path) == {
+        **BEGAN,
+        "status": "finished",
+        "metrics": {"val/elbo": -1.5},
+        "seconds": seconds,
+    }
 
 
 def test_a_resumed_run_keeps_its_name_and_adds_overrides_and_seconds(tmp_path):
     write_summary(tmp_path, {"status": "killed", **TOLD, "seconds": 100, "error": "stopped", "metrics": {}})
     later = Summary(tmp_path, {**TOLD, "name": "second", "overrides": ["trainer.epochs=2"]}, resumed=True)
-    later.began()
+    later.began(SETTING)
     overrides = ["seed=1", "trainer.epochs=2"]
-    assert read_summary(tmp_path) == {"status": "running", **TOLD, "overrides": overrides}
+    assert read_summary(tmp_path) == {**BEGAN, "overrides": overrides}
     later.failed("failed", UserError("no\nmore"))
     found = read_summary(tmp_path)
     assert (found["status"], found["error"], found["overrides"]) == ("failed", "no more", overrides)
@@ -40,8 +47,8 @@ def test_a_damaged_summary_is_lost_and_written_anew(tmp_path):
         read_summary(tmp_path)
     summary = Summary(tmp_path, TOLD, resumed=True)
     assert summary.lost
-    summary.began()
-    assert read_summary(tmp_path) == {"status": "running", **TOLD}
+    summary.began(SETTING)
+    assert read_summary(tmp_path) == BEGAN
 
 
 @pytest.mark.parametrize("began", [True, False])

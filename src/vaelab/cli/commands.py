@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vaelab.cli.options import EXPLORER, PICTURES, SAMPLES, TABLE, parser
+from vaelab.cli.options import PICTURES, SAMPLES, TABLE, parser
 from vaelab.errors import OUT_OF_MEMORY, SCRIPT, UserError, check_output, is_out_of_memory, one_line, say, visible
+from vaelab.run import EXPLORER
 from vaelab.run.terminal import VisibleFormatter
 
 MOST_IN_A_PICTURE = 4096
@@ -73,7 +74,6 @@ def _generate(options: argparse.Namespace) -> None:
     kind = options.format or (named if named in PICTURES else "png")
     output = options.output or Path(SAMPLES).with_suffix(f".{kind}")
     check_output(output, f".{kind}")  # before torch is imported and the model loaded
-    _spare(output, options.output)
     if kind != "npz" and options.num_samples > MOST_IN_A_PICTURE:
         came = f"got --num-samples {options.num_samples}; --format npz takes more"
         raise UserError(f"a picture shows at most {MOST_IN_A_PICTURE:,} images, {came}", 2)
@@ -81,6 +81,7 @@ def _generate(options: argparse.Namespace) -> None:
     from vaelab.run.load import load_run
 
     run = load_run(options.run, options.trust, options.device)
+    _spare(output, options.output)
     images = run.sample(
         options.num_samples,
         options.seed,
@@ -108,10 +109,12 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _encode(options: argparse.Namespace) -> None:
     output = options.output or Path(TABLE)
     check_output(output, ".parquet", ".npz")
-    _spare(output, options.output)
     from vaelab.cli.encode import encode
+    from vaelab.run.load import load_run
 
-    encode(options, output)
+    run = load_run(options.run, options.trust, options.device)
+    _spare(output, options.output)
+    encode(run, options.data, output)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,6 +1,5 @@
 """`vaelab encode`: images as a table of embeddings."""
 
-import argparse
 from pathlib import Path
 
 from vaelab.cli.progress import progress
@@ -8,20 +7,21 @@ from vaelab.dataset.own.source import told
 from vaelab.errors import say, visible
 from vaelab.export.encoding import as_bytes, check_parquet, encode_images
 from vaelab.files import folder
-from vaelab.run.load import load_run
+from vaelab.run.load import Run
 
 
-def encode(options: argparse.Namespace, output: Path) -> None:
+def encode(run: Run, data: str, output: Path) -> None:
     """Write the table and say what is in it."""
     suffix = output.suffix.lower()
     if suffix == ".parquet":
         check_parquet()  # before all is encoded
-    run = load_run(options.run, options.trust, options.device)
     with progress("encoding") as (advance, _):
-        found = encode_images(run, options.data, advance)
+        found = encode_images(run, data, advance)
     content = as_bytes(found, suffix)
     folder.write(output.parent, output.name, content)
     if found.unreadable:
-        say(f"{len(found.unreadable):,} of the pictures could not be read and are left out: {told(found.unreadable)}")
+        count = len(found.unreadable)
+        left_out = f"could not be read and {'is' if count == 1 else 'are'} left out"
+        say(f"{count:,} of the pictures {left_out}: {told(found.unreadable)}")
     columns = ", ".join(found.arrays())
     print(visible(f"{len(found.names):,} images in {output}: {columns}"))

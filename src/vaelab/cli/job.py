@@ -17,11 +17,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.keys import files_of, plain
-from vaelab.cli.options import EXPLORER
 from vaelab.cli.resume import not_one_run
 from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, resuming
 from vaelab.machine import ranks
-from vaelab.run import continuation
+from vaelab.run import EXPLORER, continuation
 from vaelab.run.lock import only_writer
 from vaelab.run.record import RunRecord
 from vaelab.run.saved import CONFIG

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.errors import ABOVE_ALL_INTEGERS, one_line
+from vaelab.run import EXPLORER
 
 MOST_DIGITS = len(str(ABOVE_ALL_INTEGERS - 1))
 SAMPLES, TABLE = "samples.png", "z.parquet"
 PICTURES = ("png", "npz", "gif")
-EXPLORER = "explore.html"
 EXPORTS = ("onnx", "torch", "safetensors")
 
 
@@ -81,7 +81,7 @@ def _add_encode(commands: Any) -> None:
     told = "embed images: means and standard deviations of q(z|x), labels and names as a table"
     encode = commands.add_parser("encode", help=told, description=told)
     _add_run(encode)
-    data = "train, val or test of the run's dataset, a folder of pictures, or a file with an array"
+    data = "train, val or test of the run's dataset, a picture or a folder of such, an array, or a Parquet file"
     encode.add_argument("data", metavar="DATA", help=data)
     where = f"the table, .parquet or .npz ({TABLE}, unless there is one)"
     encode.add_argument("-o", "--output", type=Path, metavar="FILE", help=where)

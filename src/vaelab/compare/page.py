@@ -20,9 +20,9 @@ from vaelab.errors import UserError, check_output
 from vaelab.evaluation.pictures import animation
 from vaelab.evaluation.pictures.draw import PICTURES
 from vaelab.files import folder
+from vaelab.run import EXPLORER
 
 SCRIPTS = ("state.js", "charts.js", "lists.js", "main.js")
-EXPLORER = "explore.html"
 SHOWN_FIRST = ("samples", "reconstructions")
 LATER = tuple(name for name in PICTURES if name not in SHOWN_FIRST)  # when one of them is chosen
 MAX_PICTURES = 8_000_000  # characters of all of them: what keeps a page of 200 runs below 20 MB

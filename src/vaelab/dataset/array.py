@@ -85,7 +85,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
                 return {IMAGES[0] if name == "arr_0" else name: found[name] for name in found.files}
         if file.suffix.lower() == ".safetensors":
             with safe_open(file, "pt") as found:
-                return {name: found.get_tensor(name).numpy() for name in found.keys()}  # noqa: SIM118
+                return _of_torch({name: found.get_tensor(name) for name in found.keys()})  # noqa: SIM118
         return _of_torch(torch.load(file, map_location="cpu", weights_only=True))
     except Exception as error:  # each reader has its own
         raise UserError(
@@ -97,8 +97,14 @@ def _of_torch(found: Any) -> dict[str, np.ndarray]:
     if isinstance(found, torch.Tensor):
         found = {"images": found}
     elif isinstance(found, (tuple, list)):
-        found = dict(zip(("images", "labels"), found, strict=True))
-    return {str(name): value.numpy() for name, value in found.items() if isinstance(value, torch.Tensor)}
+        if len(found) > 2:
+            raise ValueError(f"images, or images and labels, are expected, and there are {len(found)} things")
+        found = dict(zip(("images", "labels"), found, strict=False))
+    return {str(name): _numpy(value) for name, value in found.items() if isinstance(value, torch.Tensor)}
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray:
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # which numpy does not know
 
 
 def _only(arrays: Mapping[str, np.ndarray], file: Path) -> np.ndarray:
@@ -137,6 +143,10 @@ def _named(arrays: Mapping[str, np.ndarray], part: str, file: Path) -> tuple[np.
     images, labels = _first(arrays, part, IMAGES), _first(arrays, part, LABELS)
     if images is None:
         return None
+    if images.ndim not in (3, 4) or 0 in images.shape[1:]:
+        raise UserError(
+            f"the images of {file} must be (N, H, W), (N, H, W, C) or (N, C, H, W), got {images.shape}; reshape them"
+        )
     if labels is not None:
         labels = labels.reshape(len(labels)) if labels.size == len(labels) else labels
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":

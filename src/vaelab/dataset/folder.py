@@ -5,10 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from vaelab.dataset.images import Dataset
-from vaelab.dataset.own.pictures import Fit, formats, read_picture
+from vaelab.dataset.own.pictures import Fit, endings, read_picture
 from vaelab.dataset.own.prepare import own_dataset
 from vaelab.dataset.own.source import SPLITS, Example, Source, Unreadable, by_threads, check_fractions, parted
 from vaelab.dataset.own.stored import PARTS
@@ -78,7 +76,7 @@ def _check_folder(folder: Path) -> None:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     """The files that are called as pictures are, below the folder and as seen from there; links are followed once."""
-    endings, seen = {end for end, kind in Image.registered_extensions().items() if kind in formats()}, set()
+    known, seen = endings(), set()
     for above, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(above)
         folders[:] = [] if place in seen else sorted(each for each in folders if not each.startswith("."))
@@ -86,7 +84,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
             continue
         seen.add(place)
         for file in files:
-            if Path(file).suffix.lower() in endings and not file.startswith("."):
+            if Path(file).suffix.lower() in known and not file.startswith("."):
                 yield Path(above).relative_to(folder) / file
 
 

@@ -43,8 +43,26 @@ def load(
         UserError: if nothing can be read there, or the columns are not clear.
     """
     how, path = Fit(size, grey, fit), str(path)
-    place = Path(path).expanduser()
     check_fractions(val, test)
+    files, stem = _files(path), Path(path).stem
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
+    identity = {**how.identity, "image": image, "label": label, "val": val, "test": test, "rows": stats}
+    name = f"{stem}-{size}x{size}" if size is not None else stem
+    return own_dataset(
+        *(root, name, identity, lambda: source_of(path, image, label, how, val, test)), binarize=binarize, flip=flip
+    )
+
+
+def source_of(path: str, image: str | None, label: str | None, how: Fit, val: float, test: float) -> Source:
+    """The pictures of a Parquet file, a folder of such, or a dataset of the hub, by split."""
+    found = _loaded(path)
+    column, labels = _columns(next(iter(found.values())), image, label, path)
+    return _source(found, column, labels, how, val, test)
+
+
+def _files(path: str) -> list[Path]:
+    """The files of a place on this machine; none where the path is a name on the hub."""
+    place = Path(path).expanduser()
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if place.is_file() else []
     is_place = place.exists() or place.suffix == ".parquet" or path.startswith((".", "/", "~"))
     if is_place and not files:
@@ -52,20 +70,12 @@ def load(
         raise UserError(
             f"dataset.path must be a Parquet file, a folder of such, or a name on the hub, got {path}{came}"
         )
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
-    identity = {**how.identity, "image": image, "label": label, "val": val, "test": test, "rows": stats}
-    name = f"{place.stem}-{size}x{size}" if size is not None else place.stem
-
-    def source() -> Source:
-        found = _loaded(path, files)
-        column, labels = _columns(next(iter(found.values())), image, label, path)
-        return _source(found, column, labels, how, val, test)
-
-    return own_dataset(root, name, identity, source, binarize=binarize, flip=flip)
+    return files
 
 
-def _loaded(path: str, files: list[Path]) -> dict[str, Any]:
+def _loaded(path: str) -> dict[str, Any]:
     """The tables by split; the whole is `train`."""
+    files = _files(path)
     try:
         import datasets
     except ImportError as error:

@@ -90,10 +90,16 @@ class _Reader:
         """The examples of these items."""
         workers = 0 if current_process().daemon or len(numbers) < AT_ONCE else cpu_count() or 0
         chunks = DataLoader(Subset(self, numbers), batch_size=64, num_workers=workers, collate_fn=list)  # type: ignore[arg-type]
-        for example in (example for chunk in chunks for example in chunk):
-            if isinstance(example, UserError):
-                raise example
-            yield example
+        try:
+            for example in (example for chunk in chunks for example in chunk):
+                if isinstance(example, UserError):
+                    raise example
+                yield example
+        except RuntimeError as error:  # as the loader says that a process of its own has died
+            raise UserError(
+                f"the items of {self.name} must be readable in processes, and one has died ({one_line(error, 150)}); "
+                f"read an item by itself to see why"
+            ) from error
 
     def _example(self, item: Any) -> Example:
         image, label = _image_and_label(item)

@@ -1,4 +1,4 @@
-"""Embeddings of images as a table: of a split of the run's dataset, of a folder of pictures, of an array."""
+"""Embeddings of images as a table: of a split of the run's dataset, of pictures, of an array, of a Parquet file."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaelab.dataset.array import SUFFIXES
-from vaelab.dataset.array import source_of as source_of_array
+from vaelab.dataset import array, parquet
 from vaelab.dataset.folder import pictures_below, whole_of
 from vaelab.dataset.own.levels import Levels
-from vaelab.dataset.own.pictures import FITS, Fit
+from vaelab.dataset.own.pictures import FITS, Fit, endings, without_remarks
 from vaelab.dataset.own.source import AT_ONCE, Example, Source, Unreadable
 from vaelab.dataset.own.stored import PARTS
 from vaelab.distributions import Normal
@@ -31,12 +30,14 @@ class Encoded:
         columns: `mean` and `std` of q(z|x), (N, D), or of a posterior that is no diagonal normal `z` at zero noise.
         labels: one an image, or none.
         names: of files or rows, one an image.
+        classes: what each label means, where that is known.
         unreadable: what could not be read.
     """
 
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
     labels: list[int | None] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    classes: Sequence[str] | None = None
     unreadable: list[Unreadable] = field(default_factory=list)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -44,6 +45,8 @@ class Encoded:
         found: dict[str, np.ndarray] = {"name": np.array([visible(name) for name in self.names])}
         if self.labels and all(label is not None for label in self.labels):
             found["label"] = np.array(self.labels)
+            if self.classes is not None:
+                found["class"] = np.array([visible(self.classes[label]) for label in self.labels])
         return {**found, **{name: np.concatenate(chunks) for name, chunks in self.columns.items()}}
 
 
@@ -52,22 +55,23 @@ def encode_images(run: Run, data: str, advance: Callable[[int], None]) -> Encode
 
     Args:
         run: whose model is asked.
-        data: `train`, `val` or `test` of the run's dataset, a folder of pictures, or a file with an array.
+        data: `train`, `val` or `test` of the run's dataset, a picture or a folder of such, an array or a Parquet file.
         advance: called with numbers of images that are done.
 
     Raises:
         UserError: if the images are not there, or not of the run's form.
     """
-    found = Encoded()
-    every = _examples(run, data)
-    for examples in iter(lambda: list(islice(every, AT_ONCE)), []):
-        advance(len(examples))
-        found.unreadable += [example for _, example in examples if isinstance(example, Unreadable)]
-        good = [(name, example) for name, example in examples if isinstance(example, Example)]
-        if good:
-            found.names += [name for name, _ in good]
-            found.labels += [example.label for _, example in good]
-            _encode(run, [example for _, example in good], data, found.columns)
+    every, classes = _examples(run, data)
+    found = Encoded(classes=classes)
+    with without_remarks():
+        for examples in iter(lambda: list(islice(every, AT_ONCE)), []):
+            advance(len(examples))
+            found.unreadable += [example for _, example in examples if isinstance(example, Unreadable)]
+            good = [(name, example) for name, example in examples if isinstance(example, Example)]
+            if good:
+                found.names += [name for name, _ in good]
+                found.labels += [example.label for _, example in good]
+                _encode(run, [example for _, example in good], data, found.columns)
     if not found.names:
         raise UserError(f"no image of {data} could be read")
     return found
@@ -85,7 +89,8 @@ def _encode(run: Run, examples: Sequence[Example], data: str, columns: dict[str,
         labels = [example.label for example in examples]
         if not all(label is not None and 0 <= label < (run.facts.num_classes or 0) for label in labels):
             raise UserError(
-                f"the model takes labels from 0 to {(run.facts.num_classes or 0) - 1}, which {data} has not"
+                f"the model takes labels from 0 to {(run.facts.num_classes or 0) - 1}, which {data} has not; pictures "
+                f"have them by the folders that they lie in, each called as its class, and arrays beside the images"
             )
         y = torch.tensor(labels)
     if isinstance(run.model, VAE) and isinstance(q := run.posterior(x, y), Normal):
@@ -96,52 +101,63 @@ def _encode(run: Run, examples: Sequence[Example], data: str, columns: dict[str,
         columns.setdefault(name, []).append(values.cpu().numpy())
 
 
-def _examples(run: Run, data: str) -> Iterator[tuple[str, Example | Unreadable]]:
-    """What the images are called, and they themselves."""
+Examples = Iterator[tuple[str, Example | Unreadable]]
+
+
+def _examples(run: Run, data: str) -> tuple[Examples, Sequence[str] | None]:
+    """What the images are called with they themselves, and what their labels mean, where that is known."""
     place = Path(data).expanduser()
     if data in SPLITS and not place.exists():
-        yield from _of_split(run, data)
-        return
+        return _of_split(run, data), _classes(run)
+    source = _source(run, place, data)
+    classes = None if source.classes is None else _numbering(run, source.classes, data)
+    return _of_source(source, classes), classes
+
+
+def _source(run: Run, place: Path, data: str) -> Source:
+    own, suffix = run.config.get("dataset", {}), place.suffix.lower()
     if place.is_dir():
-        source = whole_of(*pictures_below(data), _fit(run, data))
-    elif place.is_file() and place.suffix.lower() in SUFFIXES:
+        return whole_of(*pictures_below(data), _fit(run, data))
+    if place.is_file() and suffix in array.SUFFIXES:
         try:
-            levels = Levels(run.config.get("dataset", {}).get("float_range", [0, 1]))
+            levels = Levels(own.get("float_range", [0, 1]))
         except ValueError as error:
             raise UserError(f"dataset.{error}") from error
-        source = source_of_array(place, None, levels, 0, 0)
-    else:
-        raise UserError(
-            f"what is encoded must be train, val or test, a folder of pictures, or a file {' '.join(SUFFIXES)}, got "
-            f"{data}"
-        )
-    label_of = None if source.classes is None else _labels_by_name(run, source.classes, data)
-    for name, example in _of_source(source):
-        if label_of is not None and isinstance(example, Example) and example.label is not None:
-            example = Example(example.image, label_of[example.label])
-        yield name, example
+        return array.source_of(place, None, levels, 0, 0)
+    if place.is_file() and suffix == ".parquet":
+        return parquet.source_of(data, own.get("image"), own.get("label"), _fit(run, data), 0, 0)
+    if place.is_file() and suffix in endings():
+        return whole_of(place.parent, [Path(place.name)], _fit(run, data))
+    raise UserError(
+        f"what is encoded must be train, val or test, a picture, a folder of pictures, or a file .parquet "
+        f"{' '.join(array.SUFFIXES)}, got {data}"
+    )
 
 
-def _labels_by_name(run: Run, classes: Sequence[str], data: str) -> Sequence[int]:
-    """The run's own number of each class of other images, which may be fewer, by their names; else numbers anew."""
+def _numbering(run: Run, classes: Sequence[str], data: str) -> Sequence[str]:
+    """The classes in the order of their labels: the run's own, where those of other images are among them."""
     try:
-        stored = run.dataset.stored
+        known = _classes(run)
     except UserError:  # the run's images are not on this machine
         if run.model.takes_labels:
             raise
-        stored = None
-    known = stored.classes if stored is not None else None
+        known = None
     if known is not None and set(classes) <= set(known):
-        return [known.index(name) for name in classes]
+        return known
     if run.model.takes_labels:
         raise UserError(
             f"the model takes labels, and the folders of {data} must have the names of its classes "
             f"({', '.join(known[:10]) if known else 'which its dataset has not'}); encode an array with labels instead"
         )
-    return range(len(classes))
+    return classes
 
 
-def _of_split(run: Run, part: str) -> Iterator[tuple[str, Example]]:
+def _classes(run: Run) -> Sequence[str] | None:
+    stored = run.dataset.stored
+    return None if stored is None else stored.classes
+
+
+def _of_split(run: Run, part: str) -> Examples:
     dataset = run.dataset
     split = dataset.test() if part == "test" else getattr(dataset, part)
     names = None if dataset.stored is None else dataset.stored.names(part)
@@ -150,11 +166,17 @@ def _of_split(run: Run, part: str) -> Iterator[tuple[str, Example]]:
         yield str(row) if names is None else names[row], Example(image.numpy(), label)
 
 
-def _of_source(source: Source) -> Iterator[tuple[str, Example | Unreadable]]:
+def _of_source(source: Source, classes: Sequence[str] | None) -> Examples:
+    """All images of a source, their labels those of the classes in another order."""
+    label_of = None if source.classes is None or classes is None else [classes.index(name) for name in source.classes]
+    several = sum(map(bool, source.parts.values())) > 1
     for part in PARTS:
         items = source.parts[part]
         for row, (item, example) in enumerate(zip(items, source.read(items), strict=True)):
-            yield str(row) if source.name_of is None else source.name_of(item), example
+            if label_of is not None and isinstance(example, Example) and example.label is not None:
+                example = example._replace(label=label_of[example.label])
+            by_row = f"{part}/{row}" if several else str(row)
+            yield by_row if source.name_of is None else source.name_of(item), example
 
 
 def _fit(run: Run, data: str) -> Fit:
@@ -183,11 +205,11 @@ def as_bytes(found: Encoded, suffix: str) -> bytes:
         np.savez(content, **arrays)
         return content.getvalue()
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import parquet as writer
 
     columns = {
         name: pyarrow.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1]) if values.ndim == 2 else values
         for name, values in arrays.items()
     }
-    parquet.write_table(pyarrow.table(columns), content)
+    writer.write_table(pyarrow.table(columns), content)
     return content.getvalue()

@@ -11,7 +11,7 @@ from vaelab.machine.ranks import current
 from vaelab.machine.threads import own_number_of_threads
 from vaelab.run.build import Builder
 from vaelab.run.output import RunOutput, RunSpec
-from vaelab.run.results import final_metrics, of_split, reached, show_results
+from vaelab.run.results import final_metrics, measured_on, of_split, reached, show_results
 from vaelab.run.rows import METRICS
 from vaelab.run.saved import CONFIG
 from vaelab.run.summary import FINISHED, PRUNED
@@ -57,11 +57,11 @@ def execute(
         trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation)
         if spec.resumed:
             trainer.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in spec.overrides))
-        output.begin()
+        output.begin(measured_on(setup))
         status = _fit(trainer)
         tested = status == FINISHED and setup.config.evaluate_test
         metrics, best_epoch = final_metrics(trainer, tested)
-        results = reached(trainer, setup, metrics, best_epoch)
+        results = reached(trainer, metrics, best_epoch)
         pages = explore(spec.run_dir) if status == FINISHED and output.logger.explore else []
         output.logger.log_pictures(pages)
         if tested or pages:

@@ -87,20 +87,20 @@ class RunOutput:
         name, before = dataset.stored.path.name, self._summary.content.get("images")
         if before not in (None, name):
             raise UserError(
-                f"{self._spec.run_dir} was trained on the images in {before}, and these have changed since, to {name}; "
-                f"bring the old ones back, or start a new run"
+                f"{self._spec.run_dir} was trained on the images in {before}, and these, or the settings by which they "
+                f"are prepared, have changed since, to {name}; bring the old ones back, or start a new run"
             )
         self._summary.content["images"] = name
 
-    def begin(self) -> None:
-        """Write the config and the summary, and begin the W&B run."""
+    def begin(self, measured_on: Mapping[str, Any]) -> None:
+        """Write the config and the summary, with what the metrics will be measured on, and begin the W&B run."""
         run_dir, config = self._spec.run_dir, self._spec.config
         self._began = True
         if self._is_main_process:
             for name in FOLDERS:
                 folder.remove_temporaries(run_dir, name)
             write_config(run_dir, {**config, "resume": None})
-            self._summary.began()
+            self._summary.began(measured_on)
         kept = self._summary.content
         self.logger.start({**config, "git_commit": kept["git_commit"]}, kept["name"], kept["group"])
 

@@ -8,6 +8,7 @@ from vaelab.errors import UserError, one_line
 from vaelab.evaluation.metrics import METRICS, metric, own_metrics
 from vaelab.evaluation.pictures.animation import ANIMATION
 from vaelab.evaluation.pictures.draw import PICTURES
+from vaelab.run import EXPLORER
 from vaelab.run.environment import versions
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
@@ -48,12 +49,11 @@ def final_metrics(trainer: Trainer, tested: bool) -> tuple[dict[str, float], int
     return {f"{split}/{name}": value for split, found in by_split.items() for name, value in found.items()}, best.epoch
 
 
-def reached(trainer: Trainer, setup: Setup, metrics: Mapping[str, float], best_epoch: int) -> dict[str, Any]:
+def reached(trainer: Trainer, metrics: Mapping[str, float], best_epoch: int) -> dict[str, Any]:
     """What `summary.json` holds of a run that has ended."""
     progress = trainer.progress
     return {
         "metrics": metrics,
-        "setting": _measured_on(setup),
         "best_epoch": best_epoch,
         "epochs": trainer.epochs_done,
         "step": progress.step,
@@ -88,15 +88,18 @@ def show_results(run_dir: Path, summary: Mapping[str, Any]) -> None:
             shown.add_row(of.label, *("" if value is None else f"{value:.{of.digits}f}" for value in values), of.unit)
     speed = summary["images_per_second"]
     pictures = ", ".join(name for name in SHOWN if (run_dir / name).exists())
+    page = run_dir / EXPLORER
     show(
         shown,
         f"{summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""),
         f"run directory  {run_dir}",
         *([f"pictures       {run_dir}/{pictures}"] if pictures else []),
+        *([f"explorer       {page}"] if page.exists() else []),
     )
 
 
-def _measured_on(setup: Setup) -> dict[str, Any]:
+def measured_on(setup: Setup) -> dict[str, Any]:
+    """What the metrics of a run are measured on, and their units."""
     model, dataset = setup.model, setup.dataset
     return {
         "dataset": dataset.name,

@@ -56,8 +56,9 @@ class Summary:
         overrides = [*before.get("overrides", ()), *told["overrides"]]
         self.content: dict[str, Any] = {"status": RUNNING, **told, **kept, "overrides": overrides}
 
-    def began(self) -> None:
-        """Write that the run goes on from here."""
+    def began(self, measured_on: Mapping[str, Any]) -> None:
+        """Write that the run goes on from here, and what its metrics will be measured on."""
+        self.content["setting"] = measured_on
         write_summary(self._run_dir, self.content)
 
     def ended(self, status: str, results: Mapping[str, Any]) -> None:

@@ -107,9 +107,9 @@ WHOLE = saved(halves(400, 400), "JPEG")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "cannot identify"),
+        (b"", "no picture that Pillow knows"),
         (WHOLE[: len(WHOLE) // 2], "truncated"),
-        (b"PK\3\4 a zip of pictures", "cannot identify"),
+        (b"PK\3\4 a zip of pictures", "no picture that Pillow knows"),
         (BOMB, "decompression bomb"),
         (saved(Image.new("1", (10_000, 10_000))), "100,000,000 pixels are more|10,000 x 10,000 pixels are more"),
         (saved(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF"), "mode F have no range"),

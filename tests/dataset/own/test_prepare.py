@@ -71,6 +71,11 @@ def test_a_name_that_no_file_can_have_is_made_one(tmp_path):
     assert next(tmp_path.glob("*.safetensors")).name.startswith("a-b-c--")
 
 
+def test_a_name_longer_than_a_file_may_have_is_cut(tmp_path):
+    own_dataset(str(tmp_path), "x" * 300, 1, Numbers(), binarize="none")
+    assert len(next(tmp_path.glob("*.safetensors")).name) < 150
+
+
 def test_images_without_labels_have_none(tmp_path):
     assert dataset(tmp_path, Numbers(labels=False)).train.labels is None
 
@@ -93,7 +98,7 @@ def test_many_that_cannot_be_read_are_refused_and_nothing_is_left(tmp_path):
 
 
 def test_images_of_two_shapes_are_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match=r"got \(1, 4, 5\) and \(1, 5, 4\) of 7\.png; dataset\.size"):
+    with pytest.raises(UserError, match=r"\(1, 4, 5\) and \(1, 5, 4\) of 7\.png; make them alike, .* dataset\.size"):
         dataset(tmp_path, Numbers(shapes={7: (1, 5, 4)}))
 
 

@@ -1,11 +1,14 @@
 """From a picture in any format that Pillow reads to an image of one size."""
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vaelab.dataset.own.source import Example, Unreadable
 from vaelab.errors import ArgumentError, check_choice, check_integer, one_line
@@ -83,6 +86,19 @@ def formats() -> list[str]:
     return sorted(Image.OPEN.keys() - NOT_READ)
 
 
+def endings() -> set[str]:
+    """What the names of pictures end with."""
+    return {end for end, kind in Image.registered_extensions().items() if kind in formats()}
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Keep Pillow from remarking on odd pictures that it can read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
 def read_picture(source: Path | bytes, name: str, fit: Fit, label: int | None = None) -> Example | Unreadable:
     """A picture, a file or its bytes, as an example; one that is damaged, or too large to be one, is unreadable."""
     try:
@@ -93,5 +109,7 @@ def read_picture(source: Path | bytes, name: str, fit: Fit, label: int | None = 
             if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
                 return Unreadable(name, f"{width:,} x {height:,} pixels are more than Pillow takes for a picture")
             return Example(fit(picture), label)
+    except UnidentifiedImageError:
+        return Unreadable(name, "no picture that Pillow knows")
     except Exception as error:  # decoders raise what they like
         return Unreadable(name, one_line(error, 100))

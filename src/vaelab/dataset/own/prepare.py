@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vaelab.dataset.images import Dataset
+from vaelab.dataset.own.pictures import without_remarks
 from vaelab.dataset.own.source import AT_ONCE, Source, Unreadable, told
 from vaelab.dataset.own.stored import PARTS, Stored, StoredWriter, joined
 from vaelab.dataset.prepared import OWN, in_folder, may_prepare
@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 FORMAT = 1  # of the prepared files; with another number all are prepared anew
 MOST_UNREADABLE = 0.05  # of the images
 PREPARED = re.compile(r"[\w.-]+-[0-9a-f]{12}\.safetensors")
-ADVICE = "name the folder of prepared datasets by $VAELAB_DATA or dataset.root"
+FOLDER = "name the folder of prepared datasets by $VAELAB_DATA"
+ADVICE = f"{FOLDER} or dataset.root"
+LONGEST_NAME = 100  # letters; most file systems take 255 bytes
 
 
 def own_dataset(
@@ -53,11 +55,12 @@ def own_dataset(
         UserError: if the images cannot be read, the file is damaged, or nothing may be prepared now.
     """
     key = hashlib.sha256(json.dumps([FORMAT, identity]).encode()).hexdigest()[:12]
-    path = Path(root).expanduser() / f"{re.sub('[^0-9A-Za-z_.-]+', '-', name)}-{key}.safetensors"
+    plain_name = re.sub("[^0-9A-Za-z_.-]+", "-", name)[:LONGEST_NAME]
+    path = Path(root).expanduser() / f"{plain_name}-{key}.safetensors"
     if not path.exists():
         if not may_prepare(kind):
             raise UserError(
-                f"{path} is not there, which the run was trained on, unless its images have changed since; {ADVICE}"
+                f"{path} is not there, which the run was trained on, unless its images have changed since; {FOLDER}"
             )
         with in_folder(path, ADVICE):
             if not path.exists():
@@ -82,7 +85,7 @@ def prepared_dataset(root: str, file: str, name: str, binarize: str, flip: bool)
         raise UserError(f"a file of prepared images is called as name-0123456789ab.safetensors is, got {file}")
     path = Path(root).expanduser() / file
     if not path.exists():
-        raise UserError(f"{path} is not there, which the run was trained on; {ADVICE}")
+        raise UserError(f"{path} is not there, which the run was trained on; {FOLDER}")
     return _mapped(path, name, binarize, flip)
 
 
@@ -112,8 +115,7 @@ class Preparation:
         """Write all that can be read; UserError if that is too little, or has no single shape."""
         writer, console = StoredWriter(file), Console(stderr=True)
         bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-        with bar, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # it remarks on odd pictures that it can read
+        with bar, without_remarks():
             task = bar.add_task(f"preparing {self.name}", total=self.total)
             columns = [self._write_images(writer, part, lambda: bar.advance(task)) for part in PARTS]
         for part, (labels, names) in zip(PARTS, columns, strict=True):
@@ -172,7 +174,7 @@ class Preparation:
             of = f" of {one_line(self.source.name_of(item), 200)}" if self.source.name_of is not None else ""
             raise UserError(
                 f"all images of {self.name} must have one shape (C, H, W), got {self._shape} and {image.shape}{of}; "
-                f"dataset.size makes them alike"
+                f"make them alike, of pictures by dataset.size"
             )
 
 

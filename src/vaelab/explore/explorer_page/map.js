@@ -123,6 +123,7 @@ function choose(index) {
 let way = 0; // the newest interpolation; those before it stop
 async function interpolate(from, to) {
   const mine = ++way;
+  clearOwn();
   view.chosen = view.decoded = to;
   drawMap();
   const [start, end] = [latentOf(from), latentOf(to)];
@@ -165,6 +166,7 @@ mapCanvas.addEventListener("pointerup", (event) => {
   if (to && end !== from) {
     interpolate(from, end);
   } else if (data.dim === 2 && nearest(event.offsetX, event.offsetY, 12) < 0) {
+    clearOwn();
     jump(Float32Array.from(toPlane(event.offsetX, event.offsetY)));
   } else {
     choose(from);

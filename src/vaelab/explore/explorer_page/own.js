@@ -3,26 +3,41 @@
 const SAMPLES = 16; // of q(z|x), by which the ELBO is estimated
 const given = document.getElementById("given");
 const terms = document.getElementById("terms");
+const refused = document.getElementById("own-error"); // why a file was not taken
 
 function setUpOwn() {
+  clearOwn();
   document.getElementById("own-section").hidden = channels !== 1 && channels !== 3;
   document.getElementById("own-hint").textContent =
     (channels === 1 ? "Draw it below in white, or drop, paste or choose a picture." : "Drop, paste or choose a picture.") +
     (data.isBinary ? " Pixels lighter than the middle grey count as white." : "");
-  paint(given, new Float32Array(pixels));
-  paint(document.getElementById("reconstructed"), new Float32Array(pixels));
+}
+
+function clearOwn() {
+  newest++;
+  for (const canvas of [given, document.getElementById("reconstructed")]) paint(canvas, new Float32Array(pixels));
+  sheet = null;
+  state.own = null;
+  refused.textContent = "";
+  showTerms(null);
+  showBands();
 }
 
 // Encode the image and show what comes of it; the sliders stay where they are, and show its q(z|x).
+let newest = 0; // the image that was given last; what comes of those before it is not shown
 async function ownImage(x) {
+  const mine = ++newest;
+  refused.textContent = "";
   paint(given, x);
   const y = state.y;
   const zero = await encode(x, new Float32Array(data.dim), y);
   const { images } = await decode(zero.u, { temperature: data.groups.map(() => 1), y });
+  const found = zero.kl ? await elbo(x, y) : null;
+  if (mine !== newest) return zero.u;
   paint(document.getElementById("reconstructed"), images);
   state.own = { x, ...zero };
   showBands();
-  showTerms(zero.kl ? await elbo(x, y) : null);
+  showTerms(found);
   return zero.u;
 }
 
@@ -45,16 +60,12 @@ function showTerms(found) {
 
 async function take(file) {
   if (!file) return;
-  const status = document.getElementById("status");
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    status.textContent = "That file is no picture that this browser can show; choose another one.";
-    status.hidden = false;
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (!bitmap) {
+    refused.textContent = "That file is no picture that this browser can show; choose another one.";
+    refused.scrollIntoView({ block: "nearest" });
     return;
   }
-  status.hidden = true;
   const side = Math.min(bitmap.width / width, bitmap.height / height);
   const [across, down] = [side * width, side * height];
   const context = given.getContext("2d", { willReadFrequently: true });
@@ -73,13 +84,7 @@ document.addEventListener("drop", (event) => {
   take(event.dataTransfer.files[0]);
 });
 document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
-document.getElementById("clear").addEventListener("click", () => {
-  paint(given, new Float32Array(pixels));
-  sheet = null;
-  showTerms(null);
-  state.own = null;
-  showBands();
-});
+document.getElementById("clear").addEventListener("click", clearOwn);
 
 // A drawing is made in grey and counts when the pen is lifted.
 let pen = null;
