@@ -130,6 +130,12 @@ def test_validation_has_several_names(tmp_path):
     assert np.array_equal(dataset.val.images, IMAGES[:7]) and dataset.val.labels.tolist() == LABELS[:7].tolist()
 
 
+def test_a_split_without_an_image_is_as_one_that_is_not_there(tmp_path):
+    splits = {"train_images": IMAGES, "train_labels": LABELS, "val_images": np.array([]), "val_labels": np.array([])}
+    np.savez(tmp_path / "x.npz", **splits)
+    assert len(array_dataset(tmp_path / "x.npz").val.images) > 5
+
+
 @pytest.mark.parametrize("name", ["labels", "test_labels"])
 def test_labels_without_their_images_are_refused(tmp_path, name):
     np.savez(tmp_path / "x.npz", train_images=IMAGES, **{name: LABELS})

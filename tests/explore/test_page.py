@@ -206,6 +206,22 @@ def test_a_picture_of_ones_own_is_encoded(shown, tmp_path):
     assert found.locator("#own-error").inner_text() == ""
 
 
+@pytest.mark.parametrize("later", ["#clear", "#reset"])
+def test_what_comes_later_wins_over_an_image_that_is_still_encoded(shown, later):
+    _, found = shown("normal")
+    found.evaluate(
+        """async (later) => {
+            const waiting = explorer.ownImage(new Float32Array(64).fill(1), true);
+            document.querySelector(later).click();
+            await waiting;
+        }""",
+        later,
+    )
+    found.wait_for_function("() => !explorer.state.busy")
+    assert found.evaluate("() => explorer.state.u.every(value => value === 0)")
+    assert found.evaluate("() => explorer.state.own === null") == (later == "#clear")
+
+
 @pytest.mark.parametrize("width", [390, 800, 1280])
 def test_the_image_stays_in_sight_beside_the_last_slider(shown, width):
     _, found = shown("normal", width=width)

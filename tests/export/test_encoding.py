@@ -104,7 +104,7 @@ def test_the_classes_of_a_folder_are_known_by_their_names(trained_on_photos, opt
     if not options:
         assert set(encode_images(run, "others", lambda count: None).labels) == {0}
         return
-    with pytest.raises(UserError, match=r"must have the names of its classes \(cat, dog, zebra\)"):
+    with pytest.raises(UserError, match=r"must have the names of its own \(cat, dog, zebra\)"):
         encode_images(run, "others", lambda count: None)
 
 
@@ -127,15 +127,52 @@ def test_a_large_picture_is_left_out_without_a_warning(trained, tmp_path, monkey
     assert not recwarn.list
 
 
-def test_a_parquet_file_is_encoded_with_the_names_of_its_classes(trained, tmp_path):
+PARQUET = ("dataset=parquet", "dataset.path=x.parquet", "dataset.size=null", "dataset.grey=true", "dataset.root=data")
+SHORT = ("logger=local", "trainer.max_steps=2", "trainer.pictures_every=0", "trainer.threads=1")
+
+
+def parquet_of(path, labels, images=None, label="label"):
     datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    pictures = [Image.fromarray(image) for image in (levels(len(labels)) if images is None else images)]
+    features = datasets.Features({"image": datasets.Image(), label: datasets.ClassLabel(names=["up", "down"])})
+    datasets.Dataset.from_dict({"image": pictures, label: labels}, features).to_parquet(path)
+
+
+def test_a_parquet_file_is_encoded_with_the_names_of_its_classes(trained, tmp_path):
+    parquet_of(tmp_path / "x.parquet", [0, 1] * 15)
     run = trained()
-    columns = {"image": [Image.fromarray(image) for image in levels()], "label": [number % 2 for number in range(30)]}
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["up", "down"])})
-    datasets.Dataset.from_dict(columns, features).to_parquet(tmp_path / "x.parquet")
     found = encode_images(run, str(tmp_path / "x.parquet"), lambda count: None).arrays()
     np.testing.assert_allclose(found["mean"], run.encode(levels()[:, None]), atol=1e-6)
     assert found["class"].tolist() == ["up", "down"] * 15
+
+
+def test_labels_that_a_hub_withholds_are_none(trained, tmp_path):
+    parquet_of(tmp_path / "x.parquet", [-1] * 4)
+    assert encode_images(trained(), str(tmp_path / "x.parquet"), lambda count: None).labels == [None] * 4
+
+
+def test_the_column_of_the_labels_may_be_called_otherwise_than_the_runs(inline, tmp_path):
+    parquet_of(tmp_path / "x.parquet", [0, 1] * 15, label="digit")
+    code, _, err = inline(*PARQUET, *SHORT, "dataset.label=digit", "hydra.run.dir=run")
+    assert code == 0, err
+    parquet_of(tmp_path / "y.parquet", [0, 1])
+    assert encode_images(load_run(tmp_path / "run"), str(tmp_path / "y.parquet"), lambda count: None).labels == [0, 1]
+
+
+def test_pictures_that_are_no_squares_are_encoded_where_the_run_is_of_such(inline, tmp_path):
+    oblong = levels(30)[:, :6]
+    parquet_of(tmp_path / "x.parquet", [0, 1] * 15, oblong)
+    code, _, err = inline(*PARQUET, *SHORT, "hydra.run.dir=run")
+    assert code == 0, err
+    run = load_run(tmp_path / "run")
+    found = encode_images(run, str(tmp_path / "x.parquet"), lambda count: None).arrays()
+    np.testing.assert_allclose(found["mean"], run.encode(oblong[:, None]), atol=1e-6)
+
+
+def test_a_picture_that_cannot_be_read_is_refused_with_the_reason(trained, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"no image of .*bad\.png could be read: bad\.png \(no picture that"):
+        encode_images(trained(), str(tmp_path / "bad.png"), lambda count: None)
 
 
 def test_rows_of_several_splits_are_told_apart(trained, tmp_path):
@@ -146,7 +183,7 @@ def test_rows_of_several_splits_are_told_apart(trained, tmp_path):
 
 def test_pictures_without_classes_are_refused_by_a_model_that_takes_them(trained_on_photos):
     run, _ = trained_on_photos("conditional=labels")
-    with pytest.raises(UserError, match=r"the model takes labels from 0 to 2, which .* has not; pictures have them by"):
+    with pytest.raises(UserError, match=r"the model takes labels from 0 to 2, which .* has not; pictures have"):
         encode_images(run, "photos/cat", lambda count: None)
 
 

@@ -104,7 +104,7 @@ def _of_torch(found: Any) -> dict[str, np.ndarray]:
 
 
 def _numpy(values: torch.Tensor) -> np.ndarray:
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # which numpy does not know
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy(force=True)  # no bfloat16 in numpy
 
 
 def _only(arrays: Mapping[str, np.ndarray], file: Path) -> np.ndarray:
@@ -124,7 +124,7 @@ def _source(arrays: Mapping[str, np.ndarray], levels: Levels, val: float, test: 
             f"{one_line(', '.join(sorted(arrays)), 200) or 'nothing'}"
         )
     for part, labels in ((part, _first(arrays, part, LABELS)) for part in SEVERAL):
-        if labels is not None and part not in own:
+        if labels is not None and labels.size and part not in own:
             of = f"{part} images" if part else "images that are not parted"
             raise UserError(f"{file} has labels of {of}, and no such images; name both alike, such as train_labels")
     own = {**own, "train": whole}
@@ -141,7 +141,7 @@ def _source(arrays: Mapping[str, np.ndarray], levels: Levels, val: float, test: 
 def _named(arrays: Mapping[str, np.ndarray], part: str, file: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Images and labels of a split by the names that it may have, the whole with the split ''; None without images."""
     images, labels = _first(arrays, part, IMAGES), _first(arrays, part, LABELS)
-    if images is None:
+    if images is None or (part in ("val", "test") and images.shape[:1] == (0,)):
         return None
     if images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise UserError(

@@ -44,7 +44,7 @@ def load(
     """
     how, path = Fit(size, grey, fit), str(path)
     check_fractions(val, test)
-    files, stem = _files(path), Path(path).stem
+    files, stem = files_of(path), Path(path).stem
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files] or path
     identity = {**how.identity, "image": image, "label": label, "val": val, "test": test, "rows": stats}
     name = f"{stem}-{size}x{size}" if size is not None else stem
@@ -60,7 +60,7 @@ def source_of(path: str, image: str | None, label: str | None, how: Fit, val: fl
     return _source(found, column, labels, how, val, test)
 
 
-def _files(path: str) -> list[Path]:
+def files_of(path: str) -> list[Path]:
     """The files of a place on this machine; none where the path is a name on the hub."""
     place = Path(path).expanduser()
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if place.is_file() else []
@@ -75,7 +75,7 @@ def _files(path: str) -> list[Path]:
 
 def _loaded(path: str) -> dict[str, Any]:
     """The tables by split; the whole is `train`."""
-    files = _files(path)
+    files = files_of(path)
     try:
         import datasets
     except ImportError as error:

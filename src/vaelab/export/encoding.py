@@ -14,7 +14,7 @@ from vaelab.dataset import array, parquet
 from vaelab.dataset.folder import pictures_below, whole_of
 from vaelab.dataset.own.levels import Levels
 from vaelab.dataset.own.pictures import FITS, Fit, endings, without_remarks
-from vaelab.dataset.own.source import AT_ONCE, Example, Source, Unreadable
+from vaelab.dataset.own.source import AT_ONCE, Example, Source, Unreadable, told
 from vaelab.dataset.own.stored import PARTS
 from vaelab.distributions import Normal
 from vaelab.errors import UserError, visible
@@ -73,7 +73,8 @@ def encode_images(run: Run, data: str, advance: Callable[[int], None]) -> Encode
                 found.labels += [example.label for _, example in good]
                 _encode(run, [example for _, example in good], data, found.columns)
     if not found.names:
-        raise UserError(f"no image of {data} could be read")
+        reasons = f": {told(found.unreadable)}" if found.unreadable else ""
+        raise UserError(f"no image of {data} could be read{reasons}")
     return found
 
 
@@ -90,7 +91,7 @@ def _encode(run: Run, examples: Sequence[Example], data: str, columns: dict[str,
         if not all(label is not None and 0 <= label < (run.facts.num_classes or 0) for label in labels):
             raise UserError(
                 f"the model takes labels from 0 to {(run.facts.num_classes or 0) - 1}, which {data} has not; pictures "
-                f"have them by the folders that they lie in, each called as its class, and arrays beside the images"
+                f"have them by folders inside of it, each called as its class, and arrays beside the images"
             )
         y = torch.tensor(labels)
     if isinstance(run.model, VAE) and isinstance(q := run.posterior(x, y), Normal):
@@ -116,6 +117,10 @@ def _examples(run: Run, data: str) -> tuple[Examples, Sequence[str] | None]:
 
 def _source(run: Run, place: Path, data: str) -> Source:
     own, suffix = run.config.get("dataset", {}), place.suffix.lower()
+    if (place.is_file() and suffix == ".parquet") or (place.is_dir() and next(place.rglob("*.parquet"), None)):
+        columns = _columns(parquet.files_of(data)[0])
+        image, label = (own.get(key) if own.get(key) in columns else None for key in ("image", "label"))
+        return parquet.source_of(data, image, label, _fit(run, data), 0, 0)
     if place.is_dir():
         return whole_of(*pictures_below(data), _fit(run, data))
     if place.is_file() and suffix in array.SUFFIXES:
@@ -124,14 +129,23 @@ def _source(run: Run, place: Path, data: str) -> Source:
         except ValueError as error:
             raise UserError(f"dataset.{error}") from error
         return array.source_of(place, None, levels, 0, 0)
-    if place.is_file() and suffix == ".parquet":
-        return parquet.source_of(data, own.get("image"), own.get("label"), _fit(run, data), 0, 0)
     if place.is_file() and suffix in endings():
         return whole_of(place.parent, [Path(place.name)], _fit(run, data))
     raise UserError(
         f"what is encoded must be train, val or test, a picture, a folder of pictures, or a file .parquet "
         f"{' '.join(array.SUFFIXES)}, got {data}"
     )
+
+
+def _columns(file: Path) -> Sequence[str]:
+    """The names of a Parquet file's columns; none of what is no such file, which its reader says."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_schema
+
+    try:
+        return read_schema(file).names
+    except (ArrowException, OSError):
+        return []
 
 
 def _numbering(run: Run, classes: Sequence[str], data: str) -> Sequence[str]:
@@ -146,7 +160,7 @@ def _numbering(run: Run, classes: Sequence[str], data: str) -> Sequence[str]:
         return known
     if run.model.takes_labels:
         raise UserError(
-            f"the model takes labels, and the folders of {data} must have the names of its classes "
+            f"the model takes labels, and the classes of {data} must have the names of its own "
             f"({', '.join(known[:10]) if known else 'which its dataset has not'}); encode an array with labels instead"
         )
     return classes
@@ -174,7 +188,8 @@ def _of_source(source: Source, classes: Sequence[str] | None) -> Examples:
         items = source.parts[part]
         for row, (item, example) in enumerate(zip(items, source.read(items), strict=True)):
             if label_of is not None and isinstance(example, Example) and example.label is not None:
-                example = example._replace(label=label_of[example.label])
+                known = 0 <= example.label < len(label_of)  # a hub's labels that are withheld are -1
+                example = example._replace(label=label_of[example.label] if known else None)
             by_row = f"{part}/{row}" if several else str(row)
             yield by_row if source.name_of is None else source.name_of(item), example
 
@@ -182,12 +197,14 @@ def _of_source(source: Source, classes: Sequence[str] | None) -> Examples:
 def _fit(run: Run, data: str) -> Fit:
     """How the run's own pictures were made images, or else cut to squares of its size."""
     channels, height, width = run.facts.image_shape
+    own = run.config.get("dataset", {})
+    if own.get("size", width) is None and channels in (1, 3):
+        return Fit(None, channels == 1, "crop")
     if height != width or channels not in (1, 3):
         raise UserError(
             f"pictures become squares, grey or in colour, and the run is of images {run.facts.image_shape}; encode an "
             f"array instead of {data}"
         )
-    own = run.config.get("dataset", {})
     fit, middle = own.get("fit", "crop"), own.get("middle")
     return Fit(width, channels == 1, fit if fit in FITS else "crop", middle if isinstance(middle, int) else None)
 

@@ -69,7 +69,7 @@ def execute(
             output.logger.log({**row, **(of_split(metrics, "test") if tested else {})})
         output.end(status, results)
     if ranks.is_main_process:
-        show_results(spec.run_dir, output.summary)
+        show_results(spec.run_dir, output.summary, pages)
     found = merit(metrics)
     assert found is not None  # every run has trained
     return found

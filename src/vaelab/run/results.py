@@ -1,6 +1,6 @@
 """Final metrics of a run, what they were measured on, and the table that shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ from vaelab.errors import UserError, one_line
 from vaelab.evaluation.metrics import METRICS, metric, own_metrics
 from vaelab.evaluation.pictures.animation import ANIMATION
 from vaelab.evaluation.pictures.draw import PICTURES
-from vaelab.run import EXPLORER
 from vaelab.run.environment import versions
 from vaelab.run.terminal import show, table
 from vaelab.training import checkpoint, restored
@@ -70,8 +69,8 @@ def of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name.startswith(f"{split}/")}
 
 
-def show_results(run_dir: Path, summary: Mapping[str, Any]) -> None:
-    """Print the final metrics of a run, its speed and where it lies."""
+def show_results(run_dir: Path, summary: Mapping[str, Any], pages: Sequence[str]) -> None:
+    """Print the final metrics of a run, its speed, where it lies and the pages that were made of it."""
     metrics = summary["metrics"]
     heads = {
         "train": "train, last epoch",
@@ -88,13 +87,12 @@ def show_results(run_dir: Path, summary: Mapping[str, Any]) -> None:
             shown.add_row(of.label, *("" if value is None else f"{value:.{of.digits}f}" for value in values), of.unit)
     speed = summary["images_per_second"]
     pictures = ", ".join(name for name in SHOWN if (run_dir / name).exists())
-    page = run_dir / EXPLORER
     show(
         shown,
         f"{summary['seconds']:.1f} s in all" + (f", {speed:,.0f} images/s in training" if speed else ""),
         f"run directory  {run_dir}",
         *([f"pictures       {run_dir}/{pictures}"] if pictures else []),
-        *([f"explorer       {page}"] if page.exists() else []),
+        *(f"explorer       {run_dir}/{page}" for page in pages),
     )
 
 

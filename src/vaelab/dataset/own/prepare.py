@@ -27,7 +27,7 @@ MOST_UNREADABLE = 0.05  # of the images
 PREPARED = re.compile(r"[\w.-]+-[0-9a-f]{12}\.safetensors")
 FOLDER = "name the folder of prepared datasets by $VAELAB_DATA"
 ADVICE = f"{FOLDER} or dataset.root"
-LONGEST_NAME = 100  # letters; most file systems take 255 bytes
+LONGEST_NAME = 220  # letters; with the key and the ending most file systems take 255
 
 
 def own_dataset(

@@ -102,10 +102,10 @@ document.getElementById("draw").addEventListener("click", async () => jump(await
 document.getElementById("class").addEventListener("change", (event) => {
   setClass(Number(event.target.value));
   settle(show());
-  if (state.own) ownImage(state.own.x);
+  if (taken) ownImage(taken);
 });
 
-globalThis.explorer = { data, state, decode, encode, map: view, placeOf, latentOf, ready: start() };
+globalThis.explorer = { data, state, decode, encode, ownImage, map: view, placeOf, latentOf, ready: start() };
 globalThis.explorer.ready.catch((error) => {
   document.getElementById("status").textContent = `The page could not start: ${error.message}`;
 });

@@ -15,6 +15,7 @@ function setUpOwn() {
 
 function clearOwn() {
   newest++;
+  taken = null;
   for (const canvas of [given, document.getElementById("reconstructed")]) paint(canvas, new Float32Array(pixels));
   sheet = null;
   state.own = null;
@@ -23,22 +24,25 @@ function clearOwn() {
   showBands();
 }
 
-// Encode the image and show what comes of it; the sliders stay where they are, and show its q(z|x).
-let newest = 0; // the image that was given last; what comes of those before it is not shown
-async function ownImage(x) {
+// Encode the image and show what comes of it, on the sliders its q(z|x); where it leads, they go to its mean.
+let newest = 0; // the number of what was given last; what comes of those before it is not shown
+let taken = null; // the image of it
+async function ownImage(x, leads = false) {
   const mine = ++newest;
+  const before = way;
+  taken = x;
   refused.textContent = "";
   paint(given, x);
   const y = state.y;
   const zero = await encode(x, new Float32Array(data.dim), y);
   const { images } = await decode(zero.u, { temperature: data.groups.map(() => 1), y });
   const found = zero.kl ? await elbo(x, y) : null;
-  if (mine !== newest) return zero.u;
+  if (mine !== newest) return;
   paint(document.getElementById("reconstructed"), images);
   state.own = { x, ...zero };
   showBands();
   showTerms(found);
-  return zero.u;
+  if (leads && before === way) jump(zero.u);
 }
 
 async function elbo(x, y) {
@@ -60,7 +64,9 @@ function showTerms(found) {
 
 async function take(file) {
   if (!file) return;
+  const mine = ++newest;
   const bitmap = await createImageBitmap(file).catch(() => null);
+  if (mine !== newest) return;
   if (!bitmap) {
     refused.textContent = "That file is no picture that this browser can show; choose another one.";
     refused.scrollIntoView({ block: "nearest" });
@@ -74,10 +80,13 @@ async function take(file) {
   context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, (bitmap.width - across) / 2, (bitmap.height - down) / 2, across, down, 0, 0, width, height);
-  jump(await ownImage(seen(given)));
+  ownImage(seen(given), true);
 }
 
-document.getElementById("file").addEventListener("change", (event) => take(event.target.files[0]));
+document.getElementById("file").addEventListener("change", (event) => {
+  take(event.target.files[0]);
+  event.target.value = ""; // so that the same one can be chosen again
+});
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
@@ -112,6 +121,6 @@ given.addEventListener("pointerdown", (event) => {
   stroke(event);
 });
 given.addEventListener("pointermove", (event) => given.hasPointerCapture(event.pointerId) && sheet && stroke(event));
-given.addEventListener("pointerup", async () => {
-  if (sheet) jump(await ownImage(seen(sheet)));
+given.addEventListener("pointerup", () => {
+  if (sheet) ownImage(seen(sheet), true);
 });
