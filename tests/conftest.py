@@ -71,6 +71,7 @@ def inline(tmp_path, monkeypatch, capfd):
         "VAELAB_RUN_PY",
     ):  # which the command line sets for what it starts
         monkeypatch.setenv(name, "")
+    monkeypatch.setattr("vaelab.cli.launch.collect_nothing", lambda: None)  # this process does other things too
 
     def run(*arguments):
         from vaelab.cli.launch import main

@@ -47,6 +47,7 @@ class Row:
         run_dir.mkdir()
         stop = AfterStep(after_step)
         stop.trainer = Trainer(self.setup, self.builder.logger(run_dir), run_dir, stop)
+        stop.trainer.choose_threads()
         stop.trainer.fit()
 
     def load(self, weights):

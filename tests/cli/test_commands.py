@@ -9,7 +9,8 @@ from PIL import Image
 
 from helpers.fakes import summary_of
 from vaelab.cli.commands import ACTIONS, main
-from vaelab.evaluation.pictures.figures import save_grid
+from vaelab.evaluation.pictures.figures import save
+from vaelab.evaluation.pictures.grids import labelled_grid
 from vaelab.evaluation.report import Report
 from vaelab.run.load import Run, load_run
 
@@ -42,7 +43,7 @@ def test_generate_writes_a_row_or_a_grid(run_dir, tmp_path, capfd):
 
 def test_generate_draws_what_the_run_samples_with_that_seed(run_dir, tmp_path):
     main(["generate", str(run_dir), "--num-samples", "5", "--seed", "3", "--output", "row.png"])
-    save_grid(tmp_path / "same.png", load_run(run_dir).sample(5, seed=3), 5)
+    save(labelled_grid(load_run(run_dir).sample(5, seed=3), 5), tmp_path / "same.png")
     assert (tmp_path / "row.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 

@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _launch(arguments: list[str]) -> int:
     from vaelab.cli.config_files import installed  # Hydra, for which the other commands need not wait
-    from vaelab.cli.launch import launch
+    from vaelab.cli.launch import launch_here
 
-    return launch(arguments, installed())
+    return launch_here(arguments, installed())
 
 
 @contextmanager

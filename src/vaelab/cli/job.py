@@ -20,6 +20,7 @@ from vaelab.cli.keys import files_of, plain
 from vaelab.cli.resume import not_one_run
 from vaelab.errors import PastHydraError, UserError, forget_frames, one_line, resuming
 from vaelab.machine import ranks
+from vaelab.machine.garbage import collect_what_comes
 from vaelab.run import EXPLORER, continuation
 from vaelab.run.lock import only_writer
 from vaelab.run.record import RunRecord
@@ -127,6 +128,7 @@ def keep_logging_quiet() -> None:
 def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
     from vaelab.run.execute import RunSpec, execute  # imports torch, which `--help` must not wait for
 
+    collect_what_comes()
     run_dir, overrides = place.run_dir, place.overrides
     resumed = config["resume"] is not None
     if resumed and (place.sweep_dir is not None or Path(config["resume"]).resolve() != run_dir.resolve()):

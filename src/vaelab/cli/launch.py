@@ -23,6 +23,7 @@ from vaelab.cli.leftovers import Leftovers
 from vaelab.cli.resume import with_resumed_config, with_sweep_dir
 from vaelab.errors import SCRIPT, PastHydraError, UserError, command, one_line, say, visible
 from vaelab.machine import ranks
+from vaelab.machine.garbage import collect_nothing
 from vaelab.sweep.failed_job import JobFailedError
 from vaelab.sweep.report import SweepReport, failed_before_they_began
 from vaelab.training.signals import Interrupted
@@ -33,7 +34,14 @@ MULTIRUN = ("-m", "--multirun")
 def main(conf: Path) -> NoReturn:
     """`python run.py ARGUMENTS` over the config folder `conf`; leaves with its exit code."""
     os.environ[SCRIPT] = sys.argv[0]
-    sys.exit(launch(sys.argv[1:], conf))
+    sys.exit(launch_here(sys.argv[1:], conf))
+
+
+def launch_here(arguments: list[str], conf: Path) -> int:
+    """`launch` of a process that does nothing else."""
+    if not set(MULTIRUN).intersection(arguments):  # a sweep composes jobs without end, and trains them elsewhere
+        collect_nothing()
+    return launch(arguments, conf)
 
 
 def launch(arguments: list[str], conf: Path) -> int:

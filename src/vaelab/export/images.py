@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from vaelab.evaluation.pictures.figures import save_grid
-from vaelab.evaluation.pictures.grids import grid
+from vaelab.evaluation.pictures.figures import save
+from vaelab.evaluation.pictures.grids import grid, labelled_grid
 from vaelab.files import folder
 
 MILLISECONDS = 200  # of each image of an animation
@@ -24,7 +24,7 @@ def save_images(path: Path, images: Tensor, columns: int) -> None:
     """
     suffix = path.suffix.lower()
     if suffix == ".png":
-        save_grid(path, images, columns)
+        save(labelled_grid(images, columns), path)
         return
     content = io.BytesIO()
     if suffix == ".npz":

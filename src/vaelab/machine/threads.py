@@ -10,11 +10,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-
-import psutil
 
 from vaelab.errors import in_shell
 
@@ -23,7 +21,6 @@ log = logging.getLogger(__name__)
 ROUNDS = 4
 TURN_SECONDS = 0.03  # of one number of threads in a round, or a step, where that takes longer
 PAYS_FROM = 50  # times as many steps as are measured
-PATIENCE, PAUSE = 3.0, 0.2  # seconds for the processes that a launch begins
 GAIN = 1.15  # more threads have to bring that much, for another program may come and take their cores
 WINDOW_SECONDS = 5.0  # over which images/s are compared
 COLLAPSE = 3.0  # times slower than the best window
@@ -65,7 +62,6 @@ def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps:
         repeats = max(1, round(TURN_SECONDS / seconds))
         if steps < PAYS_FROM * 2 * ROUNDS * repeats:
             return most
-        _await_children()
         taken: dict[int, list[float]] = {1: [], most: []}
         for _ in range(ROUNDS):
             for threads, found in taken.items():
@@ -75,26 +71,6 @@ def faster_number_of_threads(prepare: Callable[[], Callable[[], object]], steps:
     chosen = most if one > gain * together else 1
     log.info("trainer.threads=%d: a step takes %.3g ms with one thread, %.3g ms with %d", chosen, one, together, most)
     return chosen
-
-
-def _await_children() -> None:
-    """Wait until the processes that this one has begun, such as W&B's, no longer use the cores; they soon will not."""
-    patience = time.monotonic() + PATIENCE
-    used = _seconds_of_children()
-    while time.monotonic() < patience:
-        time.sleep(PAUSE)
-        before, used = used, _seconds_of_children()
-        if used - before < PAUSE / 10:
-            return
-
-
-def _seconds_of_children() -> float:
-    total = 0.0
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
-            times = child.cpu_times()
-            total += times.user + times.system
-    return total
 
 
 def _seconds(step: Callable[[], object], repeats: int) -> float:

@@ -57,6 +57,7 @@ def execute(
         trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation)
         if spec.resumed:
             trainer.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in spec.overrides))
+        trainer.choose_threads()  # before W&B's process, which has a core to itself for a second
         output.begin(measured_on(setup))
         status = _fit(trainer)
         tested = status == FINISHED and setup.config.evaluate_test

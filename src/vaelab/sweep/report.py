@@ -156,7 +156,7 @@ def _picture(groups: Sequence[Sequence[RunRecord]], title: str) -> bytes | None:
             panels[_in_picture(describe(group[0].measured_on))] = lines
     if not panels:
         return None
-    from vaelab.sweep.figures import save_comparison  # imports torch, which `--help` must not wait for
+    from vaelab.sweep.figures import save_comparison  # imports numpy, which `--help` must not wait for
 
     with TemporaryDirectory(prefix="vaelab-") as scratch:
         path = Path(scratch, "comparison.png")

@@ -103,13 +103,16 @@ class Trainer:
         """What is evaluated, sampled and kept as best: the moving average where there is one."""
         return self.model if self.average is None else self.average.model
 
-    def fit(self) -> None:
-        """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
+    def choose_threads(self) -> None:
+        """Train with the number of threads that was asked for, or makes a step fastest now, with nothing beside."""
         if self.device.type == "cpu":
             steps_left = self.total_steps - self.progress.step
             # a compiled step, of which Python takes less, gains more from threads than the eager one that is measured
             gain = 1.0 if isinstance(self.train_step, CompiledStep) else GAIN
             use_threads(self.config.threads, self.progress, self.ranks, self._step_of_a_copy, steps_left, gain)
+
+    def fit(self) -> None:
+        """Train to the last step; on a signal write a checkpoint and raise Interrupted."""
         profiler = StepProfiler(self.run_dir, self.config.profile and self.ranks.is_main_process)
         with ProgressBar(self.total_steps, self.config.epochs, self.ranks.is_main_process) as bar, profiler:
             try:

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from vaelab.evaluation.curves import CURVES, charts, training_curve, validation_curve
 from vaelab.evaluation.metrics import metric
-from vaelab.evaluation.pictures.grids import labelled_grid
 from vaelab.files import folder
 from vaelab.files.current_folder import elsewhere
 
@@ -21,11 +19,6 @@ DPI, LETTERS_PER_INCH = 120, 11
 MOST_NAMES = 40  # below the bars of a chart
 MOST_SHAPES = 1000  # of a vector graphic, which viewers draw one by one
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-
-
-def save_grid(path: Path, images: Tensor, columns: int, title: str = "") -> bytes:
-    """Write images (N, C, H, W) in [0, 1] as one PNG, with a title above where one is given; returns what it holds."""
-    return save(labelled_grid(images, columns, title), path)
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str, picture_format: str = "png") -> None:
@@ -48,7 +41,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str, pictu
     save_figure(figure, path, title, picture_format)
 
 
-def posterior_means(points: Tensor, labels: Tensor | None, names: Sequence[str], title: str) -> Any:
+def posterior_means(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str], title: str) -> Any:
     """A map of posterior means (N, 2), coloured by label (N,) where there are labels.
 
     Args:
@@ -58,8 +51,8 @@ def posterior_means(points: Tensor, labels: Tensor | None, names: Sequence[str],
         title: above.
     """
     figure, (axis,) = subplots(1, (6.6, 6))
-    colors = {} if labels is None else {"c": labels.cpu().numpy(), "cmap": "tab10"}
-    scattered = axis.scatter(*points.cpu().numpy().T, **colors, s=4, alpha=0.7, rasterized=len(points) > MOST_SHAPES)
+    colors = {} if labels is None else {"c": labels, "cmap": "tab10"}
+    scattered = axis.scatter(*points.T, **colors, s=4, alpha=0.7, rasterized=len(points) > MOST_SHAPES)
     if labels is not None:
         handles, found = scattered.legend_elements(num=None)
         axis.legend(handles, found, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
@@ -125,14 +118,14 @@ def save(picture: Any, path: Path, picture_format: str = "png") -> bytes:
         other = path.with_suffix(f".{picture_format}")
         folder.write(other.parent, other.name, _vector(picture, picture_format))
     content = io.BytesIO()
-    drawn = picture if isinstance(picture, Image.Image) else _drawn(picture)
-    drawn.save(content, "PNG")
+    image = picture if isinstance(picture, Image.Image) else drawn(picture)
+    image.save(content, "PNG")
     folder.write(path.parent, path.name, content.getbuffer())
     return content.getvalue()
 
 
-def _drawn(figure: Any) -> Image.Image:
-    """A figure as an image; `savefig` would draw it twice."""
+def drawn(figure: Any) -> Image.Image:
+    """A figure as an image, RGB; `savefig` would draw it twice."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -113,8 +113,8 @@ def draw_posterior_means(shown: Shown) -> Any:
     if means.shape[1] > 2:
         means, shares = principal_components(means)
         names = [f"PC {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
-    labels = None if shown.split.labels is None else shown.split.labels[: len(means)]
-    return posterior_means(means, labels, names, title)
+    labels = None if shown.split.labels is None else shown.split.labels[: len(means)].cpu().numpy()
+    return posterior_means(means.numpy(), labels, names, title)
 
 
 def lerp(first: Tensor, last: Tensor, t: Tensor) -> Tensor:
