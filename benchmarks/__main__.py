@@ -2,7 +2,7 @@
 
     python -m benchmarks                                      all rows and columns
     python -m benchmarks --columns mlp-32-float32 --rows tutorial vaelab
-    python -m benchmarks --whole --scaling                    those alone, unless --columns are named too
+    python -m benchmarks --whole --scaling --starts           those alone, unless --columns are named too
 
 Every row trains the same network on the same images in batches of the same size with the same loss, which is checked
 first. Each has a process of its own, set up and warmed up before any is timed; then they take turns, A B C A B C, of
@@ -23,7 +23,8 @@ from benchmarks.machine import facts
 from benchmarks.picture import draw
 from benchmarks.rounds import measure_column
 from benchmarks.scaling import measure_scaling
-from benchmarks.tables import show_column, show_scaling, show_whole
+from benchmarks.starts import measure_starts
+from benchmarks.tables import show_column, show_scaling, show_starts, show_whole
 from benchmarks.whole import measure_whole
 from benchmarks.worker import Worker, call
 
@@ -42,18 +43,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--whole", action="store_true", help="whole processes, from launch to exit")
     parser.add_argument("--epochs", type=int, default=10, help="of a whole process (10)")
     parser.add_argument("--scaling", action="store_true", help="vaelab on 10,000 to 60,000 images")
+    parser.add_argument("--starts", action="store_true", help="what is waited for before anything trains")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all results, for machines")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="the columns as bars, a PNG")
     parser.add_argument("--synthetic", action="store_true", help=argparse.SUPPRESS)  # random images, for the tests
     options = parser.parse_args()
     if options.rounds < 1 or options.epochs < 1 or not options.seconds > 0:
         parser.error("--rounds, --epochs and --seconds must be above 0")
-    if options.picture and (options.whole or options.scaling) and not options.columns:
+    if options.picture and not options.columns and _has_others(options):
         parser.error("--picture shows columns; name some with --columns")
     for file in (options.json, options.picture):
         if file and not file.parent.is_dir():
             parser.error(f"the folder of {file} must exist")
     return options
+
+
+def _has_others(options: argparse.Namespace) -> bool:
+    return options.whole or options.scaling or options.starts
 
 
 def main() -> None:
@@ -75,7 +81,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.columns:
         columns = [column_named(name) for name in options.columns]
     else:
-        columns = [] if options.whole or options.scaling else default_columns(options.device)
+        columns = [] if _has_others(options) else default_columns(options.device)
     job = Job(
         row="plain",
         column=Column("mlp", 32, "float32"),
@@ -105,6 +111,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.scaling:
         results["scaling"] = measure_scaling(job, options.rounds, say)
         show_scaling(results["scaling"])
+    if options.starts:
+        results["starts"] = measure_starts(job, options.rounds, say)
+        show_starts(results["starts"])
     return results
 
 

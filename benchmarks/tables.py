@@ -61,6 +61,14 @@ def show_scaling(results: Mapping[str, Any]) -> None:
     show(made, "vaelab, mlp-32-float32: whole epochs of training; MB: largest memory less one copy of the images")
 
 
+def show_starts(results: Mapping[str, float]) -> None:
+    """What is waited for before anything trains."""
+    made = table("wait", numbers=("seconds",))
+    for name, seconds in results.items():
+        made.add_row(name, f"{seconds:.2f}")
+    show(made, "medians of the rounds, the sweep's of one; W&B offline, the sweep's jobs have 20 steps on digits")
+
+
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))

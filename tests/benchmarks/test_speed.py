@@ -87,12 +87,15 @@ def test_an_unknown_column_is_refused_with_an_example(benchmarks):
 def test_whole_processes_and_growing_data_are_measured(benchmarks, tmp_path):
     numbers = tmp_path / "numbers.json"
     rows = ("--rows", "plain", "vaelab", "--epochs", "1", "--override", "trainer.compile=false")
-    done = benchmarks("--whole", "--scaling", *rows, "--json", numbers)
+    done = benchmarks("--whole", "--scaling", "--starts", *rows, "--json", numbers)
     assert done.returncode == 0, done.stderr
     found = json.loads(numbers.read_text())
     assert found["whole"]["vaelab"]["seconds"] > 0
     assert found["whole"]["vaelab"]["test_loss"] == pytest.approx(found["whole"]["plain"]["test_loss"], rel=0.01)
     assert [row["seconds_per_image_epoch"] > 0 for row in found["scaling"].values()] == [True] * 4
+    starts = found["starts"]
+    assert 0 < starts["import vaelab"] < starts["launch to first step"]
+    assert 0 < starts["going on with it, 3 jobs"] < starts["a sweep, 3 jobs"]
 
 
 def test_where_results_cannot_be_written_is_said_first(benchmarks, tmp_path):
