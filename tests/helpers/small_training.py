@@ -70,6 +70,7 @@ def assert_resumes_bit_for_bit(build, steps, tmp_path):
         assert not torch.equal(parameter, before[name]), name
     train(first, steps)
     first.save()
+    first.checkpoints.finish()
     second.restore()
     train(second, steps)
     for name, value in whole.model.state_dict().items():

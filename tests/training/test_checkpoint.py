@@ -19,7 +19,11 @@ from helpers.fakes import Killed
 from vaelab.errors import UserError
 from vaelab.files import folder
 from vaelab.training import checkpoint
-from vaelab.training.checkpoint import export_weights, load, save
+from vaelab.training.checkpoint import exported, load, packed, write
+
+
+def save(path, state):
+    write(path, packed(state))
 
 
 def state(number):
@@ -305,7 +309,7 @@ def test_the_dangerous_pickle_is_one(tmp_path):
 
 def test_exported_weights_are_equal_and_may_lie_in_any_order(tmp_path):
     weights = {"matrix": torch.arange(6.0).reshape(2, 3).T, "scalar": torch.tensor(3)}
-    export_weights(tmp_path / "model.safetensors", weights)
+    folder.write(tmp_path, "model.safetensors", exported(weights))
     stored = load_file(tmp_path / "model.safetensors")
     assert stored.keys() == weights.keys()
     assert all(torch.equal(stored[name], weights[name]) for name in weights)
@@ -368,7 +372,7 @@ def test_what_fits_into_memory_once_and_not_twice_is_not_read(path, monkeypatch)
 def test_exported_weights_replace_a_link(tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "model.safetensors").symlink_to("mine")
-    export_weights(tmp_path / "model.safetensors", {"a": torch.zeros(2)})
+    folder.write(tmp_path, "model.safetensors", exported({"a": torch.zeros(2)}))
     assert (tmp_path / "mine").read_text() == "mine"
     assert load_file(tmp_path / "model.safetensors").keys() == {"a"}
 

@@ -46,6 +46,7 @@ def saved(tmp_path_factory):
     for _ in range(3):
         trainer.step(*next(batches))
     trainer.save()
+    trainer.checkpoints.finish()
     return checkpoint.load(trainer.run_dir / "checkpoints" / "last.pt"), config
 
 
@@ -67,7 +68,7 @@ def restore(trainer, state, path=(), odd=None):
     box = {"state": copy.deepcopy(state)}
     if odd is not None:
         set_in("state", *path)(box, odd)
-    checkpoint.save(trainer.checkpoints.last, box["state"])
+    checkpoint.write(trainer.checkpoints.last, checkpoint.packed(box["state"]))
     trainer.restore()
 
 
@@ -159,6 +160,7 @@ def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tool
     model, _, checkpoints = kept
     facts = small_dataset(kinds=10).facts
     checkpoints.save_best(model, facts, epoch=3, step=9, val={"elbo": -1.0})
+    checkpoints.finish()
     found = restored.best(checkpoint.load(tmp_path / "checkpoints" / "best.pt"))
     assert (found.facts, found.epoch, found.val) == (facts, 3, {"elbo": -1.0})
     exported = load_file(tmp_path / "model.safetensors")
@@ -171,6 +173,7 @@ def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tool
 def test_an_average_that_is_switched_on_later_begins_with_the_weights(kept):
     model, average, checkpoints = kept
     checkpoints.save_last(Meter().state(), Progress(), None)
+    checkpoints.finish()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.nn.init.zeros_(model.posterior.heads.weight)
     checkpoints.load(SINGLE, Meter(), 100)
@@ -186,11 +189,12 @@ def test_without_a_checkpoint_there_is_nothing_to_load(kept):
 def test_weights_stay_as_they_were_where_another_part_does_not_fit(kept):
     model, _, checkpoints = kept
     checkpoints.save_last(Meter().state(), Progress(), None)
+    checkpoints.finish()
     state = checkpoint.load(checkpoints.last)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state["model"]["posterior.heads.bias"] += 1
     state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
-    checkpoint.save(checkpoints.last, state)
+    checkpoint.write(checkpoints.last, checkpoint.packed(state))
     with pytest.raises(UserError, match="does not fit the model or the optimizer"):
         checkpoints.load(SINGLE, Meter(), 100)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

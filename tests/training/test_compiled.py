@@ -148,7 +148,7 @@ class Interpreted:
         self.held = held
 
     def __call__(self, *given):
-        return self.function(self.held, *given)
+        return self.function(*self.held, *given)
 
 
 def test_without_a_compiler_the_steps_are_eager_ones(compiler, caplog):

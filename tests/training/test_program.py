@@ -51,7 +51,7 @@ def no_compiler(monkeypatch):
 def test_a_program_is_its_function_and_is_kept_for_other_processes(monkeypatch, tmp_path, no_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     held, *arguments = given()
-    assert_same(held, Program(descends, held, 100)(*arguments))
+    assert_same(held, Program(descends, (held,), 100)(*arguments))
     (kept,) = (tmp_path / "vaelab" / "programs").iterdir()
 
     library = next(kept.rglob("*.so"))
@@ -59,17 +59,17 @@ def test_a_program_is_its_function_and_is_kept_for_other_processes(monkeypatch, 
     library.unlink()  # which is mapped into this process
     library.write_bytes(half)
     held, *arguments = given()
-    assert_same(held, Program(descends, held, 100)(*arguments))  # compiled again, as it is damaged
+    assert_same(held, Program(descends, (held,), 100)(*arguments))  # compiled again, as it is damaged
 
     no_compiler()
     held, *arguments = given()
-    found = Program(descends, held, 100)
+    found = Program(descends, (held,), 100)
     assert_same(held, found(*arguments))
     before = held["weight"].clone()
     assert torch.equal(found(*arguments)["left"][0], held["weight"])
     assert not torch.equal(held["weight"], before)
     with pytest.raises(AssertionError, match="compiled again"):
-        Program(lambda *tensors: descends(*tensors)["loss"] * 2, held, 100)(*arguments)
+        Program(lambda *tensors: descends(*tensors)["loss"] * 2, (held,), 100)(*arguments)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(monkeypatch, tmp_
     (tmp_path / "vaelab").touch()  # a file, where the folder would be
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     held, *arguments = given()
-    assert_same(held, Program(descends, held, 100)(*arguments))
+    assert_same(held, Program(descends, (held,), 100)(*arguments))
 
 
 def test_those_used_least_recently_go(monkeypatch, tmp_path):

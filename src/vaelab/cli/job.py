@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import current_process
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -30,6 +30,9 @@ from vaelab.sweep.plan import name_of_job
 from vaelab.sweep.search.pruning import pruning_callback, validated_metric
 from vaelab.sweep.search.storage import storage_url
 from vaelab.training.signals import SCHEDULER, AfterValidation, Interrupted
+
+if TYPE_CHECKING:
+    from vaelab.run.execute import Company
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +81,19 @@ class Place:
         return (self.run_dir / CONFIG).exists()
 
 
-def job(config: DictConfig) -> float:
-    """One run, by itself or in a sweep; returns its figure of merit, which a sweeper maximises, or raises."""
+def job(config: DictConfig, company: "Company | None" = None) -> float:
+    """One run, by itself or in a sweep; returns its figure of merit, which a sweeper maximises, or raises.
+
+    Args:
+        config: composed.
+        company: of the runs that it is trained with in one process.
+    """
     keep_logging_quiet()  # here too, for a job may have a process of its own
     hydra_config = HydraConfig.get()
     place = Place.of(hydra_config)
     try:
         ranks.current().all_gather(None)  # after an error the first removes the directory, which no other may then make
-        return _run(place, plain(config), hydra_config)
+        return _run(place, plain(config), hydra_config, company)
     except Interrupted as error:
         sentence = _say_stopped(place, error)
         if error.signum in SCHEDULER:
@@ -125,7 +133,7 @@ def keep_logging_quiet() -> None:
     logging.raiseExceptions = False
 
 
-def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
+def _run(place: Place, config: dict[str, Any], hydra_config: Any, company: "Company | None") -> float:
     from vaelab.run.execute import RunSpec, execute  # imports torch, which `--help` must not wait for
 
     collect_what_comes()
@@ -147,7 +155,8 @@ def _run(place: Place, config: dict[str, Any], hydra_config: Any) -> float:
             overrides, resumed = [], True
         pruned = _pruning(hydra_config, place)
         spec = RunSpec(config, run_dir, overrides, place.name, place.group, trusted, resumed)
-        return execute(spec, pruned, partial(_explorer, trusted=_packages(config) if trusted is None else trusted))
+        explorer = partial(_explorer, trusted=_packages(config) if trusted is None else trusted)
+        return execute(spec, pruned, explorer, company)
 
 
 def _explorer(run_dir: Path, trusted: Iterable[str]) -> list[str]:

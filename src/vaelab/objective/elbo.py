@@ -48,6 +48,7 @@ class ELBO:
         self.samples = samples
         self.cycles = cycles
         self.free_bits = free_bits
+        self.has_kl = beta > 0  # a KL of no weight would be a zero gradient, by which a prior seems to be trained
         self.is_mean_over_images = not free_bits
 
     def __call__(
@@ -56,7 +57,7 @@ class ELBO:
         """The loss (), the trace of the batch, and no further terms."""
         trace = model(x, noise, y)
         loss = -trace.log_px.mean()
-        if self.beta:  # a KL of no weight would be a zero gradient, by which a prior seems to be trained
+        if self.has_kl:
             loss = loss + self.weight(step) * self._kl(trace)
         return sum(trace.losses.values(), loss), trace, {}
 
@@ -65,7 +66,7 @@ class ELBO:
         return self.beta * rise(step, self.warmup_steps, self.cycles)
 
     def _kl(self, trace: Trace) -> Tensor:
-        if not self.free_bits:
+        if self.is_mean_over_images:
             return trace.kl.mean()
         first, *others = (latent.kl.mean(0).clamp(min=self.free_bits).sum() for latent in trace.latents)
         return sum(others, first)

@@ -1,8 +1,12 @@
 """One run from its config to its summary: build, train, test, and say how it ended."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
 
 from vaelab.errors import UserError, resuming
 from vaelab.evaluation.metrics import changes_meaning, merit
@@ -21,10 +25,22 @@ from vaelab.training.signals import AfterValidation, Pruned, StopRequest
 log = logging.getLogger(__name__)
 
 
+class Company(Protocol):
+    """The runs of a process that are trained side by side, as one of them sees them."""
+
+    @property
+    def stop(self) -> StopRequest:
+        """Of the process."""
+
+    def steps(self, trainer: Trainer) -> Iterator[Tensor | float | None]:
+        """As `Trainer.own_steps`, made with the others' where that can be."""
+
+
 def execute(
     spec: RunSpec,
     after_validation: AfterValidation | None = None,
     explore: Callable[[Path], list[str]] = lambda run_dir: [],
+    company: Company | None = None,
 ) -> float:
     """Train, or resume, the run of a directory and write all that `conf/` asks for there.
 
@@ -34,6 +50,7 @@ def execute(
         spec: of the run.
         after_validation: called after each validation; it ends the run, and well, by raising Pruned.
         explore: makes a page of the run in its directory, where the logger asks for it, and returns its name.
+        company: of the runs that it is trained with in one process.
 
     Returns:
         The figure of merit, in nats per image, higher is better: that of the epoch with the lowest validation loss;
@@ -46,7 +63,8 @@ def execute(
     ranks = current()
     if not spec.resumed and ranks.is_main_process:
         _require_no_run(spec)
-    with StopRequest() as stop, own_number_of_threads(), RunOutput(spec, ranks.is_main_process) as output:
+    alone = nullcontext(company.stop) if company is not None else StopRequest()
+    with alone as stop, own_number_of_threads(), RunOutput(spec, ranks.is_main_process) as output:
         builder = Builder(spec.config, spec.trusted, spec.overrides)
         if ranks.is_main_process:
             output.logger = builder.logger(spec.run_dir)
@@ -54,7 +72,8 @@ def execute(
             setup = builder.setup(ranks)
         output.keep_images(setup.dataset)
         set_precision(setup.config.precision)
-        trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation)
+        steps = None if company is None else company.steps
+        trainer = Trainer(setup, output.logger, spec.run_dir, stop, ranks, after_validation, steps)
         if spec.resumed:
             trainer.restore(any(changes_meaning(given.split("=")[0], "val/loss") for given in spec.overrides))
         trainer.choose_threads()  # before W&B's process, which has a core to itself for a second

@@ -76,7 +76,7 @@ class NodeBuilder:
         _check_keys(name, node, parameters, given)
         _check_types(name, node, parameters)
         # Arguments given to `instantiate` itself would be turned into config nodes; those of the call stay objects.
-        partial = {**node, "_partial_": True, "_convert_": "all"}
+        partial = {**node, **_real(node, parameters), "_partial_": True, "_convert_": "all"}
         with naming(name):
             return instantiate(partial)(**given)
 
@@ -185,10 +185,21 @@ def _check_keys(name: str, node: Config, parameters: list[inspect.Parameter], gi
         raise UserError(f"{name} needs the key {key!r}, which {node['_target_']} takes and the config does not give")
 
 
+def _kinds(parameter: inspect.Parameter) -> set[str]:
+    """The words of its annotation."""
+    return set(re.findall(r"\w+", inspect.formatannotation(parameter.annotation))) - {"typing", "Optional"}
+
+
+def _real(node: Config, parameters: list[inspect.Parameter]) -> dict[str, float]:
+    """The whole numbers of parameters that are real ones; 1 and 0.5 of a sweep are then alike."""
+    given = {parameter.name: node.get(parameter.name) for parameter in parameters if _kinds(parameter) == {"float"}}
+    return {name: float(value) for name, value in given.items() if type(value) is int}
+
+
 def _check_types(name: str, node: Config, parameters: list[inspect.Parameter]) -> None:
     """Raise UserError for a value that is plainly none of what its parameter is annotated with; torch checks few."""
     for parameter in parameters:
-        kinds = set(re.findall(r"\w+", inspect.formatannotation(parameter.annotation))) - {"typing", "Optional"}
+        kinds = _kinds(parameter)
         value = node.get(parameter.name, parameter.default)
         if parameter.name not in node or (value is None and "None" in kinds | {str(parameter.default)}):
             continue

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 
 from vaelab.errors import UserError, check_integer, check_number
-from vaelab.files import folder
-from vaelab.run.record import RunRecord
 from vaelab.sweep import fork_server
-from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, going_on
+from vaelab.sweep.jobs import POLL_SECONDS, Outcome, Work
 from vaelab.sweep.worker import work
 
 LOST = 255  # multiprocessing's exit code of a process whose fork server has died
@@ -53,13 +51,12 @@ class Attempt:
         number: how many there were before.
     """
 
-    def __init__(self, job: Job, limits: Limits, environment: Mapping[str, str], number: int = 0) -> None:
+    def __init__(self, job: Work, limits: Limits, environment: Mapping[str, str], number: int = 0) -> None:
         self.job = job
         self.number = number
         self._limits = limits
         directory = job.directory.absolute()
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        folder.make(directory.parent, directory.name)
+        job.make_room()
         context = fork_server.start()  # again, if it has died
         self._result, sender = context.Pipe(duplex=False)
         arguments = (sender, job.call, environment, directory)
@@ -97,13 +94,13 @@ class Attempt:
             _end_lost(self._process, self._limits.grace_seconds)
         self._process.close()
         if value is None and error is None:
-            value = RunRecord(self.job.directory).merit  # it may have died after its work was done
+            value = self.job.reached()  # it may have died after its work was done
         died = value is None and (error is None or self._stopped_at is not None)
         if died:
             how = f"the job's process {_manner_of_death(exit_code)}"
             if self._stopped_at is not None:
                 how = f"the job ran longer than hydra.launcher.timeout_min={self._limits.timeout_min:g}"
-            error = UserError(f"{how}{going_on(self.job.directory)}")
+            error = UserError(f"{how}{self.job.going_on}")
         return Outcome(value, error, time.monotonic() - self._started, died)
 
     def _received(self) -> tuple[float | None, Exception | None]:

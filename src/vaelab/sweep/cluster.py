@@ -11,7 +11,7 @@ from typing import Any
 
 from vaelab.errors import UserError, one_line
 from vaelab.run.summary import record_failure
-from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View, going_on, portable
+from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.training.signals import Interrupted
 
 try:
@@ -105,6 +105,6 @@ def _outcome(reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
-        death = UserError(f"the job's process died ({type(error).__name__}){going_on(job.directory)}")
+        death = UserError(f"the job's process died ({type(error).__name__}){job.going_on}")
         record_failure(job.directory, job.told, death)
         return Outcome(None, death, math.nan, died=True)

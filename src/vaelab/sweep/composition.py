@@ -138,15 +138,15 @@ def _all_but_yaml(directory: str, names: list[str]) -> list[str]:
     ]
 
 
-def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path) -> Any:
-    """Do a job as Hydra does it in its own process; return or raise what the task function does."""
+def _execute(config: DictConfig, task_function: TaskFunction, callbacks: Any, folder: Path, **given: Any) -> Any:
+    """Do a job as Hydra does it in its own process; return or raise what the task function, `given` these, does."""
     os.chdir(folder)
     setup_globals()
     version.setbase(config.hydra.runtime.version_base)
     try:
         done = run_job(
             hydra_context=HydraContext(config_loader=None, callbacks=callbacks),  # type: ignore[arg-type]
-            task_function=task_function,
+            task_function=partial(task_function, **given),
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",

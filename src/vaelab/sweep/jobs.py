@@ -8,22 +8,49 @@ from typing import Any, Protocol
 
 from vaelab.errors import UserError, one_line, resuming
 from vaelab.files import folder
+from vaelab.run.record import RunRecord
 from vaelab.run.saved import CONFIG
+from vaelab.run.summary import SUMMARY, record_failure
 
 POLL_SECONDS = 0.2
 LARGEST_RESULT = 32_000  # bytes; a pipe holds twice that without a reader
 
 
+class Work(Protocol):
+    """What a process of a pool does: a job, or several.
+
+    Attributes:
+        number: by which it is told from others.
+        directory: where `output.log` begins.
+        call: does it.
+        going_on: what to say of it when its process has died.
+    """
+
+    number: int
+    directory: Path
+    call: Callable[..., float]
+    going_on: str
+
+    def make_room(self) -> None:
+        """Make the directories that are missing."""
+
+    def reached(self) -> float | None:
+        """What `call` returns, if it is done already."""
+
+    def record(self, outcome: "Outcome") -> None:
+        """Leave in its directory how it failed, where it could not do so itself."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """Work for one process.
+    """One run of a sweep.
 
     Args:
         number: of the job in its sweep.
         name: what differs from the other jobs.
         directory: of its run; what it prints goes to `output.log` there.
         overrides: of its command line.
-        call: the work, which can be pickled; returns the run's figure of merit.
+        call: the work, which can be pickled, given perhaps its `company`; returns the run's figure of merit.
         merit: that figure, where the run has ended before and there is no work.
     """
 
@@ -31,13 +58,33 @@ class Job:
     name: str
     directory: Path
     overrides: Sequence[str]
-    call: Callable[[], float]
+    call: Callable[..., float]
     merit: float | None = None
 
     @property
     def told(self) -> dict[str, Any]:
         """What a summary tells of the job before it has run."""
         return {"name": self.name, "group": self.directory.parent.name, "overrides": list(self.overrides)}
+
+    @property
+    def going_on(self) -> str:
+        """`; go on with: COMMAND` for its run; nothing where none has begun."""
+        return f"; go on with: {resuming(self.directory)}" if folder.exists(self.directory, CONFIG) else ""
+
+    def make_room(self) -> None:
+        """Make its directory, where that is missing."""
+        directory = self.directory.absolute()
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        folder.make(directory.parent, directory.name)
+
+    def reached(self) -> float | None:
+        """The figure of merit of its run, if that has ended well."""
+        return RunRecord(self.directory).merit
+
+    def record(self, outcome: "Outcome") -> None:
+        """Leave in its directory how it failed, where it could not do so itself."""
+        if outcome.error is not None and (outcome.died or not folder.exists(self.directory, SUMMARY)):
+            record_failure(self.directory, self.told, outcome.error)
 
 
 @dataclass(frozen=True)
@@ -84,11 +131,6 @@ class Runner(Protocol):
         Raises:
             Interrupted: or KeyboardInterrupt, when this process is asked to stop and all jobs have stopped too.
         """
-
-
-def going_on(directory: Path) -> str:
-    """`; go on with: COMMAND` for the run of a directory; nothing where none has begun."""
-    return f"; go on with: {resuming(directory)}" if folder.exists(directory, CONFIG) else ""
 
 
 def portable(error: Exception) -> Exception:

@@ -4,11 +4,9 @@ from collections.abc import Iterable
 from itertools import count
 from multiprocessing.connection import wait
 
-from vaelab.files import folder
-from vaelab.run.summary import SUMMARY, record_failure
 from vaelab.sweep import fork_server
 from vaelab.sweep.attempt import Attempt, Limits, stop_all
-from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View
+from vaelab.sweep.jobs import POLL_SECONDS, Outcome, View, Work
 from vaelab.sweep.places import Places
 
 
@@ -29,7 +27,7 @@ class Pool:
         """Jobs at a time."""
         return len(self._places)
 
-    def run(self, jobs: Iterable[Job], view: View) -> dict[int, Outcome]:
+    def run(self, jobs: Iterable[Work], view: View) -> dict[int, Outcome]:
         """Run all jobs and return how each ended, by its number.
 
         Args:
@@ -59,10 +57,10 @@ class Pool:
             stop_all(self._limits.grace_seconds)
         return outcomes
 
-    def _attempt(self, job: Job, place: int, number: int = 0) -> Attempt:
+    def _attempt(self, job: Work, place: int, number: int = 0) -> Attempt:
         return Attempt(job, self._limits, self._places.environment(place), number)
 
-    def _ended(self, running: dict[int, Attempt]) -> Iterable[tuple[Job, Outcome]]:
+    def _ended(self, running: dict[int, Attempt]) -> Iterable[tuple[Work, Outcome]]:
         """Take away the attempts that have ended, or put another in their place; the jobs that were the last for."""
         for place, attempt in list(running.items()):
             attempt.enforce_limits()
@@ -73,6 +71,5 @@ class Pool:
                 running[place] = self._attempt(attempt.job, place, attempt.number + 1)
                 continue
             del running[place]
-            if outcome.error is not None and (outcome.died or not folder.exists(attempt.job.directory, SUMMARY)):
-                record_failure(attempt.job.directory, attempt.job.told, outcome.error)
+            attempt.job.record(outcome)
             yield attempt.job, outcome

@@ -33,7 +33,7 @@ def work(result: Connection, call: Callable[[], float], environment: Mapping[str
         sys.modules["torch"].set_num_threads(int(threads))  # the fork server may be one of an earlier pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _redirect(directory)
+        print_to(directory)
         answer: tuple[float | None, Exception | None] = (call(), None)
     except Exception as error:
         answer = (None, portable(error))
@@ -42,7 +42,10 @@ def work(result: Connection, call: Callable[[], float], environment: Mapping[str
     sys.stdout.flush()
 
 
-def _redirect(directory: Path) -> None:
+def print_to(directory: Path) -> None:
+    """Send what this process prints from here on to `output.log` of a directory."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     with folder.append(directory, "output.log") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from vaelab.errors import UserError, is_out_of_memory
 from vaelab.files import folder, sidecar
@@ -26,12 +27,23 @@ TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 MOST_SHARED_TUPLES = 20
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state`, tensors and plain values only, to `path`; what was there becomes `<stem>.previous.pt`.
+def packed(state: dict[str, Any]) -> memoryview:
+    """The content of a checkpoint; nothing that is changed later changes it.
+
+    Args:
+        state: to be kept, tensors and plain values only.
+    """
+    buffer = io.BytesIO()
+    torch.save(tree_map(_by_itself, state), buffer)
+    return buffer.getbuffer()
+
+
+def write(path: Path, content: memoryview) -> None:
+    """Write a checkpoint; what was there becomes `<stem>.previous.pt`.
 
     Args:
         path: a file in a folder of the run's directory, which is made where it is missing.
-        state: to be kept.
+        content: as `packed` gives it.
 
     Raises:
         UserError: if that folder is a link.
@@ -40,16 +52,21 @@ def save(path: Path, state: dict[str, Any]) -> None:
     run_dir, name = _place(path)
     run_dir.mkdir(parents=True, exist_ok=True)
     folder.make(run_dir, path.parent.name)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    with folder.prepared(run_dir, name, buffer.getbuffer()) as put:
+    with folder.prepared(run_dir, name, content) as put:
         if _is_good(path):  # a damaged one must not replace a good one
             previous = _place(_previous(path))[1]
             sidecar.write_digest(run_dir, previous, sidecar.read_digest(run_dir, name) or "")
             folder.rename(run_dir, name, previous)
-        sidecar.write_digest(run_dir, name, sidecar.digest_of(buffer.getbuffer()))
+        sidecar.write_digest(run_dir, name, sidecar.digest_of(content))
         put()
     folder.sync(path.parent)
+
+
+def _by_itself(value: Any) -> Any:
+    """A tensor without the rest of what it is a part of, which would be written too; anything else as it is."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return value
+    return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -115,9 +132,9 @@ def check_archive(content: bytes) -> None:
             before = opcode.name
 
 
-def export_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights as safetensors, for other tools."""
-    folder.write(path.parent, path.name, to_bytes({name: tensor.contiguous() for name, tensor in weights.items()}))
+def exported(weights: dict[str, Tensor]) -> bytes:
+    """Weights as safetensors, for other tools."""
+    return to_bytes({name: tensor.contiguous() for name, tensor in weights.items()})
 
 
 def _is_good(path: Path) -> bool:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vaelab.errors import UserError, one_line
+from vaelab.files import folder
+from vaelab.files.later import Later
 from vaelab.machine.ranks import Ranks
 from vaelab.parts import Facts, Objective
 from vaelab.training import checkpoint, restored
@@ -16,6 +19,7 @@ from vaelab.training.meter import Meter
 from vaelab.training.state import Progress
 from vaelab.training.step import has_networks
 
+AT_ONCE = 2  # the best and the last of an epoch wait for the disk while the next one is trained
 KEYS = ("model", "average", "optimizer", "objective", "meter", "progress", "metrics_position")
 
 
@@ -44,14 +48,14 @@ class Checkpoints:
         self._optimizer = optimizer
         self._networks = objective if has_networks(objective) else None
         self._average = average
+        self._later = Later(AT_ONCE)
 
     def save_last(self, meter: dict[str, Any], progress: Progress, metrics_position: object) -> None:
-        """Write `last.pt`, from which the run goes on bit for bit."""
+        """Write `last.pt`, from which the run goes on bit for bit, as it is now; it is there after `finish`."""
         average = None if self._average is None else self._average.state()
         own = self._networks
         kept = None if own is None else {"weights": own.state_dict(), "optimizer": own.optimizer.state_dict()}
-        checkpoint.save(
-            self.last,
+        content = checkpoint.packed(
             {
                 "model": self._model.state_dict(),
                 "average": average,
@@ -60,11 +64,12 @@ class Checkpoints:
                 "meter": meter,
                 "progress": asdict(progress),
                 "metrics_position": metrics_position,
-            },
+            }
         )
+        self._later.do(partial(checkpoint.write, self.last, content))
 
     def save_best(self, model: torch.nn.Module, facts: Facts, epoch: int, step: int, val: Mapping[str, float]) -> None:
-        """Write `best.pt`, and the weights as `model.safetensors` for other tools."""
+        """Write `best.pt`, and the weights as `model.safetensors` for other tools; they are there after `finish`."""
         weights = model.state_dict()
         kept = {**asdict(facts), "image_shape": list(facts.image_shape)}
         state = {
@@ -75,8 +80,18 @@ class Checkpoints:
             "step": step,
             "val": dict(val),
         }
-        checkpoint.save(self.run_dir / "checkpoints" / "best.pt", state)
-        checkpoint.export_weights(self.run_dir / "model.safetensors", weights)
+        best = partial(checkpoint.write, self.run_dir / "checkpoints" / "best.pt", checkpoint.packed(state))
+        exported = checkpoint.exported(weights)
+
+        def write() -> None:
+            best()
+            folder.write(self.run_dir, "model.safetensors", exported)
+
+        self._later.do(write)
+
+    def finish(self) -> None:
+        """Return when the disk has all; what is raised of a file that could not be written is here, or at the next."""
+        self._later.wait()
 
     def load(self, ranks: Ranks, meter: Meter, images: int) -> tuple[Progress, Any] | None:
         """Go back to `last.pt`: the weights, the moments and the sums of the meter, once all are found to fit.

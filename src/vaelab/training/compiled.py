@@ -103,7 +103,7 @@ class CompiledStep:
         return values
 
 
-class _Loss(nn.Module):
+class Loss(nn.Module):
     """The loss and its terms as one module, so that a call with other parameters replaces them for the prior too."""
 
     def __init__(self, model: Model, objective: Objective) -> None:
@@ -112,6 +112,7 @@ class _Loss(nn.Module):
         self.objective = objective
 
     def forward(self, x: Tensor, noise: Noise, step: Tensor, y: Tensor | None = None) -> tuple[Tensor, Values]:
+        """The loss () and its terms; RuntimeError where a step changes a buffer."""
         before = [(buffer, buffer._version) for buffer in self.buffers()]
         loss, trace, terms = self.objective(self.model, x, noise, step, y)
         if before != [(buffer, buffer._version) for buffer in self.buffers()]:
@@ -121,16 +122,13 @@ class _Loss(nn.Module):
 
 def _with_adam(eager: EagerStep, steps_made: int, most: float) -> Callable[..., Values]:
     """The compiled step of (x, noise, step, y), update included; the first call compiles."""
-    loss = _Loss(eager.model, eager.objective)
+    loss = Loss(eager.model, eager.objective)
     states = [eager.optimizer.state[parameter] for parameter in loss.parameters() if parameter.requires_grad]
     adam = Adam(eager.optimizer)
     before_adam = steps_made - int(states[0]["step"])  # a run can be resumed with another optimizer
 
-    def whole_step(
-        weights_and_states: tuple[Values, list[Values]], given: tuple, lr: Tensor, *corrections: Tensor
-    ) -> Values:
-        weights, states = weights_and_states
-        gradients, values = _gradient(loss, weights, given)
+    def whole_step(weights: Values, states: list[Values], given: tuple, lr: Tensor, *corrections: Tensor) -> Values:
+        gradients, values = gradient(loss, weights, given)
         if eager.grad_clip is not None:
             norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
             scale = (eager.grad_clip / (norm + 1e-6)).clamp(max=1)
@@ -140,7 +138,7 @@ def _with_adam(eager: EagerStep, steps_made: int, most: float) -> Callable[..., 
             adam.update(weight, gradients[name], state, lr, corrections, finite)
         return values
 
-    program = Program(whole_step, (_trained(loss), states), most)
+    program = Program(whole_step, (trained(loss), states), most)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         numbers = (step, *adam.numbers(step + 1 - before_adam))
@@ -152,8 +150,8 @@ def _with_adam(eager: EagerStep, steps_made: int, most: float) -> Callable[..., 
 
 def _without_update(eager: EagerStep, _: int, most: float) -> Callable[..., Values]:
     """The step of (x, noise, step, y), of which forward and backward are compiled; the first call compiles."""
-    loss = _Loss(eager.model, eager.objective)
-    program = Program(partial(_gradient, loss), _trained(loss), most)
+    loss = Loss(eager.model, eager.objective)
+    program = Program(partial(gradient, loss), (trained(loss),), most)
 
     def call(x: Tensor, noise: Noise, step: int, y: Tensor | None) -> Values:
         gradients, values = program(_present(x, noise, scalar(step, eager.device), y))
@@ -164,7 +162,7 @@ def _without_update(eager: EagerStep, _: int, most: float) -> Callable[..., Valu
     return call
 
 
-def _trained(loss: _Loss) -> Values:
+def trained(loss: Loss) -> Values:
     """The weights to be trained by name; the same memory."""
     return {name: parameter.detach() for name, parameter in loss.named_parameters() if parameter.requires_grad}
 
@@ -173,7 +171,7 @@ def _present(x: Tensor, noise: Noise, step: Tensor, y: Tensor | None) -> tuple:
     return (x, noise, step) if y is None else (x, noise, step, y)
 
 
-def _gradient(loss: _Loss, weights: Values, given: tuple) -> tuple[Values, Values]:
+def gradient(loss: Loss, weights: Values, given: tuple) -> tuple[Values, Values]:
     """The gradients by name, and the loss with its terms, of the model with these weights and what it is given."""
     weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     buffers = {name: buffer.clone() for name, buffer in loss.named_buffers()}

@@ -9,7 +9,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from vaelab.machine.ranks import SINGLE, RankLostError, Ranks
 from vaelab.machine.threads import GAIN, SpeedWatch
 from vaelab.parts import Model, Noise
 from vaelab.training.average import MovingAverage
-from vaelab.training.batches import Batches, place
+from vaelab.training.batches import Batch, Batches, place
 from vaelab.training.checkpoints import Checkpoints
 from vaelab.training.choose_step import training_step
 from vaelab.training.clock import Clock
@@ -42,6 +42,8 @@ from vaelab.training.threads import use_threads
 log = logging.getLogger(__name__)
 
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
+# of a trainer; yields after one step or several, where they are to be reported, the norm of the last one's gradient
+Steps = Callable[["Trainer"], Iterator[Tensor | float | None]]
 CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
 
 
@@ -55,6 +57,7 @@ class Trainer:
         stop: asked between two steps.
         ranks: train together; the first alone writes.
         after_validation: called with the epoch's number and its validation metrics; after a death perhaps again.
+        steps: makes those that are left of an epoch, as `own_steps` does where it is None.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Trainer:
         stop: StopRequest,
         ranks: Ranks = SINGLE,
         after_validation: AfterValidation | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self.model = model = setup.model
         self.dataset = dataset = setup.dataset
@@ -77,6 +81,7 @@ class Trainer:
         self.stop = stop
         self.ranks = ranks
         self.after_validation = after_validation
+        self._steps = steps or Trainer.own_steps
         # between batches or pictures, of which the ranks do not have the same, one of several would stop alone
         self.may_stop = stop.check if ranks.is_single else nothing
         self.device = next(model.parameters()).device
@@ -131,19 +136,37 @@ class Trainer:
                 if isinstance(error, RankLostError):
                     raise RankLostError(f"{error}; go on with: {resuming(self.run_dir)}") from error
                 raise
+            finally:
+                self.checkpoints.finish()
 
     def _train_epoch(self, bar: ProgressBar, profiler: StepProfiler) -> None:
         """Make the steps that are left of an epoch, or of the run."""
-        progress = self.progress
-        for batch, labels in self.batches.epoch(progress.epoch, progress.position):
-            if progress.step >= self.total_steps:
-                break
-            due = (progress.step + 1) % self.config.log_every == 0
-            grad_norm = self.step(batch, labels, grad_norm=due)
-            if due:
+        for grad_norm in self._steps(self):
+            if self.is_due_to_log:
                 self._report_interval(grad_norm, bar)
             profiler.step()
             self._check_stop_between_steps()
+
+    def own_steps(self) -> Iterator[Tensor | None]:
+        """Make the steps that are left of an epoch, or of the run; after each the norm of its gradient, where due."""
+        for batch, labels in self.rest_of_epoch():
+            yield self.step(batch, labels, grad_norm=(self.progress.step + 1) % self.config.log_every == 0)
+            if not self.is_in_epoch:
+                return
+
+    def rest_of_epoch(self) -> Iterator[Batch]:
+        """The batches that are left of the epoch, whether or not the run ends sooner."""
+        return self.batches.epoch(self.progress.epoch, self.progress.position)
+
+    @property
+    def is_in_epoch(self) -> bool:
+        """Whether a step is left of the epoch, and of the run."""
+        return self.progress.position < len(self.batches.images) and self.progress.step < self.total_steps
+
+    @property
+    def is_due_to_log(self) -> bool:
+        """Whether the step that was made last is one whose values are logged."""
+        return self.progress.step % self.config.log_every == 0
 
     def step(self, batch: Tensor, labels: Tensor | None = None, grad_norm: bool = False) -> Tensor | None:
         """One step on a uint8 batch (B, C, H, W) and its labels (B,); returns the gradient's norm if that is wanted.
@@ -152,18 +175,21 @@ class Trainer:
             UserError: if the loss was read, as on the CPU it is in every step, and is not finite.
         """
         progress = self.progress
-        for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
-            group["lr"] = lr * self.schedule(progress.step, self.total_steps)
-        values = self.train_step(*self._seen(batch), progress.step, labels, grad_norm)
+        self.set_learning_rate()
+        values = self.train_step(*self.seen(batch), progress.step, labels, grad_norm)
         norm = values.pop("grad_norm", None)
         if self.average is not None:
             self.average.update()
         self.meter.add(values, len(batch), progress.step)
-        progress.step += 1
-        progress.position += len(batch)
+        progress.count_step(len(batch))
         return norm
 
-    def _seen(self, batch: Tensor) -> tuple[Tensor, Noise]:
+    def set_learning_rate(self) -> None:
+        """Give the optimizer the learning rate of the next step."""
+        for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):
+            group["lr"] = lr * self.schedule(self.progress.step, self.total_steps)
+
+    def seen(self, batch: Tensor) -> tuple[Tensor, Noise]:
         """The batch as the model sees it in the next step, (B, C, H, W), and the noise of that step."""
         generator = self.batches.noise(self.progress.step)
         x = self.dataset.training_pixels(batch, generator)
@@ -219,6 +245,7 @@ class Trainer:
     def _ask_search(self, epoch: int, val: dict[str, float]) -> Pruned | None:
         """Tell a search of the validation, before the checkpoint, so that after a death none is left out."""
         if val and self.after_validation is not None:
+            self.checkpoints.finish()
             try:
                 self.after_validation(epoch, val)
             except Pruned as reason:
@@ -231,12 +258,12 @@ class Trainer:
             title = f"{self.dataset.name}: curves of training and validation"
             self.recorder.draw_curves(title, self.config.picture_format)
 
-    def _report_interval(self, grad_norm: Tensor | None, bar: ProgressBar) -> None:
+    def _report_interval(self, grad_norm: Tensor | float | None, bar: ProgressBar) -> None:
         """Log the means since the last report."""
         with self.clock.paused():
             extra = {"train/lr": self.base_lr[0] * self.schedule(self.progress.step - 1, self.total_steps)}
             if grad_norm is not None:
-                extra["train/grad_norm"] = grad_norm.item()
+                extra["train/grad_norm"] = float(grad_norm)
             seconds = self.progress.interval_seconds
             row = log_interval(self.recorder, self.progress, self.meter, self.epochs_done, extra)
             if row is not None:
@@ -301,7 +328,7 @@ class Trainer:
         for group in (group for each in step.optimizers for group in each.param_groups):
             group["lr"] = 0.0  # the same step again and again could diverge
         batch, labels = next(self.batches.epoch(self.progress.epoch, 0))
-        return partial(step, *self._seen(batch), self.progress.step, labels)
+        return partial(step, *self.seen(batch), self.progress.step, labels)
 
     def _check_stop_between_steps(self) -> None:
         """Raise Interrupted, on all ranks after the same step, if a signal had come to one of them before it."""

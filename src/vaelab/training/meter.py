@@ -58,9 +58,12 @@ class Meter:
             return
         table = torch.stack([value for values, *_ in self._unread for value in values.values()])
         for (values, images, step), row in zip(self._unread, table.view(len(self._unread), -1).tolist(), strict=True):
-            means = dict(zip(values, row, strict=True))
-            require_finite(means, step)
-            for name, value in means.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value * images
-            self._images += images
+            self.add_read(dict(zip(values, row, strict=True)), images, step)
         self._unread = []
+
+    def add_read(self, means: Mapping[str, float], images: int, step: int) -> None:
+        """As `add`, of means that have been read; none may be waiting to be."""
+        require_finite(means, step)
+        for name, value in means.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * images
+        self._images += images

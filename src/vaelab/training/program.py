@@ -34,12 +34,12 @@ class Program:
     What it computes of other tensors than its arguments, such as buffers, stays as it was then.
 
     Args:
-        function: of `held` and of what the program is called with: tensors in dictionaries, lists and tuples.
-        held: the same memory in every call; it may change what is here and nothing else.
+        function: of tensors in dictionaries, lists and tuples, which it may change in place.
+        held: its first arguments, of the same memory in every call; the others are given in each.
         most: operations; RuntimeError is raised for a function of more.
     """
 
-    def __init__(self, function: Callable[..., Any], held: Any, most: float) -> None:
+    def __init__(self, function: Callable[..., Any], held: tuple[Any, ...], most: float) -> None:
         self.function = function
         self.held = held
         self.most = most
@@ -47,13 +47,18 @@ class Program:
         self._run: Callable[[list[Tensor]], list[Tensor]] | None = None
 
     def __call__(self, *given: Any) -> Any:
-        """What the function returns of `held` and of these."""
+        """What the function returns of what is held and of these."""
         if self._run is None:
-            self._run = self._prepared(given)
+            self.prepare(*given)
+        assert self._run is not None
         return tree_unflatten(self._run([*self._held, *tree_leaves(given)]), self._form)
 
+    def prepare(self, *given: Any) -> None:
+        """Compile it, or take it from the cache, for what is of this form; nothing is run."""
+        self._run = self._prepared(given)
+
     def _prepared(self, given: tuple) -> Callable[[list[Tensor]], list[Tensor]]:
-        tensors, form = tree_flatten((self.held, *given))
+        tensors, form = tree_flatten((*self.held, *given))
 
         def flat(*tensors: Tensor) -> list[Tensor]:
             returned, self._form = tree_flatten(self.function(*tree_unflatten(tensors, form)))

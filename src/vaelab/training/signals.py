@@ -68,7 +68,8 @@ class StopRequest:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """While entered, where nothing has to be saved, a signal raises Interrupted as soon as it comes."""
-        self._holds_back = False
+        # a signal reaches the main thread alone, where it would interrupt what waits for the others
+        self._holds_back = threading.current_thread() is not threading.main_thread()
         try:
             self.check()
             yield

@@ -50,6 +50,11 @@ class Progress:
             raise ValueError(f"reported_step must be at most step {progress.step}, got {progress.reported_step}")
         return progress
 
+    def count_step(self, images: int) -> None:
+        """Count a step on so many images."""
+        self.step += 1
+        self.position += images
+
     def count_seconds(self, seconds: float) -> None:
         """Add time spent in training steps."""
         self.seconds += seconds

@@ -1,0 +1,295 @@
+"""The training steps of several small runs as one program: weights, noise and numbers stacked, a row a run.
+
+A step of a small network is mostly Python and the beginnings of small matrix products, and stacked these are there once
+for all. What runs may differ in is what a tensor can hold: seeds, and so weights, order and noise; rates and factors.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from vaelab.errors import UserError
+from vaelab.training.adam import Adam
+from vaelab.training.batches import Batch
+from vaelab.training.compiled import Loss, gradient, trained
+from vaelab.training.loop import Trainer
+from vaelab.training.program import Program
+from vaelab.training.signals import StopRequest
+from vaelab.training.stackable import CannotStackError, Number, holders_of, parts_of
+from vaelab.training.step import Values, scalar
+
+ALIKE = 1e-3  # largest distance of a run's stacked gradient from its own, relative to that
+IDLE = [0.0, 1.0, 1.0, 0.0, inf]  # the numbers of a row without a run
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim's Adam
+
+Answer = float | UserError | None  # the norm of the gradient where it is due, or why a run has ended
+Given = tuple[Any, ...]  # images, noise and perhaps labels
+
+
+@dataclass
+class _Run:
+    """A row of a stack: what of a run is no tensor there."""
+
+    trainer: Trainer
+    adam: Adam
+    updates: int  # that its optimizer has made
+    batches: Iterator[Batch] | None = None
+
+    def begin(self) -> None:
+        """Go on with the epoch, or begin it."""
+        if self.batches is None or self.trainer.progress.position == 0:
+            self.batches = self.trainer.rest_of_epoch()
+
+    def given(self) -> Given:
+        """The next batch as the model sees it."""
+        assert self.batches is not None
+        batch, labels = next(self.batches)
+        return (*self.trainer.seen(batch), *([] if labels is None else [labels]))
+
+    def numbers(self) -> list[float]:
+        """Of the next update: learning rate, Adam's two corrections, weights' share of their average, largest norm."""
+        self.trainer.set_learning_rate()
+        average, clip = self.trainer.average, self.trainer.config.grad_clip
+        return [*self.adam.numbers(self.updates + 1), 0.0 if average is None else average.share, clip or inf]
+
+    def count(self, images: int) -> None:
+        """Count a step."""
+        self.updates += 1
+        self.trainer.progress.count_step(images)
+        if self.trainer.average is not None:
+            self.trainer.average.begun = True
+
+
+class Stack:
+    """Trainers of one form, which make their steps together, each with its own results but for rounding.
+
+    Args:
+        trainers: of one form, and so at one step.
+        rows: at least as many; those too many are idle.
+        numbers: the attributes of their parts whose numbers differ.
+
+    Attributes:
+        program: `whole_step` compiled, or None.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer], rows: int, numbers: Sequence[Number]) -> None:
+        first = trainers[0]
+        self.rows = rows
+        self.program: Program | None = None
+        self._device = first.device
+        self._clips = first.config.grad_clip is not None
+        self._adam = Adam(first.optimizer)
+        self._loss = Loss(*parts_of(first))
+        self._runs = [_Run(trainer, Adam(trainer.optimizer), _updates(trainer)) for trainer in trainers]
+        holders = [holders_of(parts_of(trainer)) for trainer in trainers]
+        self._attributes = [(holders[0][number.holder], number.name) for number in numbers]
+        self._values = [
+            self._padded([torch.tensor(getattr(of_run[number.holder], number.name)) for of_run in holders])
+            for number in numbers
+        ]
+        fixed = [_fixed(trainer) for trainer in trainers]
+        self._fixed = {name: self._padded([of_run[name] for of_run in fixed]) for name in fixed[0]}
+        self._state: Mapping[str, Any] = {}
+
+    @property
+    def trainers(self) -> list[Trainer]:
+        """Those of its rows."""
+        return [run.trainer for run in self._runs]
+
+    def require_alike(self) -> None:
+        """Raise CannotStackError unless each run has the loss and the gradient here that it has by itself."""
+        losses = [Loss(*parts_of(run.trainer)) for run in self._runs]
+        weights = [trained(loss) for loss in losses]
+        joined = {name: self._padded([of_run[name] for of_run in weights]) for name in weights[0]}
+        first = [_first_given(run.trainer) for run in self._runs]
+        given = self._given(dict(enumerate(first)))
+        gradients, values = self._gradients(joined, self._fixed, self._values, given)
+        for row, loss in enumerate(losses):
+            x, noise, *labels = first[row]
+            own, own_values = gradient(loss, weights[row], (x, noise, given[2], *labels))
+            apart, length = (
+                torch.stack([each.square().sum() for each in found]).sum().sqrt()
+                for found in ([gradients[name][row] - own[name] for name in own], own.values())
+            )
+            if not (apart <= ALIKE * length and torch.allclose(values["loss"][row], own_values["loss"], ALIKE)):
+                raise CannotStackError("beside others it would not be the same run")
+
+    def take_over(self) -> None:
+        """Make the weights, moments and averages of each run rows of the stack's, in which it finds them changed."""
+        states = [_state(run.trainer) for run in self._runs]
+        joined = []
+        for of_runs in zip(*map(tree_leaves, states), strict=True):
+            joined.append(self._padded([tensor.detach() for tensor in of_runs]))
+            for row, tensor in enumerate(of_runs):
+                tensor.data = joined[-1][row]
+        self._state = tree_unflatten(joined, tree_flatten(states[0])[1])
+
+    def train(self, trainers: Sequence[Trainer], stop: StopRequest) -> dict[Trainer, Answer]:
+        """Make the steps of those of its trainers that go on, to where one is logged or their epoch ends."""
+        started = time.perf_counter()
+        self._loss.train()
+        runs = {row: run for row, run in enumerate(self._runs) if run.trainer in trainers}
+        first = trainers[0]
+        made: list[tuple[int, int, Values]] = []  # of each step the images, its number and values
+        for run in runs.values():
+            run.begin()
+        while True:
+            given = {row: run.given() for row, run in runs.items()}
+            images = len(given[min(given)][0])
+            is_full = images == first.config.batch_size  # a program is made for that
+            make_step = self.program if self.program is not None and is_full else self.whole_step
+            values = make_step(*self._arguments(given))
+            made.append((images, first.progress.step, values))
+            for run in runs.values():
+                run.count(images)
+            if first.is_due_to_log or not first.is_in_epoch or stop.signum is not None:
+                break
+            if self._device.type == "cpu" and not values["loss"].isfinite().all():  # elsewhere this would wait
+                break
+        for run in runs.values():
+            run.trainer.progress.count_seconds((time.perf_counter() - started) / len(runs))
+        return self._answers(runs, made)
+
+    def next_arguments(self) -> tuple[Any, ...]:
+        """Of `whole_step`, for the first step of all."""
+        return self._arguments({row: _first_given(run.trainer) for row, run in enumerate(self._runs)})
+
+    def whole_step(
+        self, state: Mapping[str, Any], fixed: Values, values: Sequence[Tensor], given: Given, numbers: Tensor
+    ) -> Values:
+        """A step of all runs, which changes their state in place; all are (R, ...).
+
+        Returns:
+            The loss, its terms, and `grad_norm` before any clipping, each (R,).
+        """
+        gradients, found = self._gradients(state["weights"], fixed, values, given)
+        norm = torch.stack([each.reshape(self.rows, -1).square().sum(1) for each in gradients.values()]).sum(0).sqrt()
+        vmap(self._update)(state, gradients, norm, found["loss"].isfinite(), numbers)
+        return {**found, "grad_norm": norm}
+
+    def _gradients(
+        self, weights: Values, fixed: Values, values: Sequence[Tensor], given: Given
+    ) -> tuple[Values, Values]:
+        """The gradients by name, and the loss with its terms; the runs know nothing of each other."""
+        weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+        fixed = {name: tensor.clone() for name, tensor in fixed.items()}
+        of_given = (0, 0, None, 0)[: len(given)]  # the step is one for all
+        loss, terms = vmap(self._loss_of_one, in_dims=(0, 0, 0, of_given))(weights, fixed, list(values), given)
+        gradients = torch.autograd.grad(loss.sum(), [*weights.values()], materialize_grads=True)
+        found = {name: value.detach() for name, value in {"loss": loss, **terms}.items()}
+        return dict(zip(weights, gradients, strict=True)), found
+
+    def _loss_of_one(
+        self, weights: Values, fixed: Values, values: Sequence[Tensor], given: Given
+    ) -> tuple[Tensor, Values]:
+        with self._holding(values):
+            return functional_call(self._loss, {**fixed, **weights}, given)
+
+    @contextmanager
+    def _holding(self, values: Sequence[Tensor]) -> Iterator[None]:
+        """While entered, the parts of the first run hold these in the place of their numbers."""
+        before = [getattr(holder, name) for holder, name in self._attributes]
+        self._hold(values)
+        try:
+            yield
+        finally:
+            self._hold(before)
+
+    def _hold(self, values: Sequence[Any]) -> None:
+        for (holder, name), value in zip(self._attributes, values, strict=True):
+            object.__setattr__(holder, name, value)  # a part may be frozen
+
+    def _update(
+        self, state: Mapping[str, Any], gradients: Values, norm: Tensor, finite: Tensor, numbers: Tensor
+    ) -> Tensor:
+        """Change the state of one run in place, unless its loss is not finite."""
+        lr, *corrections, share, largest = numbers.unbind()
+        scale = (largest / (norm + 1e-6)).clamp(max=1) if self._clips else 1.0
+        for name, weight in state["weights"].items():
+            gradient = gradients[name] * scale if self._clips else gradients[name]
+            self._adam.update(weight, gradient, state["moments"][name], lr, corrections, finite)
+            if name in state["averages"]:
+                average = state["averages"][name]
+                average.copy_(torch.where(finite, torch.lerp(average, weight, share), average))
+        return finite
+
+    def _arguments(self, given: Mapping[int, Given]) -> tuple[Any, ...]:
+        numbers = [self._runs[row].numbers() if row in given else IDLE for row in range(self.rows)]
+        return self._state, self._fixed, self._values, self._given(given), torch.tensor(numbers, device=self._device)
+
+    def _given(self, given: Mapping[int, Given]) -> Given:
+        """Images, noise and labels of all rows, those without a run as another's; the step third."""
+        some = given[min(given)]
+        of_rows = [given.get(row, some) for row in range(self.rows)]
+        x, noise, *labels = (
+            tree_map(lambda *rows: torch.stack(rows), *column) for column in zip(*of_rows, strict=True)
+        )
+        return x, noise, scalar(self._runs[min(given)].trainer.progress.step, self._device), *labels
+
+    def _answers(self, runs: Mapping[int, _Run], made: Sequence[tuple[int, int, Values]]) -> dict[Trainer, Answer]:
+        """Give each run its values; the answers by trainer."""
+        names = [*made[0][2]]
+        table = torch.stack([torch.stack([*values.values()]) for _, _, values in made]).tolist()
+        answers: dict[Trainer, Answer] = {}
+        for row, run in runs.items():
+            norm: float | None = None
+            try:
+                for (images, step, _), of_step in zip(made, table, strict=True):
+                    means = {name: of_runs[row] for name, of_runs in zip(names, of_step, strict=True)}
+                    norm = means.pop("grad_norm")
+                    run.trainer.meter.add_read(means, images, step)
+            except UserError as error:  # the loss of this run is not finite
+                answers[run.trainer] = error
+                continue
+            answers[run.trainer] = norm if run.trainer.is_due_to_log else None
+        return answers
+
+    def _padded(self, of_runs: Sequence[Tensor]) -> Tensor:
+        """Tensors of the runs as one (R, ...); the first again in rows without a run."""
+        return torch.stack([*of_runs, *[of_runs[0]] * (self.rows - len(of_runs))]).to(self._device)
+
+
+def _joined(*rows: Tensor) -> Tensor:
+    return torch.stack(rows)
+
+
+def _first_given(trainer: Trainer) -> Given:
+    batch, labels = next(trainer.rest_of_epoch())
+    return (*trainer.seen(batch), *([] if labels is None else [labels]))
+
+
+def _fixed(trainer: Trainer) -> Values:
+    """What of a run's parts is not trained: buffers, and weights that are frozen."""
+    loss = Loss(*parts_of(trainer))
+    frozen = {name: weight.detach() for name, weight in loss.named_parameters() if not weight.requires_grad}
+    return {**dict(loss.named_buffers()), **frozen}
+
+
+def _state(trainer: Trainer) -> dict[str, Any]:
+    """The tensors of a run that its steps change; its own, not copies."""
+    weights = {name: weight for name, weight in Loss(*parts_of(trainer)).named_parameters() if weight.requires_grad}
+    moments = {name: _moments(trainer.optimizer, weight) for name, weight in weights.items()}
+    average = trainer.average
+    averages = {} if average is None else dict(Loss(average.model, trainer.objective).named_parameters())
+    return {"weights": weights, "moments": moments, "averages": {name: averages[name] for name in weights if averages}}
+
+
+def _moments(optimizer: torch.optim.Optimizer, weight: Tensor) -> Values:
+    """Adam's of a weight, those that its first step would make among them."""
+    state = optimizer.state[weight]
+    if not state:
+        state.update({"step": scalar(0, weight.device), **{name: torch.zeros_like(weight) for name in MOMENTS[1:]}})
+    return {name: state[name] for name in MOMENTS}
+
+
+def _updates(trainer: Trainer) -> int:
+    states = trainer.optimizer.state.values()
+    return int(next(iter(states))["step"]) if states else 0
