@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vaelab.errors import UserError, resuming
@@ -350,7 +351,9 @@ class Trainer:
     def _require_finite_weights(self) -> None:
         # a gradient can overflow where the loss does not, and no checkpoint may keep what it did
         networks = [self.model, *([self.objective] if has_networks(self.objective) else [])]
-        if not all(weight.isfinite().all() for network in networks for weight in network.parameters()):
+        weights = [weight.detach() for network in networks for weight in network.parameters()]
+        sums = torch.stack([weight.sum(dtype=torch.float32) for weight in weights])  # a GPU is waited for once
+        if not sums.isfinite().all() and not all(weight.isfinite().all() for weight in weights):
             raise UserError(f"a weight is not finite at step {self.progress.step}, though the loss was; {ADVICE}")
 
     @property

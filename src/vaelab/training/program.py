@@ -11,7 +11,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,6 +52,12 @@ class Program:
             self.prepare(*given)
         assert self._run is not None
         return tree_unflatten(self._run([*self._held, *tree_leaves(given)]), self._form)
+
+    def holding(self, held: tuple[Any, ...]) -> "Program":
+        """The same program of other tensors, of the same form, in the place of those that are held."""
+        other = copy(self)
+        other.held, other._held = held, tree_leaves(held)
+        return other
 
     def prepare(self, *given: Any) -> None:
         """Compile it, or take it from the cache, for what is of this form; nothing is run."""

@@ -5,7 +5,7 @@ for all. What runs may differ in is what a tensor can hold: seeds, and so weight
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -21,7 +21,6 @@ from vaelab.training.adam import Adam
 from vaelab.training.batches import Batch
 from vaelab.training.compiled import Loss, gradient, trained
 from vaelab.training.loop import Trainer
-from vaelab.training.program import Program
 from vaelab.training.signals import StopRequest
 from vaelab.training.stackable import CannotStackError, Number, holders_of, parts_of
 from vaelab.training.step import Values, scalar
@@ -77,13 +76,13 @@ class Stack:
         numbers: the attributes of their parts whose numbers differ.
 
     Attributes:
-        program: `whole_step` compiled, or None.
+        make_step: `whole_step`, perhaps compiled, of what is `held`.
     """
 
     def __init__(self, trainers: Sequence[Trainer], rows: int, numbers: Sequence[Number]) -> None:
         first = trainers[0]
         self.rows = rows
-        self.program: Program | None = None
+        self.make_step: Callable[..., Values] = self._eagerly
         self._device = first.device
         self._clips = first.config.grad_clip is not None
         self._adam = Adam(first.optimizer)
@@ -145,8 +144,7 @@ class Stack:
             given = {row: run.given() for row, run in runs.items()}
             images = len(given[min(given)][0])
             is_full = images == first.config.batch_size  # a program is made for that
-            make_step = self.program if self.program is not None and is_full else self.whole_step
-            values = make_step(*self._arguments(given))
+            values = (self.make_step if is_full else self._eagerly)(*self._arguments(given))
             made.append((images, first.progress.step, values))
             for run in runs.values():
                 run.count(images)
@@ -158,8 +156,13 @@ class Stack:
             run.trainer.progress.count_seconds((time.perf_counter() - started) / len(runs))
         return self._answers(runs, made)
 
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The first arguments of `whole_step`, the same memory in every step."""
+        return self._state, self._fixed, self._values
+
     def next_arguments(self) -> tuple[Any, ...]:
-        """Of `whole_step`, for the first step of all."""
+        """The others, for the first step of all."""
         return self._arguments({row: _first_given(run.trainer) for row, run in enumerate(self._runs)})
 
     def whole_step(
@@ -223,7 +226,10 @@ class Stack:
 
     def _arguments(self, given: Mapping[int, Given]) -> tuple[Any, ...]:
         numbers = [self._runs[row].numbers() if row in given else IDLE for row in range(self.rows)]
-        return self._state, self._fixed, self._values, self._given(given), torch.tensor(numbers, device=self._device)
+        return self._given(given), torch.tensor(numbers, device=self._device)
+
+    def _eagerly(self, *arguments: Any) -> Values:
+        return self.whole_step(*self.held, *arguments)
 
     def _given(self, given: Mapping[int, Given]) -> Given:
         """Images, noise and labels of all rows, those without a run as another's; the step third."""

@@ -54,8 +54,9 @@ def _stacks_of_form(trainers: Sequence[Trainer]) -> list[Stack]:
     for stack in stacks:
         stack.take_over()
     program = _program(stacks[0], trainers)
-    for stack in stacks:
-        stack.program = program
+    if program is not None:
+        for stack in stacks:
+            stack.make_step = program.holding(stack.held)
     return stacks
 
 
@@ -67,7 +68,7 @@ def _program(stack: Stack, trainers: Sequence[Trainer]) -> Program | None:
     if not (insists or (first.config.compile == "auto" and first.device.type == "cpu" and steps >= PAYS_FROM_STEPS)):
         return None
     started = time.perf_counter()
-    program = Program(stack.whole_step, (), inf if insists else MOST_OPERATIONS)
+    program = Program(stack.whole_step, stack.held, inf if insists else MOST_OPERATIONS)
     try:
         program.prepare(*stack.next_arguments())
     except Exception as error:  # what a compiler raises has no class in common

@@ -54,7 +54,8 @@ def posterior_means(points: np.ndarray, labels: np.ndarray | None, names: Sequen
     colors = {} if labels is None else {"c": labels, "cmap": "tab10"}
     scattered = axis.scatter(*points.T, **colors, s=4, alpha=0.7, rasterized=len(points) > MOST_SHAPES)
     if labels is not None:
-        handles, found = scattered.legend_elements(num=None)
+        handles, _ = scattered.legend_elements(num=None)
+        found = [str(label) for label in np.unique(labels)]  # its own are formulas, which take longer than the map
         axis.legend(handles, found, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     axis.set(xlabel=names[0], ylabel=names[1])
     axis.set_aspect("equal", adjustable="datalim")  # one scale, and longer axes instead of empty bands
