@@ -21,7 +21,7 @@ from vaelab.cli.commands import main as vaelab
 TWO_STEPS = ("trainer.max_steps=2", "trainer.threads=1", "trainer.pictures_every=0")
 SHORT = ("dataset=digits", *TWO_STEPS)
 OWN = ("dataset.path=", "dataset.source")  # in commands that train on images of one's own
-SLOW = ("hydra/launcher=pool", "torchrun")  # they start processes that import torch
+SLOW = ("hydra/launcher=pool", "hydra/launcher=stacked", "torchrun")  # they start processes that import torch
 
 
 def is_extra(name):
