@@ -70,3 +70,12 @@ def test_models_train_their_time_once_and_are_ranked_by_the_bound(leaderboard, d
     elsewhere.mkdir()
     leaderboard.collect(elsewhere, tmp_path / "docs")
     assert (tmp_path / "docs/leaderboard.md").read_text() == text, "what is known of runs that are not here stays"
+
+
+def test_the_page_of_the_docs_is_made_of_what_was_measured(leaderboard):
+    measured = leaderboard.known(leaderboard.DOCS)
+    assert leaderboard.page(measured) == (leaderboard.DOCS / "leaderboard.md").read_text()
+    assert {f"mnist/{model}" for model in leaderboard.models()} <= measured.keys()
+    comparison = (leaderboard.DOCS / leaderboard.COMPARISON).read_text()
+    for name in measured:
+        assert f"outputs/leaderboard/{name}" in comparison

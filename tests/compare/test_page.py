@@ -330,9 +330,8 @@ def test_a_page_that_cannot_be_written_leaves_the_one_before(runs, tmp_path, mon
     assert output.read_text() == "before"
 
 
-def test_pictures_are_given_to_the_best_runs_until_the_page_is_full(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("vaelab.compare.page.MAX_PICTURES", 150_000)
-    write_page([runs], tmp_path / "page.html")
+def test_pictures_are_given_to_the_best_runs_until_the_page_is_full(runs, tmp_path):
+    write_page([runs], tmp_path / "page.html", most_pictures=150_000)
     text = (tmp_path / "page.html").read_text()
     assert "To keep the page small, only the first" in text
     assert text.count("data:image/webp") < 24

@@ -35,13 +35,14 @@ FORMATS = {"PNG": (1, MAX_PIXELS), "GIF": (animation.FRAMES, animation.WIDTH * a
 QUALITY = 60  # of WebP; a narrow grid of 64 images takes about 12 kB
 
 
-def write_page(paths: Iterable[Path], output: Path, sort: str | None = None) -> int:
+def write_page(paths: Iterable[Path], output: Path, sort: str | None = None, most_pictures: int = MAX_PICTURES) -> int:
     """Compare the runs of run and sweep directories in a page, whole or not at all; returns how many runs it shows.
 
     Args:
         paths: of run and sweep directories.
         output: the page.
         sort: the metric by which runs that were measured on the same are sorted, best first; None for their merit.
+        most_pictures: characters of all pictures.
 
     Raises:
         UserError: for a path without runs, a metric that they do not have, or an output that cannot be written.
@@ -49,7 +50,7 @@ def write_page(paths: Iterable[Path], output: Path, sort: str | None = None) -> 
     """
     check_output(output, ".html")
     data = page_data(paths, sort)
-    data["pictures"] = _add_pictures(data["runs"])
+    data["pictures"] = _add_pictures(data["runs"], most_pictures)
     _add_explorers(data["runs"], output.parent)
     folder.write(output.parent, output.name, page(data).encode())
     return len(data["runs"])
@@ -83,7 +84,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
+def _add_pictures(runs: Sequence[dict[str, Any]], most: int) -> str:
     """Give the runs, best first, `pictures`, {name: data URI}, and return the sentence about them.
 
     Samples and reconstructions of all runs come first; the other pictures take the room that is left.
@@ -92,7 +93,7 @@ def _add_pictures(runs: Sequence[dict[str, Any]]) -> str:
     wanted = [(run, name, width) for run in runs for name in SHOWN_FIRST]
     wanted += [(run, name, LEGIBLE) for run in runs[:BEST] for name in LATER]
     wanted += [(run, animation.SHOWN_AS, NARROW) for run in runs[:ANIMATED]]
-    left, last = MAX_PICTURES, ""
+    left, last = most, ""
     with ThreadPoolExecutor() as pool:  # pillow leaves the interpreter to others while it works
         thumbnails = pool.map(_thumbnail_of_run, wanted)
         for (run, name, _), source in zip(wanted, thumbnails, strict=True):
