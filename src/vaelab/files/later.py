@@ -28,9 +28,10 @@ class Later:
         self._given.append(self._thread.submit(work))
 
     def wait(self) -> None:
-        """Return when all is done."""
-        while self._given:
-            self._given.popleft().result()
+        """Return, or raise, when all is done."""
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
+        given, self._given = self._given, deque()
+        for each in given:
+            each.result()

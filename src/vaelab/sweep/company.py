@@ -5,13 +5,16 @@ or it ends. These are made for all that wait at once.
 """
 
 import logging
+import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from torch import Tensor
 
-from vaelab.errors import UserError
+from vaelab.errors import UserError, one_line
+from vaelab.machine.device import set_precision
 from vaelab.sweep.jobs import Job
 from vaelab.sweep.worker import print_to
 from vaelab.training.loop import Trainer
@@ -21,9 +24,11 @@ from vaelab.training.stacking import stacks_of
 
 log = logging.getLogger(__name__)
 
+LONGEST_ERROR = 500  # letters; those of all jobs go through one pipe
 
-def do_together(jobs: Sequence[Job]) -> float:
-    """Do the jobs, each of which says in its directory how it ended; returns how many ended well.
+
+def do_together(jobs: Sequence[Job]) -> dict[int, str]:
+    """Do the jobs; returns what ended those that did not end well, by their numbers.
 
     Raises:
         UserError: if all were asked to stop, and have.
@@ -36,24 +41,32 @@ def do_together(jobs: Sequence[Job]) -> float:
             _train(members, stop)
     except Interrupted as error:
         raise UserError(str(error)) from error
-    return float(sum(member.ended_well for member in members))
+    return {member.number: member.error for member in members if member.error is not None}
 
 
 def _train(members: Sequence["Member"], stop: StopRequest) -> None:
-    """Train all that wait for it, to their ends."""
-    stacks, alone = stacks_of([member.trainer for member in members if member.trainer is not None])
-    while waiting := {member.trainer: member for member in members if member.trainer is not None}:
-        for stack in stacks:
-            _train_stack(stack, waiting, stop)
-        for trainer in alone.keys() & waiting.keys():
-            waiting[trainer].go_on_alone(alone[trainer])
+    """Train all that wait for it, to their ends; first those that are trained as one."""
+    waiting = _waiting(members)
+    stacks, alone = stacks_of([*waiting])
+    while stacked := [(stack, going_on) for stack in stacks if (going_on := _of(stack, waiting))]:
+        for stack, trainers in stacked:
+            try:
+                answers = stack.train(trainers, stop)
+            except Exception as error:  # memory, for example, which each of them says in its own words
+                answers = dict.fromkeys(trainers, error)
+            for trainer, answer in answers.items():
+                waiting[trainer].go_on(answer)
+        waiting = _waiting(members)
+    for trainer, member in waiting.items():
+        member.go_on_alone(alone[trainer])
 
 
-def _train_stack(stack: Stack, waiting: dict[Trainer, "Member"], stop: StopRequest) -> None:
-    trainers = [trainer for trainer in stack.trainers if trainer in waiting]
-    if trainers:
-        for trainer, answer in stack.train(trainers, stop).items():
-            waiting[trainer].go_on(answer)
+def _waiting(members: Sequence["Member"]) -> dict[Trainer, "Member"]:
+    return {member.trainer: member for member in members if member.trainer is not None}
+
+
+def _of(stack: Stack, waiting: Mapping[Trainer, "Member"]) -> list[Trainer]:
+    return [trainer for trainer in stack.trainers if trainer in waiting]
 
 
 class Member:
@@ -65,19 +78,21 @@ class Member:
 
     Attributes:
         trainer: whose steps are waited for, or None.
-        ended_well: whether the job has returned.
+        error: what ended the job, in words, where it did not end well.
     """
 
     def __init__(self, job: Job, stop: StopRequest) -> None:
         self.stop = stop
         self.trainer: Trainer | None = None
-        self.ended_well = False
+        self.number = job.number
+        self.error: str | None = None
         self._job = job
         self._answer: Answer = None
         self._alone_for: str | None = None
         self._turn, self._rest = threading.Semaphore(0), threading.Semaphore(0)
         root = logging.getLogger()
         self._handlers, self._level = list(root.handlers), root.level
+        self._folder = Path.cwd()
         threading.Thread(target=self._work, daemon=True).start()
 
     def go_on(self, answer: Answer = None) -> None:
@@ -103,7 +118,8 @@ class Member:
                 self.trainer = trainer
                 self._rest.release()
                 self._turn.acquire()
-            if isinstance(self._answer, UserError):
+            set_precision(trainer.config.precision)
+            if isinstance(self._answer, Exception):
                 raise self._answer
             if self._alone_for is None:
                 yield self._answer
@@ -116,20 +132,22 @@ class Member:
         self._turn.acquire()
         try:
             self._job.call(company=self)
-            self.ended_well = True
-        except BaseException:  # its directory says so
-            log.debug("job %d has ended", self._job.number, exc_info=True)
+        except BaseException as error:
+            self.error = one_line(f"{error}", LONGEST_ERROR)
         self._rest.release()
 
     @contextmanager
     def _at_home(self) -> Iterator[None]:
-        """While entered, what is printed and logged goes where it goes from this job by itself."""
+        """While entered, the folder, and where is printed and logged, are those of this job by itself."""
         root = logging.getLogger()
-        before = root.handlers, root.level
+        before, folder = (root.handlers, root.level), Path.cwd()
         root.handlers, root.level = self._handlers, self._level
-        print_to(self._job.directory)
+        os.chdir(self._folder)
+        with suppress(OSError, UserError):  # of a directory that is gone the job itself complains
+            print_to(self._job.directory)
         try:
             yield
         finally:
-            self._handlers, self._level = list(root.handlers), root.level
+            self._handlers, self._level, self._folder = root.handlers, root.level, Path.cwd()
             root.handlers, root.level = before
+            os.chdir(folder)

@@ -28,14 +28,14 @@ class Work(Protocol):
 
     number: int
     directory: Path
-    call: Callable[..., float]
+    call: Callable[..., Any]
     going_on: str
 
     def make_room(self) -> None:
         """Make the directories that are missing."""
 
-    def reached(self) -> float | None:
-        """What `call` returns, if it is done already."""
+    def reached(self) -> Any:
+        """What `call` returns, if it is done already; or None."""
 
     def record(self, outcome: "Outcome") -> None:
         """Leave in its directory how it failed, where it could not do so itself."""
@@ -92,13 +92,13 @@ class Outcome:
     """The end of a job: with a value, or with an error.
 
     Args:
-        value: what it returned.
+        value: what it returned; of several jobs, what those that failed say by their numbers.
         error: what it raised, or a UserError that says how its process died.
         seconds: from the start of its last attempt.
         died: whether its process died or ran out of time, so that another attempt may do better.
     """
 
-    value: float | None
+    value: Any
     error: Exception | None
     seconds: float
     died: bool = False

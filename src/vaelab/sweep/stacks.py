@@ -1,7 +1,7 @@
 """The jobs of a sweep, several in each process of a pool, trained as one where they can be."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from vaelab.errors import UserError, check_integer
 from vaelab.run.record import RunRecord
+from vaelab.run.summary import FAILED
 from vaelab.sweep.company import do_together
 from vaelab.sweep.jobs import Job, Outcome, View
 from vaelab.sweep.pool import Pool
@@ -67,33 +68,35 @@ class Share:
         return self.jobs[0].directory
 
     @property
-    def call(self) -> Callable[[], float]:
-        """Does all."""
-        return partial(do_together, self.jobs)
+    def call(self) -> Callable[[], dict[int, str]]:
+        """Does all; its jobs may change the folder that one is in."""
+        return partial(do_together, [replace(job, directory=job.directory.absolute()) for job in self.jobs])
 
     def make_room(self) -> None:
         """Make the directory of each."""
         for job in self.jobs:
             job.make_room()
 
-    def reached(self) -> float | None:
-        """How many ended well, if all have."""
-        return float(len(self.jobs)) if all(job.reached() is not None for job in self.jobs) else None
+    def reached(self) -> dict[int, str] | None:
+        """That no job failed, if all have ended well."""
+        return {} if all(job.reached() is not None for job in self.jobs) else None
 
     def record(self, outcome: Outcome) -> None:
         """Leave in the directory of each how it failed, where it could not do so itself."""
         for job in self.jobs:
-            job.record(self.outcome_of(job, outcome))
+            if RunRecord(job.directory).status != FAILED:
+                job.record(self.outcome_of(job, outcome))
 
     def outcome_of(self, job: Job, outcome: Outcome) -> Outcome:
         """How a job ended, of whose process it is said how that did."""
-        merit = job.reached()
-        if merit is not None:
-            return Outcome(merit, None, outcome.seconds)
-        if outcome.died:
-            return Outcome(None, UserError(f"{outcome.error}{job.going_on}"), outcome.seconds, died=True)
-        said = RunRecord(job.directory).summary.get("error") or outcome.error or "its summary.json does not say why"
-        return Outcome(None, UserError(str(said)), outcome.seconds)
+        record, seconds = RunRecord(job.directory), outcome.seconds
+        if record.merit is not None:
+            return Outcome(record.merit, None, seconds)
+        if isinstance(outcome.value, dict):
+            return Outcome(None, UserError(outcome.value.get(job.number, "it has left no metrics")), seconds)
+        if record.status == FAILED:
+            return Outcome(None, UserError(record.summary.get("error", "")), seconds)
+        return Outcome(None, UserError(f"{outcome.error}{job.going_on}"), seconds, outcome.died)
 
 
 class _JobsView:

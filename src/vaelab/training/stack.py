@@ -4,6 +4,7 @@ A step of a small network is mostly Python and the beginnings of small matrix pr
 for all. What runs may differ in is what a tensor can hold: seeds, and so weights, order and noise; rates and factors.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from vaelab.errors import UserError
+from vaelab.machine.device import set_precision
 from vaelab.training.adam import Adam
 from vaelab.training.batches import Batch
 from vaelab.training.compiled import Loss, gradient, trained
@@ -29,7 +31,7 @@ ALIKE = 1e-3  # largest distance of a run's stacked gradient from its own, relat
 IDLE = [0.0, 1.0, 1.0, 0.0, inf]  # the numbers of a row without a run
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim's Adam
 
-Answer = float | UserError | None  # the norm of the gradient where it is due, or why a run has ended
+Answer = float | Exception | None  # the norm of the gradient where it is due, or why a run ends
 Given = tuple[Any, ...]  # images, noise and perhaps labels
 
 
@@ -42,14 +44,10 @@ class _Run:
     updates: int  # that its optimizer has made
     batches: Iterator[Batch] | None = None
 
-    def begin(self) -> None:
-        """Go on with the epoch, or begin it."""
-        if self.batches is None or self.trainer.progress.position == 0:
-            self.batches = self.trainer.rest_of_epoch()
-
     def given(self) -> Given:
         """The next batch as the model sees it."""
-        assert self.batches is not None
+        if self.batches is None or self.trainer.progress.position == 0:
+            self.batches = self.trainer.rest_of_epoch()
         batch, labels = next(self.batches)
         return (*self.trainer.seen(batch), *([] if labels is None else [labels]))
 
@@ -97,6 +95,8 @@ class Stack:
         fixed = [_fixed(trainer) for trainer in trainers]
         self._fixed = {name: self._padded([of_run[name] for of_run in fixed]) for name in fixed[0]}
         self._state: Mapping[str, Any] = {}
+        self._given: dict[int, Given] = {}  # of the next step, by row
+        self._numbers: dict[int, list[float]] = {}
 
     @property
     def trainers(self) -> list[Trainer]:
@@ -108,11 +108,10 @@ class Stack:
         losses = [Loss(*parts_of(run.trainer)) for run in self._runs]
         weights = [trained(loss) for loss in losses]
         joined = {name: self._padded([of_run[name] for of_run in weights]) for name in weights[0]}
-        first = [_first_given(run.trainer) for run in self._runs]
-        given = self._given(dict(enumerate(first)))
+        given, _ = self.next_arguments()
         gradients, values = self._gradients(joined, self._fixed, self._values, given)
         for row, loss in enumerate(losses):
-            x, noise, *labels = first[row]
+            x, noise, *labels = self._given[row]
             own, own_values = gradient(loss, weights[row], (x, noise, given[2], *labels))
             apart, length = (
                 torch.stack([each.square().sum() for each in found]).sum().sqrt()
@@ -132,29 +131,46 @@ class Stack:
         self._state = tree_unflatten(joined, tree_flatten(states[0])[1])
 
     def train(self, trainers: Sequence[Trainer], stop: StopRequest) -> dict[Trainer, Answer]:
-        """Make the steps of those of its trainers that go on, to where one is logged or their epoch ends."""
+        """Make the steps of those of its trainers that go on, to where one is logged or their epoch ends.
+
+        Returns:
+            An answer for each. After an exception, of a schedule of one's own for example, the others go on.
+        """
         started = time.perf_counter()
         self._loss.train()
-        runs = {row: run for row, run in enumerate(self._runs) if run.trainer in trainers}
         first = trainers[0]
+        set_precision(first.config.precision)
+        runs = {row: run for row, run in enumerate(self._runs) if run.trainer in trainers}
         made: list[tuple[int, int, Values]] = []  # of each step the images, its number and values
-        for run in runs.values():
-            run.begin()
-        while True:
-            given = {row: run.given() for row, run in runs.items()}
-            images = len(given[min(given)][0])
+        ended: dict[Trainer, Answer] = {}
+        while not (ended := self._prepare(runs)):
+            images = len(self._given[min(runs)][0])
             is_full = images == first.config.batch_size  # a program is made for that
-            values = (self.make_step if is_full else self._eagerly)(*self._arguments(given))
+            values = (self.make_step if is_full else self._eagerly)(*self._arguments())
             made.append((images, first.progress.step, values))
             for run in runs.values():
                 run.count(images)
             if first.is_due_to_log or not first.is_in_epoch or stop.signum is not None:
                 break
-            if self._device.type == "cpu" and not values["loss"].isfinite().all():  # elsewhere this would wait
+            # elsewhere than on a CPU this would wait
+            if self._device.type == "cpu" and not all(math.isfinite(values["loss"][row].item()) for row in runs):
                 break
         for run in runs.values():
             run.trainer.progress.count_seconds((time.perf_counter() - started) / len(runs))
-        return self._answers(runs, made)
+        return {**self._answers(runs, made), **ended}
+
+    def _prepare(self, runs: Mapping[int, _Run]) -> dict[Trainer, Answer]:
+        """Take what each run gives to the next step; the exceptions of those that cannot, after which none is made."""
+        self._given, self._numbers, failed = {}, {}, {}
+        for row, run in runs.items():
+            try:
+                self._given[row], self._numbers[row] = run.given(), run.numbers()
+            except Exception as error:  # which no other run ends with
+                failed[run.trainer] = error
+        if failed:
+            for run in runs.values():
+                run.batches = None  # to be asked for this batch again
+        return failed
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -163,7 +179,9 @@ class Stack:
 
     def next_arguments(self) -> tuple[Any, ...]:
         """The others, for the first step of all."""
-        return self._arguments({row: _first_given(run.trainer) for row, run in enumerate(self._runs)})
+        self._given = {row: _first_given(run.trainer) for row, run in enumerate(self._runs)}
+        self._numbers = {row: run.numbers() for row, run in enumerate(self._runs)}
+        return self._arguments()
 
     def whole_step(
         self, state: Mapping[str, Any], fixed: Values, values: Sequence[Tensor], given: Given, numbers: Tensor
@@ -224,27 +242,27 @@ class Stack:
                 average.copy_(torch.where(finite, torch.lerp(average, weight, share), average))
         return finite
 
-    def _arguments(self, given: Mapping[int, Given]) -> tuple[Any, ...]:
-        numbers = [self._runs[row].numbers() if row in given else IDLE for row in range(self.rows)]
-        return self._given(given), torch.tensor(numbers, device=self._device)
+    def _arguments(self) -> tuple[Any, ...]:
+        numbers = [self._numbers.get(row, IDLE) for row in range(self.rows)]
+        return self._joined_given(), torch.tensor(numbers, device=self._device)
 
     def _eagerly(self, *arguments: Any) -> Values:
         return self.whole_step(*self.held, *arguments)
 
-    def _given(self, given: Mapping[int, Given]) -> Given:
+    def _joined_given(self) -> Given:
         """Images, noise and labels of all rows, those without a run as another's; the step third."""
-        some = given[min(given)]
-        of_rows = [given.get(row, some) for row in range(self.rows)]
-        x, noise, *labels = (
-            tree_map(lambda *rows: torch.stack(rows), *column) for column in zip(*of_rows, strict=True)
-        )
-        return x, noise, scalar(self._runs[min(given)].trainer.progress.step, self._device), *labels
+        some = min(self._given)
+        of_rows = [self._given.get(row, self._given[some]) for row in range(self.rows)]
+        x, noise, *labels = (tree_map(_joined, *column) for column in zip(*of_rows, strict=True))
+        return x, noise, scalar(self._runs[some].trainer.progress.step, self._device), *labels
 
     def _answers(self, runs: Mapping[int, _Run], made: Sequence[tuple[int, int, Values]]) -> dict[Trainer, Answer]:
         """Give each run its values; the answers by trainer."""
+        answers: dict[Trainer, Answer] = dict.fromkeys(run.trainer for run in runs.values())
+        if not made:
+            return answers
         names = [*made[0][2]]
         table = torch.stack([torch.stack([*values.values()]) for _, _, values in made]).tolist()
-        answers: dict[Trainer, Answer] = {}
         for row, run in runs.items():
             norm: float | None = None
             try:
@@ -255,7 +273,8 @@ class Stack:
             except UserError as error:  # the loss of this run is not finite
                 answers[run.trainer] = error
                 continue
-            answers[run.trainer] = norm if run.trainer.is_due_to_log else None
+            if run.trainer.is_due_to_log:
+                answers[run.trainer] = norm
         return answers
 
     def _padded(self, of_runs: Sequence[Tensor]) -> Tensor:
@@ -268,7 +287,8 @@ def _joined(*rows: Tensor) -> Tensor:
 
 
 def _first_given(trainer: Trainer) -> Given:
-    batch, labels = next(trainer.rest_of_epoch())
+    """The first batch of an epoch, which is full if any is."""
+    batch, labels = next(trainer.batches.epoch(trainer.progress.epoch, 0))
     return (*trainer.seen(batch), *([] if labels is None else [labels]))
 
 

@@ -1,7 +1,6 @@
 """Which stacks are made of the runs of a process."""
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from math import inf
@@ -65,16 +64,16 @@ def _program(stack: Stack, trainers: Sequence[Trainer]) -> Program | None:
     first = trainers[0]
     steps = (first.total_steps - first.progress.step) * len(trainers)
     insists = first.config.compile is True
-    if not (insists or (first.config.compile == "auto" and first.device.type == "cpu" and steps >= PAYS_FROM_STEPS)):
+    pays = first.config.compile == "auto" and first.device.type == "cpu" and steps >= PAYS_FROM_STEPS
+    has_full_batches = len(first.batches.images) >= first.config.batch_size
+    if not (has_full_batches and (insists or pays)):
         return None
-    started = time.perf_counter()
     program = Program(stack.whole_step, stack.held, inf if insists else MOST_OPERATIONS)
     try:
         program.prepare(*stack.next_arguments())
     except Exception as error:  # what a compiler raises has no class in common
-        if is_out_of_memory(error):
+        if insists or is_out_of_memory(error):
             raise
         log.warning("the step of %d runs as one could not be compiled (%s)", len(trainers), one_line(error, 200))
         return None
-    log.info("compiled the step of %d runs in %.1f s", stack.rows, time.perf_counter() - started)
     return program
