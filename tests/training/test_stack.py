@@ -177,7 +177,8 @@ WHY_ALONE = {
     ("objective=factor",): "cannot be recorded as one graph",
     ("optimizer=sgd",): "SGD is not vaelab's own",
     ("trainer.profile=true",): "traces the steps of one run",
-    ("model.hidden=[1000]",): "weights are more than the 60,000",
+    ("model.hidden=[1000]",): "weights are more than the 120,000",
+    ("model.hidden=[400]", "trainer.compile=true"): "weights are more than the 40,000",
     ("objective=piwae",): "beside others it would not be the same run",
 }
 
