@@ -95,7 +95,11 @@ QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictu
         (("trainer.compile=true", "objective=factor"), 1, ["trainer.compile=true needs an objective and a model that"]),
         (("trainer.profile=3",), 1, ["trainer.profile must be true or false, got 3"]),
         (("scheduler.final=0",), 2, ["no key 'final' in the option that was chosen; scheduler=cosine has it"]),
-        (("hydra.launcher.n_jobs=2", "-m"), 2, ["in the option that was chosen; hydra/launcher=pool has it"]),
+        (
+            ("hydra.launcher.n_jobs=2", "-m"),
+            2,
+            ["in the option that was chosen; hydra/launcher=pool or hydra/launcher=stacked has it"],
+        ),
         (("trainer=null",), 2, ["a group takes the name of one of its options"]),
         (("seed=abc",), 2, ["seed=abc", "could not be converted to Integer"]),
         (("model.hidden=[1,",), 2, ["model.hidden=[1, must be of the form"]),

@@ -73,5 +73,5 @@ def test_a_value_comes_with_the_suggestion_and_can_be_pasted():
 
 def test_options_that_have_a_key_are_named():
     assert options_with("optimizer.momentum", FILES) == ["optimizer=muon", "optimizer=rmsprop", "optimizer=sgd"]
-    assert options_with("hydra.launcher.n_jobs", FILES) == ["hydra/launcher=pool"]
+    assert options_with("hydra.launcher.n_jobs", FILES) == ["hydra/launcher=pool", "hydra/launcher=stacked"]
     assert options_with("trainer.foo", FILES) == []

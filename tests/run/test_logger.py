@@ -291,6 +291,7 @@ def test_mode_online_that_cannot_be_is_offline_with_one_warning(key, logger_in, 
     logger.log(ROW)
     while not messages(caplog):
         time.sleep(0.1)
+        logger._wandb.say()  # as with each row
     logger.finish("finished", {})
     (warning,) = messages(caplog)
     assert "the run is logged offline" in warning

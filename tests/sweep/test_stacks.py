@@ -67,6 +67,10 @@ def test_each_job_is_the_run_of_the_pool_with_all_that_belongs_to_it(sweeps, run
         assert run["config"]["seed"] == int(job) // 3
         names.add(json.dumps(run["config"], sort_keys=True))
     assert len(names) == 6
+    for job in "012345":
+        log = (tmp_path / "stacked" / job / "run.log").read_text()
+        (upload,) = (line for line in log.splitlines() if "upload with" in line)
+        assert f"stacked/{job}/wandb" in upload
     for job in set("012345") - failing.keys():
         stacked, alone = tmp_path / "stacked" / job, tmp_path / "pool" / job
         assert metrics(stacked) == pytest.approx(metrics(alone), abs=1e-3)

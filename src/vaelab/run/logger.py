@@ -90,6 +90,8 @@ class Logger:
         """Write a row of metrics with `step` and `epoch`; what is not finite is left out, for JSON cannot hold it."""
         row = {name: value for name, value in row.items() if math.isfinite(value)}
         self._rows.append(row)
+        if self._wandb is not None:
+            self._wandb.say()
 
     def log_pictures(self, names: Iterable[str]) -> None:
         """Send pictures of the run directory, such as `samples.png`, to W&B with the next row."""

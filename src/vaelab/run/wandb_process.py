@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import psutil
@@ -50,6 +51,7 @@ class WandbProcess:
         self._settings = replace(settings, upload_seconds=UPLOADING * finish_timeout)
         self._finish_timeout = finish_timeout
         self._heard: set[str] = set()
+        self._lines: SimpleQueue[tuple[int, str]] = SimpleQueue()  # with their levels, for the log
         self._alive = threading.Event()  # worth waiting for
         self._warnings = 0
         if settings.mode == "offline":
@@ -67,19 +69,26 @@ class WandbProcess:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
+    def say(self) -> None:
+        """Log what was heard; not as it comes, for in one process several runs can have logs of their own."""
+        while not self._lines.empty():
+            log.log(*self._lines.get())
+
     def finish(self, status: str, summary: Mapping[str, Any]) -> None:
         """Have the rest brought and the W&B run closed; one line where that was not done in time.
 
         A process that hangs is killed, and the rows that W&B's files then lack are written to an offline one.
         """
         deadline = time.monotonic() + self._finish_timeout
-        if self._end(status, summary, ALIVE * self._finish_timeout, ENDING * self._finish_timeout):
-            return
-        self.unreachable = self.unreachable or ("contacted" in self._heard and "started" not in self._heard)
-        left = deadline - time.monotonic()
-        rest = WandbProcess(self._run_dir, replace(self._settings, mode="offline", resumed=True, is_rest=True), left)
-        complete = rest._end(status, summary, left, left)
-        self._tell(self._remedy if complete else resuming(self._run_dir))
+        if not self._end(status, summary, ALIVE * self._finish_timeout, ENDING * self._finish_timeout):
+            self.unreachable = self.unreachable or ("contacted" in self._heard and "started" not in self._heard)
+            left = deadline - time.monotonic()
+            settings = replace(self._settings, mode="offline", resumed=True, is_rest=True)
+            rest = WandbProcess(self._run_dir, settings, left)
+            complete = rest._end(status, summary, left, left)
+            rest.say()
+            self._tell(self._remedy if complete else resuming(self._run_dir))
+        self.say()
 
     def _end(self, status: str, summary: Mapping[str, Any], alive_seconds: float, seconds: float) -> bool:
         """Tell the process that the run has ended, wait, and end it; whether it has done all that it could."""
@@ -119,17 +128,18 @@ class WandbProcess:
         if kind == "unreachable":
             self.unreachable = True
         if self._settings.is_rest:
-            log.debug("%s %s", kind, text)
+            self._lines.put((logging.DEBUG, f"{kind} {text}"))
         elif kind == "undelivered":
             self._tell(self._remedy)
         elif kind == "info":
-            log.info("%s", text)
+            self._lines.put((logging.INFO, text))
         elif text and self._warnings < MOST_WARNINGS:
             self._warnings += 1
-            log.warning("%s", text)
+            self._lines.put((logging.WARNING, text))
 
     def _tell(self, command: str) -> None:
         """Say once that W&B lacks rows."""
         if "told" not in self._heard:
             self._heard.add("told")
-            log.warning("W&B has not taken all rows and pictures; bring those that it lacks with: %s", command)
+            said = f"W&B has not taken all rows and pictures; bring those that it lacks with: {command}"
+            self._lines.put((logging.WARNING, said))

@@ -10,7 +10,6 @@ from typing import Any
 from vaelab.errors import UserError, check_integer
 from vaelab.run.record import RunRecord
 from vaelab.run.summary import FAILED
-from vaelab.sweep.company import do_together
 from vaelab.sweep.jobs import Job, Outcome, View
 from vaelab.sweep.pool import Pool
 
@@ -70,7 +69,7 @@ class Share:
     @property
     def call(self) -> Callable[[], dict[int, str]]:
         """Does all; its jobs may change the folder that one is in."""
-        return partial(do_together, [replace(job, directory=job.directory.absolute()) for job in self.jobs])
+        return partial(_do, [replace(job, directory=job.directory.absolute()) for job in self.jobs])
 
     def make_room(self) -> None:
         """Make the directory of each."""
@@ -97,6 +96,12 @@ class Share:
         if record.status == FAILED:
             return Outcome(None, UserError(record.summary.get("error", "")), seconds)
         return Outcome(None, UserError(f"{outcome.error}{job.going_on}"), seconds, outcome.died)
+
+
+def _do(jobs: Sequence[Job]) -> dict[int, str]:
+    from vaelab.sweep.company import do_together  # imports torch, which the sweep's own process does without
+
+    return do_together(jobs)
 
 
 class _JobsView:

@@ -15,9 +15,9 @@ from vaelab.training.adam import is_adam
 from vaelab.training.compiled import CompiledStep, can_compile
 from vaelab.training.loop import Trainer
 
-# Measured on a core of an AMD EPYC (Zen 4), 8 x 8 images at batch 32, in ms: stacked and compiled, the step of a run of
-# 14,000 weights takes 0.07 (by itself eager 0.83, compiled 0.11), of 41,000 0.21 (1.0, 0.19), of 118,000 0.66 (1.3, 0.39)
-# and of 370,000 2.2 (2.1, 1.1), for then it waits for memory.
+# Measured on a core of an AMD EPYC (Zen 4), 8 x 8 images at batch 32, in ms: stacked and compiled, a step of 14,000
+# weights takes 0.07 (by itself eager 0.83, compiled 0.11), of 41,000 0.21 (1.0, 0.19), of 118,000 0.66 (1.3, 0.39) and
+# of 370,000 2.2 (2.1, 1.1), for then it waits for memory.
 MOST_WEIGHTS, MOST_WEIGHTS_IF_COMPILED = 120_000, 40_000
 
 Parts = tuple[Model, Objective]  # what computes the loss
