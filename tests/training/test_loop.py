@@ -17,6 +17,7 @@ from vaelab.run.build import Builder
 from vaelab.scheduler.constant import Constant
 from vaelab.training import clock, loop
 from vaelab.training.loop import Trainer
+from vaelab.training.program import Program
 from vaelab.training.setup import Setup
 from vaelab.training.signals import StopRequest
 
@@ -265,8 +266,11 @@ def test_bfloat16_trains_close_to_float32(train):
 
 
 @pytest.mark.slow
-def test_a_compiled_run_reports_what_the_eager_one_does(train):
-    losses = {}
+def test_a_compiled_run_reports_what_the_eager_one_does(train, monkeypatch):
+    prepare, losses = Program.prepare, {}
+    monkeypatch.setattr(
+        Program, "prepare", lambda *given: (time.sleep(1.0), prepare(*given))
+    )  # another run compiled it
     for compiled in ("false", "true"):
         trainer = train(f"trainer.compile={compiled}", "trainer.max_steps=120", "trainer.log_every=10")
         started = time.perf_counter()
@@ -274,7 +278,7 @@ def test_a_compiled_run_reports_what_the_eager_one_does(train):
         losses[compiled] = [row["train/loss"] for row in rows(trainer) if "train/loss" in row]
     assert len(losses["true"]) >= 12
     assert losses["true"] == pytest.approx(losses["false"], rel=1e-5)
-    assert trainer.progress.seconds < 0.5 * (time.perf_counter() - started)  # compiling is not training
+    assert trainer.progress.seconds < time.perf_counter() - started - 1.0  # compiling is not training
 
 
 def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(train):
