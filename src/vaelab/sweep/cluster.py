@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from vaelab.errors import UserError, one_line
-from vaelab.run.summary import record_failure
 from vaelab.sweep.jobs import POLL_SECONDS, Job, Outcome, View, portable
 from vaelab.training.signals import Interrupted
 
@@ -106,5 +105,6 @@ def _outcome(reference: Any, job: Job) -> Outcome:
         return ray.get(reference)
     except ray.exceptions.RayError as error:  # the process or its machine died, and no retry was left
         death = UserError(f"the job's process died ({type(error).__name__}){job.going_on}")
-        record_failure(job.directory, job.told, death)
-        return Outcome(None, death, math.nan, died=True)
+        outcome = Outcome(None, death, math.nan, died=True)
+        job.record(outcome)
+        return outcome

@@ -24,7 +24,7 @@ from vaelab.training.batches import Batch
 from vaelab.training.compiled import Loss, gradient, trained
 from vaelab.training.loop import Trainer
 from vaelab.training.signals import StopRequest
-from vaelab.training.stackable import CannotStackError, Number, holders_of, parts_of
+from vaelab.training.stackable import CannotStackError, Number, parts_of
 from vaelab.training.step import Values, scalar
 
 ALIKE = 1e-3  # largest distance of a run's stacked gradient from its own, relative to that
@@ -48,8 +48,7 @@ class _Run:
         """The next batch as the model sees it."""
         if self.batches is None or self.trainer.progress.position == 0:
             self.batches = self.trainer.rest_of_epoch()
-        batch, labels = next(self.batches)
-        return (*self.trainer.seen(batch), *([] if labels is None else [labels]))
+        return _given(self.trainer, *next(self.batches))
 
     def numbers(self) -> list[float]:
         """Of the next update: learning rate, Adam's two corrections, weights' share of their average, largest norm."""
@@ -71,7 +70,7 @@ class Stack:
     Args:
         trainers: of one form, and so at one step.
         rows: at least as many; those too many are idle.
-        numbers: the attributes of their parts whose numbers differ.
+        numbers: of their parts, those that differ between runs of the form.
 
     Attributes:
         make_step: `whole_step`, perhaps compiled, of what is `held`.
@@ -86,10 +85,9 @@ class Stack:
         self._adam = Adam(first.optimizer)
         self._loss = Loss(*parts_of(first))
         self._runs = [_Run(trainer, Adam(trainer.optimizer), _updates(trainer)) for trainer in trainers]
-        holders = [holders_of(parts_of(trainer)) for trainer in trainers]
-        self._attributes = [(holders[0][number.holder], number.name) for number in numbers]
+        self._attributes = [(number.holders[0], number.name) for number in numbers]
         self._values = [
-            self._padded([torch.tensor(getattr(of_run[number.holder], number.name)) for of_run in holders])
+            self._padded([torch.tensor(getattr(holder, number.name)) for holder in number.holders])
             for number in numbers
         ]
         fixed = [_fixed(trainer) for trainer in trainers]
@@ -142,7 +140,6 @@ class Stack:
         set_precision(first.config.precision)
         runs = {row: run for row, run in enumerate(self._runs) if run.trainer in trainers}
         made: list[tuple[int, int, Values]] = []  # of each step the images, its number and values
-        ended: dict[Trainer, Answer] = {}
         while not (ended := self._prepare(runs)):
             images = len(self._given[min(runs)][0])
             is_full = images == first.config.batch_size  # a program is made for that
@@ -288,7 +285,10 @@ def _joined(*rows: Tensor) -> Tensor:
 
 def _first_given(trainer: Trainer) -> Given:
     """The first batch of an epoch, which is full if any is."""
-    batch, labels = next(trainer.batches.epoch(trainer.progress.epoch, 0))
+    return _given(trainer, *next(trainer.batches.epoch(trainer.progress.epoch, 0)))
+
+
+def _given(trainer: Trainer, batch: Tensor, labels: Tensor | None) -> Given:
     return (*trainer.seen(batch), *([] if labels is None else [labels]))
 
 

@@ -45,15 +45,15 @@ class Form:
 
 @dataclass(frozen=True)
 class Number:
-    """A real number that a part holds as an attribute.
+    """A real number that differs between runs of one form.
 
     Args:
-        holder: the part's place among the objects that a run's parts are made of.
-        name: of the attribute.
+        name: of the attribute that it is.
+        holders: of each run the object that has it.
     """
 
-    holder: int
     name: str
+    holders: Sequence[Any]
 
 
 def why_alone(trainer: Trainer) -> str | None:
@@ -98,18 +98,13 @@ def form_of(trainer: Trainer) -> Form:
 
 def differing_numbers(runs: Sequence[Parts]) -> list[Number]:
     """The attributes whose numbers differ between runs of one form."""
-    holders = [holders_of(parts) for parts in runs]
+    same = zip(*(_Written(parts).holders for parts in runs), strict=True)  # in one order, as the form is one
     return [
-        Number(place, name)
-        for place, same in enumerate(zip(*holders, strict=True))
-        for name in _numbers(same[0])
-        if len({getattr(holder, name) for holder in same}) > 1
+        Number(name, holders)
+        for holders in same
+        for name in _numbers(holders[0])
+        if len({getattr(holder, name) for holder in holders}) > 1
     ]
-
-
-def holders_of(parts: Parts) -> list[Any]:
-    """The objects that a run's parts are made of; those of runs of one form are in one order."""
-    return _Written(parts).holders
 
 
 class _Written(pickle.Pickler):

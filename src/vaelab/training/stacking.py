@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 from vaelab.errors import is_out_of_memory, one_line
@@ -47,7 +48,11 @@ def _stacks_of_form(trainers: Sequence[Trainer]) -> list[Stack]:
         raise CannotStackError("no other run has its shapes and settings, and is where it is")
     numbers = differing_numbers([parts_of(trainer) for trainer in trainers])
     rows = ROWS_ON_CPU if trainers[0].device.type == "cpu" else len(trainers)
-    stacks = [Stack(trainers[first : first + rows], rows, numbers) for first in range(0, len(trainers), rows)]
+    parts = [slice(first, first + rows) for first in range(0, len(trainers), rows)]
+    stacks = [
+        Stack(trainers[part], rows, [replace(number, holders=number.holders[part]) for number in numbers])
+        for part in parts
+    ]
     for stack in stacks:
         stack.require_alike()
     for stack in stacks:
