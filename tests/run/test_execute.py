@@ -147,7 +147,7 @@ def test_a_model_that_does_not_fit_in_memory_is_named(run):
 def test_an_odd_best_checkpoint_of_a_run_at_its_end_is_one_sentence(odd, run, tmp_path):
     run(None)
     best = tmp_path / "checkpoints" / "best.pt"
-    checkpoint.write(best, checkpoint.packed({**checkpoint.load(best), **odd} if odd else odd))
+    checkpoint.write(best, {**checkpoint.load(best), **odd} if odd else odd)
     with pytest.raises(UserError, match=r"the best checkpoint in .* does not fit the model"):
         run(None, resumed=True)
 

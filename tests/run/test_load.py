@@ -422,7 +422,7 @@ def test_a_best_checkpoint_that_is_odd_is_one_sentence(run_dir, odd):
     kept = checkpoint.load(best)
     for file in best.parent.iterdir():
         file.unlink()
-    checkpoint.write(best, checkpoint.packed({**kept, **odd} if odd else odd))
+    checkpoint.write(best, {**kept, **odd} if odd else odd)
     with pytest.raises(UserError, match=r"no weights|does not fit the weights|out of memory"):
         vaelab.load_run(run_dir)
 

@@ -19,11 +19,7 @@ from helpers.fakes import Killed
 from vaelab.errors import UserError
 from vaelab.files import folder
 from vaelab.training import checkpoint
-from vaelab.training.checkpoint import exported, load, packed, write
-
-
-def save(path, state):
-    write(path, packed(state))
+from vaelab.training.checkpoint import export_weights, load, write
 
 
 def state(number):
@@ -48,7 +44,7 @@ def number_of(loaded):
 def save_states(path, count):
     """Save the states 1 to `count`, one after the other."""
     for number in range(1, count + 1):
-        save(path, state(number))
+        write(path, state(number))
 
 
 def checksum_of(path):
@@ -80,7 +76,7 @@ def test_the_checksum_is_the_one_that_sha256sum_prints(path):
 
 def test_two_checkpoints_in_a_folder_do_not_meet(path):
     save_states(path, 2)
-    save(path.with_name("best.pt"), state(7))
+    write(path.with_name("best.pt"), state(7))
     assert number_of(load(path)) == 2
     assert number_of(load(path.with_name("best.pt"))) == 7
 
@@ -195,7 +191,7 @@ def crash_at_every_step(monkeypatch, folder, prepare, then):
         try:
             with monkeypatch.context() as patch:
                 fail_at(patch, moment, Killed())
-                save(path, state(99))
+                write(path, state(99))
         except Killed:
             then(path)
         else:
@@ -209,7 +205,7 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(saves, tmp_path, mo
         assert number_of(load(path)) in (saves or None, 99)
         # between two renames there is none, and the one before is told of
         assert {record.msg for record in caplog.records} <= {"%s is gone, and the one before it is used"}
-        save(path, state(100))
+        write(path, state(100))
         assert number_of(load(path)) == 100
 
     crash_at_every_step(monkeypatch, tmp_path, lambda path: save_states(path, saves), old_or_new)
@@ -239,12 +235,12 @@ def test_a_crash_at_any_step_leaves_a_state_where_the_last_one_was_damaged(tmp_p
     crash_at_every_step(monkeypatch, tmp_path, damaged, old_or_new)
 
 
-@pytest.mark.parametrize("write", [1, 2, 3])
-def test_a_full_disk_keeps_the_old_state_and_leaves_no_temporary_file(write, path, monkeypatch):
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_full_disk_keeps_the_old_state_and_leaves_no_temporary_file(number, path, monkeypatch):
     save_states(path, 2)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        fail_at(patch, write, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), everywhere=False)
-        save(path, state(99))
+        fail_at(patch, number, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), everywhere=False)
+        write(path, state(99))
     assert number_of(load(path)) == 2
     assert not list(path.parent.glob("*.tmp"))
 
@@ -309,7 +305,7 @@ def test_the_dangerous_pickle_is_one(tmp_path):
 
 def test_exported_weights_are_equal_and_may_lie_in_any_order(tmp_path):
     weights = {"matrix": torch.arange(6.0).reshape(2, 3).T, "scalar": torch.tensor(3)}
-    folder.write(tmp_path, "model.safetensors", exported(weights))
+    export_weights(tmp_path, weights)
     stored = load_file(tmp_path / "model.safetensors")
     assert stored.keys() == weights.keys()
     assert all(torch.equal(stored[name], weights[name]) for name in weights)
@@ -335,15 +331,15 @@ def test_what_is_no_regular_file_is_one_sentence_and_is_replaced_by_the_next(nam
         load(path)
     assert "\n" not in str(raised.value)
     if kind != "folder" and name == "last.pt":
-        save(path, state(3))
+        write(path, state(3))
         assert number_of(load(path)) == 3
     assert mine.read_bytes() == before
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("call", [lambda path: save(path, state(1)), load], ids=["save", "load"])
+@pytest.mark.parametrize("call", [lambda path: write(path, state(1)), load], ids=["save", "load"])
 def test_a_linked_folder_is_neither_read_nor_written(call, path, tmp_path):
-    save(tmp_path / "elsewhere/last.pt", state(7))
+    write(tmp_path / "elsewhere/last.pt", state(7))
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "elsewhere").iterdir()}
     path.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="checkpoints must be a folder, got a link"):
@@ -372,24 +368,24 @@ def test_what_fits_into_memory_once_and_not_twice_is_not_read(path, monkeypatch)
 def test_exported_weights_replace_a_link(tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "model.safetensors").symlink_to("mine")
-    folder.write(tmp_path, "model.safetensors", exported({"a": torch.zeros(2)}))
+    export_weights(tmp_path, {"a": torch.zeros(2)})
     assert (tmp_path / "mine").read_text() == "mine"
     assert load_file(tmp_path / "model.safetensors").keys() == {"a"}
 
 
 def test_a_file_without_end_in_the_place_of_a_checkpoint_is_replaced_unread(tmp_path, monkeypatch):
     path = tmp_path / "checkpoints/last.pt"
-    save(path, {"step": 1})
+    write(path, {"step": 1})
     os.truncate(path, 200 * 10**9)
     monkeypatch.setattr("vaelab.files.folder.checksum", lambda *_: pytest.fail("it was read"))
-    save(path, {"step": 2})
+    write(path, {"step": 2})
     assert load(path) == {"step": 2}
 
 
 @pytest.mark.parametrize("error", [ValueError("negative seek value -3885"), IndexError(), OSError("odd"), TypeError()])
 def test_whatever_torch_raises_of_a_checkpoint_is_one_sentence(error, tmp_path, monkeypatch):
     path = tmp_path / "checkpoints/last.pt"
-    save(path, {"step": 1})
+    write(path, {"step": 1})
 
     def raises(*_, **__):
         raise error

@@ -68,7 +68,7 @@ def restore(trainer, state, path=(), odd=None):
     box = {"state": copy.deepcopy(state)}
     if odd is not None:
         set_in("state", *path)(box, odd)
-    checkpoint.write(trainer.checkpoints.last, checkpoint.packed(box["state"]))
+    checkpoint.write(trainer.checkpoints.last, box["state"])
     trainer.restore()
 
 
@@ -170,6 +170,41 @@ def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tool
         assert torch.equal(exported[name], value)
 
 
+def test_of_checkpoints_that_follow_soon_only_the_first_and_the_last_take_a_disk_and_are_what_they_were(
+    kept, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("vaelab.training.checkpoints.LEAST_SECONDS", float("inf"))
+    model, _, checkpoints = kept
+    written = []
+    real = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda path, state: written.append(path.name) or real(path, state))
+    bias = model.posterior.heads.bias
+    for epoch in range(1, 5):
+        torch.nn.init.constant_(bias, epoch)
+        if epoch < 4:
+            checkpoints.save_best(model, small_dataset(kinds=10).facts, epoch, step=epoch, val={})
+        checkpoints.save_last(Meter().state(), Progress(step=epoch), None)
+    torch.nn.init.zeros_(bias)
+    checkpoints.finish()
+    assert written == ["best.pt", "last.pt"] * 2
+    last, best = (checkpoint.load(tmp_path / "checkpoints" / name) for name in ("last.pt", "best.pt"))
+    assert (last["progress"]["step"], best["epoch"]) == (4, 3)
+    assert (last["model"]["posterior.heads.bias"] == 4).all()
+    assert (best["model"]["posterior.heads.bias"] == 3).all()
+    assert (checkpoint.load(tmp_path / "checkpoints" / "last.previous.pt")["progress"]["step"]) == 1
+
+
+def test_after_a_best_epoch_is_on_the_disk_the_checkpoint_that_knows_of_it_does_not_wait(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelab.training.checkpoints.LEAST_SECONDS", float("inf"))
+    model, _, checkpoints = kept
+    checkpoints.save_last(Meter().state(), Progress(step=1), None)
+    checkpoints.save_best(model, small_dataset(kinds=10).facts, epoch=2, step=2, val={})
+    checkpoints.finish()  # as before a search is told of it
+    checkpoints.save_last(Meter().state(), Progress(step=2), None)
+    checkpoints._later.wait()
+    assert checkpoint.load(tmp_path / "checkpoints" / "last.pt")["progress"]["step"] == 2
+
+
 def test_an_average_that_is_switched_on_later_begins_with_the_weights(kept):
     model, average, checkpoints = kept
     checkpoints.save_last(Meter().state(), Progress(), None)
@@ -194,7 +229,7 @@ def test_weights_stay_as_they_were_where_another_part_does_not_fit(kept):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state["model"]["posterior.heads.bias"] += 1
     state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
-    checkpoint.write(checkpoints.last, checkpoint.packed(state))
+    checkpoint.write(checkpoints.last, state)
     with pytest.raises(UserError, match="does not fit the model or the optimizer"):
         checkpoints.load(SINGLE, Meter(), 100)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

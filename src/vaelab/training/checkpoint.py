@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -27,28 +27,29 @@ TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 MOST_SHARED_TUPLES = 20
 
 
-def packed(state: dict[str, Any]) -> memoryview:
-    """The content of a checkpoint; nothing that is changed later changes it.
-
-    Args:
-        state: to be kept, tensors and plain values only.
-    """
-    buffer = io.BytesIO()
-    torch.save(tree_map(_by_itself, state), buffer)
-    return buffer.getbuffer()
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """A state as it is now, in main memory, whatever is done to its tensors later."""
+    return tree_map(_copy, state)
 
 
-def write(path: Path, content: memoryview) -> None:
+def _copy(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; what was there becomes `<stem>.previous.pt`.
 
     Args:
         path: a file in a folder of the run's directory, which is made where it is missing.
-        content: as `packed` gives it.
+        state: to be kept, tensors and plain values only.
 
     Raises:
         UserError: if that folder is a link.
         OSError: if it cannot be written; what was there is then still there.
     """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
     run_dir, name = _place(path)
     run_dir.mkdir(parents=True, exist_ok=True)
     folder.make(run_dir, path.parent.name)
@@ -60,13 +61,6 @@ def write(path: Path, content: memoryview) -> None:
         sidecar.write_digest(run_dir, name, sidecar.digest_of(content))
         put()
     folder.sync(path.parent)
-
-
-def _by_itself(value: Any) -> Any:
-    """A tensor without the rest of what it is a part of, which would be written too; anything else as it is."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided:
-        return value
-    return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -132,9 +126,10 @@ def check_archive(content: bytes) -> None:
             before = opcode.name
 
 
-def exported(weights: dict[str, Tensor]) -> bytes:
-    """Weights as safetensors, for other tools."""
-    return to_bytes({name: tensor.contiguous() for name, tensor in weights.items()})
+def export_weights(run_dir: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights as `model.safetensors`, for other tools."""
+    content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in weights.items()})
+    folder.write(run_dir, "model.safetensors", content)
 
 
 def _is_good(path: Path) -> bool:

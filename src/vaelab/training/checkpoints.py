@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vaelab.errors import UserError, one_line
-from vaelab.files import folder
 from vaelab.files.later import Later
 from vaelab.machine.ranks import Ranks
 from vaelab.parts import Facts, Objective
@@ -19,6 +19,7 @@ from vaelab.training.meter import Meter
 from vaelab.training.state import Progress
 from vaelab.training.step import has_networks
 
+LEAST_SECONDS = 1.0  # of training from one checkpoint to the next, which takes a small network longer than an epoch
 AT_ONCE = 2  # the best and the last of an epoch wait for the disk while the next one is trained
 KEYS = ("model", "average", "optimizer", "objective", "meter", "progress", "metrics_position")
 
@@ -49,16 +50,19 @@ class Checkpoints:
         self._networks = objective if has_networks(objective) else None
         self._average = average
         self._later = Later(AT_ONCE)
+        self._best: dict[str, Any] | None = None
+        self._last: dict[str, Any] | None = None
+        self._written = -inf  # seconds of training that are in last.pt
 
     def save_last(self, meter: dict[str, Any], progress: Progress, metrics_position: object) -> None:
-        """Write `last.pt`, from which the run goes on bit for bit, as it is now; it is there after `finish`."""
-        average = None if self._average is None else self._average.state()
-        own = self._networks
-        kept = None if own is None else {"weights": own.state_dict(), "optimizer": own.optimizer.state_dict()}
-        content = checkpoint.packed(
+        """Keep in `last.pt`, from which the run goes on bit for bit, what is now; the file is there after `finish`."""
+        own, kept = self._networks, None
+        if own is not None:
+            kept = {"weights": own.state_dict(), "optimizer": own.optimizer.state_dict()}
+        self._last = checkpoint.copied(
             {
                 "model": self._model.state_dict(),
-                "average": average,
+                "average": None if self._average is None else self._average.state(),
                 "optimizer": self._optimizer.state_dict(),
                 "objective": kept,
                 "meter": meter,
@@ -66,32 +70,40 @@ class Checkpoints:
                 "metrics_position": metrics_position,
             }
         )
-        self._later.do(partial(checkpoint.write, self.last, content))
+        if progress.seconds - self._written >= LEAST_SECONDS:
+            self._write()
 
     def save_best(self, model: torch.nn.Module, facts: Facts, epoch: int, step: int, val: Mapping[str, float]) -> None:
-        """Write `best.pt`, and the weights as `model.safetensors` for other tools; they are there after `finish`."""
-        weights = model.state_dict()
-        kept = {**asdict(facts), "image_shape": list(facts.image_shape)}
-        state = {
-            "model": weights,
-            "objective": None if self._networks is None else self._networks.state_dict(),
-            "facts": kept,
-            "epoch": epoch,
-            "step": step,
-            "val": dict(val),
-        }
-        best = partial(checkpoint.write, self.run_dir / "checkpoints" / "best.pt", checkpoint.packed(state))
-        exported = checkpoint.exported(weights)
+        """Keep weights in `best.pt`, and in `model.safetensors` for other tools; the `save_last` of that epoch follows.
 
-        def write() -> None:
-            best()
-            folder.write(self.run_dir, "model.safetensors", exported)
-
-        self._later.do(write)
+        The files are there after `finish`.
+        """
+        self._last = None  # the best epoch's will be
+        self._best = checkpoint.copied(
+            {
+                "model": model.state_dict(),
+                "objective": None if self._networks is None else self._networks.state_dict(),
+                "facts": {**asdict(facts), "image_shape": list(facts.image_shape)},
+                "epoch": epoch,
+                "step": step,
+                "val": dict(val),
+            }
+        )
 
     def finish(self) -> None:
         """Return when the disk has all; what is raised of a file that could not be written is here, or at the next."""
+        self._write()
         self._later.wait()
+
+    def _write(self) -> None:
+        """Begin to write what was kept and is not written."""
+        if self._best is not None:
+            self._later.do(partial(_write_best, self.run_dir, self._best))
+        if self._last is not None:
+            self._later.do(partial(checkpoint.write, self.last, self._last))
+        # a best epoch that last.pt does not know yet must not wait to be known, or could be of another future
+        self._written = -inf if self._last is None else self._last["progress"]["seconds"]
+        self._best = self._last = None
 
     def load(self, ranks: Ranks, meter: Meter, images: int) -> tuple[Progress, Any] | None:
         """Go back to `last.pt`: the weights, the moments and the sums of the meter, once all are found to fit.
@@ -154,3 +166,8 @@ class Checkpoints:
             f"the checkpoint in {self.run_dir} cannot be gone on with ({one_line(reason, 200)}); restore "
             f"checkpoints from a copy, or start the run again in another directory"
         )
+
+
+def _write_best(run_dir: Path, state: dict[str, Any]) -> None:
+    checkpoint.write(run_dir / "checkpoints" / "best.pt", state)
+    checkpoint.export_weights(run_dir, state["model"])
