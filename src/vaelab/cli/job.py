@@ -122,8 +122,7 @@ def merit_of_before(run_dir: Path, composed: DictConfig) -> float | None:
     try:
         if not (run_dir / CONFIG).exists():
             return None
-        config = plain(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
-        return continuation.merit_of_before(run_dir, {**config, "choices": _choices(composed.hydra)})
+        return continuation.merit_of_before(run_dir, {**plain(composed), "choices": _choices(composed.hydra)})
     except Exception:  # the job itself says what is wrong, and no other ends with it
         return None
 

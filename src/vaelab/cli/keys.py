@@ -57,13 +57,12 @@ def _require_within(output_subdir: str | None) -> None:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The config of a run as resolved dictionaries and lists; its own keys have their types, for all may be deleted.
+    """The config of a run, without `hydra`, as resolved dictionaries and lists; all keys may have been deleted.
 
     Raises:
         UserError: for a key that `Root` has not, which `+` adds to a resumed run's config, or an odd value of its own.
     """
-    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(found, dict)
+    found = {key: _resolved(config, key) for key in config if key != "hydra"}
     for key in found.keys() - Root.__dataclass_fields__.keys():
         raise UserError(f"the config has no key {key!r}; {command('--cfg', 'job')} lists all keys", 2)
     resume = found.setdefault("resume", None)
@@ -75,3 +74,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
     if not isinstance(choices, dict):
         raise UserError(f"choices must map groups to options, as the run's config.yaml does, got {choices!r}", 2)
     return found
+
+
+def _resolved(config: DictConfig, key: str) -> Any:
+    value = config[key]
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value

@@ -14,7 +14,6 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from vaelab.errors import UserError, is_out_of_memory
 from vaelab.files import folder, sidecar
@@ -27,13 +26,13 @@ TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 MOST_SHARED_TUPLES = 20
 
 
-def copied(state: dict[str, Any]) -> dict[str, Any]:
+def copied(state: Any) -> Any:
     """A state as it is now, in main memory, whatever is done to its tensors later."""
-    return tree_map(_copy, state)
-
-
-def _copy(value: Any) -> Any:
-    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: copied(value) for name, value in state.items()}
+    return [copied(value) for value in state] if isinstance(state, list) else state
 
 
 def write(path: Path, state: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ bit.
 import copy
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -45,7 +44,7 @@ log = logging.getLogger(__name__)
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
 # of a trainer; yields after one step or several, where they are to be reported, the norm of the last one's gradient
 Steps = Callable[["Trainer"], Iterator[Tensor | float | None]]
-CURVES_EVERY_SECONDS = 30  # drawing them takes as long as a short epoch
+CURVES_EVERY_SECONDS = 30  # of training; drawing them takes as long as a short epoch
 
 
 class Trainer:
@@ -100,7 +99,7 @@ class Trainer:
         self.progress = Progress()
         self.clock = Clock(self.device, lambda seconds: self.progress.count_seconds(seconds))
         self.speed_watch = SpeedWatch(run_dir)
-        self._curves_drawn = time.perf_counter()
+        self._curves_drawn = 0.0  # seconds of training that they show
         eager = EagerStep(model, self.objective, self.optimizer, config.grad_clip)
         self.train_step = training_step(eager, config, self.total_steps, ranks, stop, self.clock)
 
@@ -254,8 +253,8 @@ class Trainer:
         return None
 
     def _draw_curves(self, at_once: bool) -> None:
-        if at_once or time.perf_counter() - self._curves_drawn > CURVES_EVERY_SECONDS:
-            self._curves_drawn = time.perf_counter()
+        if at_once or self.progress.seconds - self._curves_drawn > CURVES_EVERY_SECONDS:
+            self._curves_drawn = self.progress.seconds
             title = f"{self.dataset.name}: curves of training and validation"
             self.recorder.draw_curves(title, self.config.picture_format)
 

@@ -16,6 +16,7 @@ from vaelab.files import folder
 from vaelab.files.current_folder import elsewhere
 
 DPI, LETTERS_PER_INCH = 120, 11
+LEFT, BELOW, EDGE, LINE, HEADING, LEGEND = 0.95, 0.55, 0.15, 0.22, 0.3, 0.85  # inches
 MOST_NAMES = 40  # below the bars of a chart
 MOST_SHAPES = 1000  # of a vector graphic, which viewers draw one by one
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -27,7 +28,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str, pictu
     Training points are means over an epoch, as a validation point is one of an epoch.
     """
     names = charts([{name for row in rows for name in row}]) or CURVES[:3]
-    figure, axes = subplots(len(names), (4 * len(names), 3.6))
+    figure, axes = row_of_axes(len(names), (4 * len(names), 3.6), title, above=HEADING)
     for axis, name in zip(axes, names, strict=True):
         train, validation = training_curve(rows, f"train/{name}"), validation_curve(rows, f"val/{name}")
         for split, points in (("train", train), ("validation", validation)):
@@ -38,7 +39,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str, pictu
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend()
-    save_figure(figure, path, title, picture_format)
+    save(figure, path, picture_format)
 
 
 def posterior_means(points: np.ndarray, labels: np.ndarray | None, names: Sequence[str], title: str) -> Any:
@@ -50,7 +51,7 @@ def posterior_means(points: np.ndarray, labels: np.ndarray | None, names: Sequen
         names: of the two axes.
         title: above.
     """
-    figure, (axis,) = subplots(1, (6.6, 6))
+    figure, (axis,) = row_of_axes(1, (6.6, 6), title, right=EDGE if labels is None else LEGEND)
     colors = {} if labels is None else {"c": labels, "cmap": "tab10"}
     scattered = axis.scatter(*points.T, **colors, s=4, alpha=0.7, rasterized=len(points) > MOST_SHAPES)
     if labels is not None:
@@ -60,7 +61,7 @@ def posterior_means(points: np.ndarray, labels: np.ndarray | None, names: Sequen
     axis.set(xlabel=names[0], ylabel=names[1])
     axis.set_aspect("equal", adjustable="datalim")  # one scale, and longer axes instead of empty bands
     axis.grid(alpha=0.3)
-    return titled(figure, title)
+    return figure
 
 
 def bars(
@@ -79,7 +80,7 @@ def bars(
         axes: what is drawn to the right, and upwards.
         title: above.
     """
-    figure, (axis,) = subplots(1, (min(max(6.0, 1.5 + 0.24 * len(heights)), 14.0), 3.8))
+    figure, (axis,) = row_of_axes(1, (min(max(6.0, 1.5 + 0.24 * len(heights)), 14.0), 3.8), title)
     for (kind, members), color in zip(kinds.items(), ("C0", "0.7"), strict=False):
         axis.bar([*compress(range(len(heights)), members)], [*compress(heights, members)], color=color, label=kind)
     if any(kinds):
@@ -90,16 +91,44 @@ def bars(
     axis.set(xlabel=axes[0], ylabel=axes[1], xlim=(-0.8, len(heights) - 0.2))
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
-    return titled(figure, title)
+    return figure
+
+
+def row_of_axes(
+    columns: int, size: tuple[float, float], title: str, right: float = EDGE, above: float = 0.0
+) -> tuple[Any, Sequence[Any]]:
+    """A figure with a title and axes beside each other, whose margins take numbers of seven digits.
+
+    To fit margins to what is drawn, as `subplots` does, takes as long as to draw it, and a run draws three of these.
+
+    Args:
+        columns: the number of axes.
+        size: of the figure, width and height in inches.
+        title: above.
+        right: of each axes, in inches.
+        above: each axes, in inches, below the title.
+    """
+    figure = titled(_figure(size), title)
+    lines = figure.get_suptitle().count("\n") + 1
+    width = size[0] / columns - LEFT - right
+    height = size[1] - BELOW - above - EDGE - LINE * lines
+    lefts = [LEFT + column * size[0] / columns for column in range(columns)]
+    return figure, [
+        figure.add_axes((left / size[0], BELOW / size[1], width / size[0], height / size[1])) for left in lefts
+    ]
 
 
 def subplots(columns: int, size: tuple[float, float], rows: int = 1) -> tuple[Any, Sequence[Any]]:
-    """A figure of so many inches (width, height) and its axes, row by row."""
+    """A figure of so many inches (width, height) and its axes, row by row, with margins that fit what they hold."""
+    figure = _figure(size, layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _figure(size: tuple[float, float], **options: str) -> Any:
     with elsewhere():  # where there is no matplotlibrc
         from matplotlib.figure import Figure  # takes half a second to import
 
-    figure = Figure(figsize=size, layout="constrained", dpi=DPI)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+    return Figure(figsize=size, dpi=DPI, **options)
 
 
 def titled(figure: Any, title: str) -> Any:
@@ -138,10 +167,9 @@ def _vector(picture: Any, picture_format: str) -> bytes:
     """A figure as PDF or SVG, always the same for the same figure; an image fills one, pixel by pixel."""
     figure = picture
     if isinstance(picture, Image.Image):
-        figure, (axis,) = subplots(1, (picture.width / DPI, picture.height / DPI))
-        figure.set_layout_engine("none")
+        figure = _figure((picture.width / DPI, picture.height / DPI))
+        axis = figure.add_axes((0, 0, 1, 1))
         axis.set_axis_off()
-        axis.set_position((0, 0, 1, 1))
         axis.imshow(picture, interpolation="none", aspect="auto")
     from matplotlib import rc_context
 
