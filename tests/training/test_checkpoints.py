@@ -153,7 +153,7 @@ def kept(tmp_path):
     sum(parameter.square().sum() for parameter in model.parameters()).backward()
     optimizer.step()
     average = MovingAverage(model, 0.9)
-    return model, average, Checkpoints(tmp_path, model, optimizer, ELBO(1.0, 0, 1), average)
+    return model, average, Checkpoints(tmp_path, model, optimizer, ELBO(1.0, 0, 1), average, least_seconds=1.0)
 
 
 def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tools(kept, tmp_path):
@@ -173,7 +173,6 @@ def test_the_best_weights_are_kept_with_the_facts_of_the_data_and_for_other_tool
 def test_of_checkpoints_that_follow_soon_only_the_first_and_the_last_take_a_disk_and_are_what_they_were(
     kept, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("vaelab.training.checkpoints.LEAST_SECONDS", float("inf"))
     model, _, checkpoints = kept
     written = []
     real = checkpoint.write
@@ -194,8 +193,7 @@ def test_of_checkpoints_that_follow_soon_only_the_first_and_the_last_take_a_disk
     assert (checkpoint.load(tmp_path / "checkpoints" / "last.previous.pt")["progress"]["step"]) == 1
 
 
-def test_after_a_best_epoch_is_on_the_disk_the_checkpoint_that_knows_of_it_does_not_wait(kept, tmp_path, monkeypatch):
-    monkeypatch.setattr("vaelab.training.checkpoints.LEAST_SECONDS", float("inf"))
+def test_after_a_best_epoch_is_on_the_disk_the_checkpoint_that_knows_of_it_does_not_wait(kept, tmp_path):
     model, _, checkpoints = kept
     checkpoints.save_last(Meter().state(), Progress(step=1), None)
     checkpoints.save_best(model, small_dataset(kinds=10).facts, epoch=2, step=2, val={})

@@ -19,7 +19,7 @@ def config():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((name, value) for name in COUNTS for value in (0, -1, 1.5, "3", True, None, 10**16)),
+        *((name, value) for name in (*COUNTS, "checkpoint_every") for value in (0, -1, 1.5, "3", True, None, 10**16)),
         *(("pictures_every", value) for value in (-1, 0.5, None)),
         *(("picture_format", value) for value in ("jpeg", "PDF", None)),
         *(("max_steps", value) for value in (0, 1.5, "many")),

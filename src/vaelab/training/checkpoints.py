@@ -19,7 +19,6 @@ from vaelab.training.meter import Meter
 from vaelab.training.state import Progress
 from vaelab.training.step import has_networks
 
-LEAST_SECONDS = 1.0  # of training from one checkpoint to the next, which takes a small network longer than an epoch
 AT_ONCE = 2  # the best and the last of an epoch wait for the disk while the next one is trained
 KEYS = ("model", "average", "optimizer", "objective", "meter", "progress", "metrics_position")
 
@@ -33,6 +32,7 @@ class Checkpoints:
         optimizer: whose moments are kept.
         objective: of which networks of its own are kept, with their moments.
         average: of the weights, or None.
+        least_seconds: of training from one checkpoint on the disk to the next.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         objective: Objective,
         average: MovingAverage | None,
+        least_seconds: float = 0.0,
     ) -> None:
         self.run_dir = run_dir
         self.last = run_dir / "checkpoints" / "last.pt"
@@ -49,6 +50,7 @@ class Checkpoints:
         self._optimizer = optimizer
         self._networks = objective if has_networks(objective) else None
         self._average = average
+        self._least_seconds = least_seconds
         self._later = Later(AT_ONCE)
         self._best: dict[str, Any] | None = None
         self._last: dict[str, Any] | None = None
@@ -70,7 +72,7 @@ class Checkpoints:
                 "metrics_position": metrics_position,
             }
         )
-        if progress.seconds - self._written >= LEAST_SECONDS:
+        if progress.seconds - self._written >= self._least_seconds:
             self._write()
 
     def save_best(self, model: torch.nn.Module, facts: Facts, epoch: int, step: int, val: Mapping[str, float]) -> None:

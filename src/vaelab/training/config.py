@@ -6,7 +6,7 @@ from vaelab.errors import ArgumentError, check_choice, check_integer, check_numb
 
 MOST_THREADS = 1024  # OpenMP ends the process where the system gives it fewer
 LARGEST = 10**15  # of what counts steps or images
-COUNTS = ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every", "checkpoint_every")
+COUNTS = ("epochs", "batch_size", "eval_batch_size", "log_every", "evaluate_every")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainerConfig:
     evaluate_test: bool
     pictures_every: int
     picture_format: str
-    checkpoint_every: int
+    checkpoint_every: int | str
     profile: bool
 
     def __post_init__(self) -> None:
@@ -47,6 +47,9 @@ class TrainerConfig:
         check_choice("precision", self.precision, ("float32", "tf32", "bfloat16"))
         if self.threads != "auto" and (type(self.threads) is not int or not 1 <= self.threads <= MOST_THREADS):
             raise ArgumentError("threads", f"must be auto or a number from 1 to {MOST_THREADS:,}, got {self.threads!r}")
+        every = self.checkpoint_every
+        if every != "auto" and (type(every) is not int or not 1 <= every <= LARGEST):
+            raise ArgumentError("checkpoint_every", f"must be auto or a number of epochs from 1 on, got {every!r}")
         for name in ("evaluate_test", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentError(name, f"must be true or false, got {getattr(self, name)!r}")

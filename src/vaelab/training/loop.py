@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 VOTES_READ_EVERY = 20  # steps of ranks on GPUs, which make hundreds in the seconds that a scheduler gives them to stop
 # of a trainer; yields after one step or several, where they are to be reported, the norm of the last one's gradient
 Steps = Callable[["Trainer"], Iterator[Tensor | float | None]]
+CHECKPOINT_EVERY_SECONDS = 1.0  # of training; packing and writing one takes a small network longer than an epoch
 CURVES_EVERY_SECONDS = 30  # of training; drawing them takes as long as a short epoch
 
 
@@ -87,7 +88,8 @@ class Trainer:
         self.device = next(model.parameters()).device
         ranks.broadcast_tensors(model.state_dict().values())  # a network of one's own may draw its weights otherwise
         self.average = None if config.ema is None else MovingAverage(model, config.ema)
-        self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.objective, self.average)
+        seconds = CHECKPOINT_EVERY_SECONDS if config.checkpoint_every == "auto" else 0.0
+        self.checkpoints = Checkpoints(run_dir, model, self.optimizer, self.objective, self.average, seconds)
         stored, train = dataset.stored, dataset.train
         images, on_disk = place(train.images, config.images_on, self.device, stored is not None)
         labels = train.labels.long().to(images.device) if model.takes_labels else None
@@ -200,8 +202,8 @@ class Trainer:
         progress, config = self.progress, self.config
         last, number = progress.step >= self.total_steps, progress.epoch + 1
 
-        def due(every: int) -> bool:
-            return last or number % every == 0
+        def due(every: int | str) -> bool:
+            return last or every == "auto" or number % every == 0
 
         self._require_finite_weights()
         self.evaluated.eval()
