@@ -7,6 +7,7 @@ from helpers.small_training import trainer_of
 from vaelab.errors import UserError
 from vaelab.run.build import Builder
 from vaelab.training import stackable
+from vaelab.training.compiled import CompiledStep
 from vaelab.training.program import Program
 from vaelab.training.signals import StopRequest
 from vaelab.training.stacking import ROWS_ON_CPU, stacks_of
@@ -189,6 +190,18 @@ def test_it_is_said_why_a_run_is_better_off_alone(runs, overrides):
     stacks, alone = stacks_of(trainers)
     assert not stacks
     assert all(WHY_ALONE[overrides] in alone[trainer] for trainer in trainers)
+
+
+@pytest.mark.parametrize(("own", "pays"), [(("seed=0", "seed=1"), True), (("seed=0", "objective.beta=0.5"), False)])
+def test_runs_too_large_to_be_stacked_compile_their_steps_where_that_pays_for_all_of_one_program(runs, own, pays):
+    large = ("model.hidden=[1000]", "trainer.compile=auto", "trainer.epochs=2000")  # 6,000 steps each
+    trainers = runs(*MLP, *large, own=own)
+    assert not any(isinstance(trainer.train_step, CompiledStep) for trainer in trainers)
+    stacks, alone = stacks_of(trainers)
+    assert not stacks
+    for trainer in trainers:
+        assert isinstance(trainer.train_step, CompiledStep) == pays
+        assert "weights are more than the" in alone[trainer]
 
 
 class HidesItsWeight:

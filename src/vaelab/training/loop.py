@@ -102,13 +102,17 @@ class Trainer:
         self.clock = Clock(self.device, lambda seconds: self.progress.count_seconds(seconds))
         self.speed_watch = SpeedWatch(run_dir)
         self._curves_drawn = 0.0  # seconds of training that they show
-        eager = EagerStep(model, self.objective, self.optimizer, config.grad_clip)
-        self.train_step = training_step(eager, config, self.total_steps, ranks, stop, self.clock)
+        self.choose_step(self.total_steps)
 
     @property
     def evaluated(self) -> Model:
         """What is evaluated, sampled and kept as best: the moving average where there is one."""
         return self.model if self.average is None else self.average.model
+
+    def choose_step(self, steps: int) -> None:
+        """Train with the step that pays for so many."""
+        eager = EagerStep(self.model, self.objective, self.optimizer, self.config.grad_clip)
+        self.train_step = training_step(eager, self.config, steps, self.ranks, self.stop, self.clock)
 
     def choose_threads(self) -> None:
         """Train with the number of threads that was asked for, or makes a step fastest now, with nothing beside."""

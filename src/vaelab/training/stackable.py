@@ -57,7 +57,7 @@ class Number:
 
 
 def why_alone(trainer: Trainer) -> str | None:
-    """Why a run cannot be trained with others as one, or is faster without; None of one that can."""
+    """Why a run cannot be trained with others as one; None of one that can."""
     model, objective, optimizer = trainer.model, trainer.objective, trainer.optimizer
     if not can_compile(model, objective):
         return f"{type(objective).__name__} with this model cannot be recorded as one graph"
@@ -65,11 +65,15 @@ def why_alone(trainer: Trainer) -> str | None:
         return f"the update of {type(optimizer).__name__} is not vaelab's own, as those of adam and adamw are"
     if trainer.config.profile:
         return "trainer.profile=true traces the steps of one run"
-    weights = sum(weight.numel() for weight in model.parameters())
+    return None
+
+
+def require_small(trainer: Trainer) -> None:
+    """Raise CannotStackError for a run whose steps are sooner made by itself."""
+    weights = sum(weight.numel() for weight in trainer.model.parameters())
     most = MOST_WEIGHTS_IF_COMPILED if isinstance(trainer.train_step, CompiledStep) else MOST_WEIGHTS
     if trainer.device.type == "cpu" and weights > most:
-        return f"{weights:,} weights are more than the {most:,} up to which that is faster on a CPU"
-    return None
+        raise CannotStackError(f"{weights:,} weights are more than the {most:,} up to which that is faster on a CPU")
 
 
 def parts_of(trainer: Trainer) -> Parts:

@@ -11,7 +11,16 @@ from vaelab.training.compiled import MOST_OPERATIONS, PAYS_FROM_STEPS
 from vaelab.training.loop import Trainer
 from vaelab.training.program import Program
 from vaelab.training.stack import Stack
-from vaelab.training.stackable import CannotStackError, Form, differing_numbers, form_of, parts_of, why_alone
+from vaelab.training.stackable import (
+    CannotStackError,
+    Form,
+    Number,
+    differing_numbers,
+    form_of,
+    parts_of,
+    require_small,
+    why_alone,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +56,8 @@ def _stacks_of_form(trainers: Sequence[Trainer]) -> list[Stack]:
     if len(trainers) == 1:
         raise CannotStackError("no other run has its shapes and settings, and is where it is")
     numbers = differing_numbers([parts_of(trainer) for trainer in trainers])
+    _choose_steps(trainers, numbers)
+    require_small(trainers[0])
     rows = ROWS_ON_CPU if trainers[0].device.type == "cpu" else len(trainers)
     parts = [slice(first, first + rows) for first in range(0, len(trainers), rows)]
     stacks = [
@@ -64,12 +75,23 @@ def _stacks_of_form(trainers: Sequence[Trainer]) -> list[Stack]:
     return stacks
 
 
+def _choose_steps(trainers: Sequence[Trainer], numbers: Sequence[Number]) -> None:
+    """Have each that is trained by itself compile its step where that pays for all with which it has the program."""
+    values = zip(*([getattr(holder, number.name) for holder in number.holders] for number in numbers), strict=True)
+    programs = max(1, len(set(values)))
+    for trainer in trainers:
+        trainer.choose_step(_steps_left(trainers) // programs)
+
+
+def _steps_left(trainers: Sequence[Trainer]) -> int:
+    return sum(trainer.total_steps - trainer.progress.step for trainer in trainers)
+
+
 def _program(stack: Stack, trainers: Sequence[Trainer]) -> Program | None:
     """The compiled step of all stacks of a form; None where it is not wanted, does not pay or fails."""
     first = trainers[0]
-    steps = (first.total_steps - first.progress.step) * len(trainers)
     insists = first.config.compile is True
-    pays = first.config.compile == "auto" and first.device.type == "cpu" and steps >= PAYS_FROM_STEPS
+    pays = first.config.compile == "auto" and first.device.type == "cpu" and _steps_left(trainers) >= PAYS_FROM_STEPS
     has_full_batches = len(first.batches.images) >= first.config.batch_size
     if not (has_full_batches and (insists or pays)):
         return None
