@@ -1,11 +1,7 @@
 """`hydra/launcher=pool`: the jobs of a sweep side by side on one machine."""
 
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
 from hydra_plugins.vaelab.job_launcher import JobLauncher
 from vaelab.errors import UserError
-from vaelab.sweep import fork_server
 from vaelab.sweep.attempt import Limits
 from vaelab.sweep.places import Places
 from vaelab.sweep.pool import Pool
@@ -25,11 +21,6 @@ class PoolLauncher(JobLauncher):
             self._pool = Pool(Places(n_jobs, jobs_per_gpu), Limits(timeout_min, retries, grace_seconds))
         except ValueError as error:
             raise UserError(f"hydra.launcher.{error}") from error
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives, read the config files, and begin to import what the jobs need."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        fork_server.start()
 
     def runner(self) -> Pool:
         """The pool."""

@@ -21,6 +21,7 @@ class Pool:
     def __init__(self, places: Places, limits: Limits) -> None:
         self._places = places
         self._limits = limits
+        fork_server.start()  # it imports what the jobs need while they are composed
 
     @property
     def n_jobs(self) -> int:
@@ -37,7 +38,6 @@ class Pool:
         Raises:
             Interrupted: or KeyboardInterrupt, when this process is asked to stop and all jobs have stopped too.
         """
-        fork_server.start()
         outcomes: dict[int, Outcome] = {}
         running: dict[int, Attempt] = {}  # by place
         waiting = iter(jobs)
