@@ -1,7 +1,7 @@
 """Every model of vaelab in the same time on the same images.
 
     python -m benchmarks.leaderboard mnist             train what is lacking on MNIST, two models beside each other
-    python -m benchmarks.leaderboard --collect         the finished runs into docs/leaderboard.md
+    python -m benchmarks.leaderboard --collect         the evaluated runs into docs/leaderboard.md
 
 A model is a preset that leaves the dataset open; one whose figures are in docs/leaderboard.json is not trained again,
 so that a board can be filled in parts, on one machine after another. How many steps fill its time is measured before
@@ -32,6 +32,7 @@ from vaelab.run.record import RunRecord
 RUNS = ROOT / "outputs" / "leaderboard"
 DOCS = ROOT / "docs"
 KNOWN = "leaderboard.json"
+EVALUATION = "evaluation.json"  # in the directory of a run
 COMPARISON = "leaderboard-runs.html"
 MOST_PICTURES = 2_000_000  # characters in that page, which is a part of the repository
 SIDE_BY_SIDE = 2
@@ -125,23 +126,21 @@ def train_for_its_time(model: str, dataset: str, runs: Path) -> None:
 def evaluate(model: str, dataset: str, runs: Path) -> None:
     """Evaluate a model that has trained and was not evaluated yet."""
     directory = runs / dataset / model
-    found = directory / "evaluation.json"
-    if is_finished(directory) and not found.exists():
+    if is_finished(directory) and not (directory / EVALUATION).exists():
         samples = str(BOARDS[dataset].samples)
-        vaelab("evaluate", str(directory), "--importance-samples", samples, "--output", str(found))
+        vaelab("evaluate", str(directory), "--importance-samples", samples, "--output", str(directory / EVALUATION))
 
 
 def collect(runs: Path, docs: Path) -> None:
-    """Write the page of all runs that finished here or are known, its data, and the comparison page of those here."""
-    finished = [
-        path for path in find_runs(filter(Path.exists, (runs / dataset for dataset in BOARDS))) if is_finished(path)
-    ]
-    measured = known(docs) | {f"{path.parent.name}/{path.name}": _measured(RunRecord(path)) for path in finished}
+    """Write the page of the runs evaluated here or before, its data, and the comparison page of those here."""
+    here = find_runs(filter(Path.exists, (runs / dataset for dataset in BOARDS)))
+    evaluated = [path for path in here if (path / EVALUATION).exists()]
+    measured = known(docs) | {f"{path.parent.name}/{path.name}": _measured(RunRecord(path)) for path in evaluated}
     (docs / KNOWN).write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
     (docs / "leaderboard.md").write_text(page(measured))
-    if finished:
-        finished = [Path(os.path.relpath(path)) for path in finished]  # the page names them
-        write_page(finished, docs / COMPARISON, METRICS[0], MOST_PICTURES)
+    if evaluated:
+        evaluated = [Path(os.path.relpath(path)) for path in evaluated]  # the page names them
+        write_page(evaluated, docs / COMPARISON, METRICS[0], MOST_PICTURES)
 
 
 def known(docs: Path) -> dict[str, dict[str, Any]]:
