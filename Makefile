@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python run.py experiment=demo
 
 test: setup-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m ''
 
 lint: setup-dev
 	$(BIN)/ruff check .

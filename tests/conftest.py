@@ -16,6 +16,14 @@ UNPACK = ROOT.parent / "shared" / "data" / "unpack.py"  # a developer's copy of 
 torch.set_num_threads(1)  # two test processes share the cores
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks
+def pytest_collection_modifyitems(items):
+    """What is seen in a browser is slow, and so is the site of the documentation."""
+    for item in items:
+        if {"browser", "site"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory):
     """The folder with the real mnist.safetensors and cifar10.safetensors."""

@@ -90,6 +90,7 @@ class Shares(Ranks):
         return sums, torch.zeros(())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vq_vae", "ladder_vae", "vamp_vae", "conditional_vae", "dreg_iwae", "iaf_vae"])
 def test_ranks_that_share_its_batch_have_the_step_of_one(name, setup_of, tmp_path):
     alone, *shared = (trainer_of(setup_of(name), tmp_path) for _ in range(3))

@@ -22,6 +22,7 @@ def gallery(monkeypatch):
     return gallery
 
 
+@pytest.mark.slow
 def test_every_run_composes(gallery, compose):
     for overrides in gallery.TRAINED.values():
         compose(*overrides)

@@ -17,6 +17,7 @@ def leaderboard(monkeypatch):
     return leaderboard
 
 
+@pytest.mark.slow
 def test_every_model_composes_with_what_all_share(leaderboard, compose):
     models = leaderboard.models()
     assert {"vae", "ladder_vae", "vq_vae"} <= {*models}

@@ -29,6 +29,7 @@ def names():
     return [path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")]
 
 
+@pytest.mark.slow
 def test_every_run_of_every_row_composes(published, compose):
     rows, _, _ = published
     for row in rows.read_rows().values():

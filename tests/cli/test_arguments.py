@@ -65,6 +65,7 @@ def finished(tmp_path_factory):
     return run_dir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_a_run_is_resumed_whatever_its_directory_is_called(inline, finished, tmp_path, name):
     shutil.copytree(finished, tmp_path / name)
@@ -241,6 +242,7 @@ def test_what_is_no_flag_is_refused_in_a_sentence(arguments, sentence):
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.slow
 def test_flags_after_overrides_are_understood(inline):
     code, out, _ = inline("dataset=digits", "--cfg", "job", "seed=7")
     assert code == 0

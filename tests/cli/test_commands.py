@@ -87,6 +87,7 @@ def test_an_error_of_one_image_is_unknown(run_dir, tmp_path, capfd):
     assert "left out: ssim, which needs images of 11 x 11 pixels at least" in out
 
 
+@pytest.mark.slow
 def test_compare_sorts_by_a_metric(run_dir, capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit_info:
@@ -188,6 +189,7 @@ def test_generate_draws_from_what_is_asked_for(run_dir, tmp_path):
     assert len(set(pictures)) == 3
 
 
+@pytest.mark.slow
 def test_runs_lists_every_run_below_a_folder_best_first(run_dir, inline, capfd):
     inline(*QUICK, "trainer.epochs=3", "hydra.run.dir=outputs/longer")
     inline(*QUICK, "optimizer.lr=1e30", "hydra.run.dir=outputs/broken")
@@ -259,6 +261,7 @@ def test_an_output_that_cannot_be_written_is_refused_first_and_leaves_nothing(co
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_device_that_is_absent_is_refused(run_dir, capfd, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit):

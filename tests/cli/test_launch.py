@@ -24,6 +24,7 @@ from vaelab.errors import UserError
 QUICK = ("dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictures_every=0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [
@@ -129,6 +130,7 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(inline, arguments, code, par
     assert "Traceback" not in out
 
 
+@pytest.mark.slow
 def test_a_misspelt_log_level_is_one_sentence(inline):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the log is open by then, and stays so until the process ends
@@ -150,6 +152,7 @@ def test_a_log_that_cannot_be_written_prints_no_stack(inline, monkeypatch):
     assert "Logging error" not in out
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_in_an_experiment_file_names_the_file(command, tmp_path):
     copy = tmp_path / "project"
     copy.mkdir()
@@ -199,6 +202,7 @@ def test_a_run_that_never_began_leaves_nothing(inline, tmp_path, mistake, place)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["${oc.env:HOME}", "../elsewhere"])
 def test_files_of_hydra_are_not_written_elsewhere(inline, tmp_path, monkeypatch, folder):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -224,6 +228,7 @@ def test_a_run_that_never_began_removes_nothing_that_was_there(inline, tmp_path,
     assert before == after
 
 
+@pytest.mark.slow
 def test_what_another_process_put_into_the_directory_stays(inline, tmp_path, monkeypatch):
     from vaelab.run.build import Builder
 
@@ -247,6 +252,7 @@ def test_a_mistake_in_resuming_leaves_the_run_as_it_was(inline, tmp_path):
     assert now == kept
 
 
+@pytest.mark.slow
 def test_failed_jobs_of_a_sweep_keep_no_model_in_memory(inline, tmp_path, monkeypatch):
     from vaelab.vae import VAE
 
@@ -296,6 +302,7 @@ def test_launches_in_the_same_second_never_share_a_directory():
     assert len({unique_run_dir("outputs") for _ in range(1000)}) == 1000
 
 
+@pytest.mark.slow
 def test_a_run_directory_holds_what_the_readme_says(inline, tmp_path):
     code, out, err = inline("dataset=digits", "logger=local", "trainer.epochs=2", "latent=d2")
     assert code == 0, err
@@ -316,6 +323,7 @@ def test_a_run_directory_holds_what_the_readme_says(inline, tmp_path):
     assert err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["os.system", "vaelab.cli.launch.os.system", "builtins.exec"])
 def test_an_untrusted_run_directory_runs_no_code_when_resumed(inline, tmp_path, target):
     inline(*QUICK, "hydra.run.dir=run")
@@ -348,6 +356,7 @@ def test_a_directory_that_holds_a_run_is_not_used_for_another(inline, tmp_path):
     assert {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*.json*"))} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["+", "++"])
 def test_resume_is_understood_however_it_is_added(inline, tmp_path, prefix):
     inline(*QUICK, "hydra.run.dir=run")
@@ -355,6 +364,7 @@ def test_resume_is_understood_however_it_is_added(inline, tmp_path, prefix):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_resumed_runs_is_refused(inline, tmp_path):
     inline(*QUICK, "hydra.run.dir=run")
     code, _, err = inline("-m", "resume=run", "trainer.max_steps=3,4")
@@ -369,6 +379,7 @@ def test_an_override_of_a_whole_part_on_resume_is_explained(inline):
     assert "a resumed run keeps its parts, got another optimizer" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "code", "sentence"),
     [
@@ -407,6 +418,7 @@ def test_brackets_in_a_path_are_no_markup(inline):
     assert "run[/b]" in out
 
 
+@pytest.mark.slow
 def test_a_resumed_job_of_a_sweep_keeps_its_name_and_group(inline, tmp_path):
     inline("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep")
     inline("resume=sweep/1", "trainer.max_steps=3")
@@ -414,6 +426,7 @@ def test_a_resumed_job_of_a_sweep_keeps_its_name_and_group(inline, tmp_path):
     assert (summary["name"], summary["group"], summary["step"]) == ("seed=1", "sweep", 3)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline, tmp_path):
     sweep = ("-m", *QUICK, "seed=0,1", "trainer.max_steps=1")
     place = r"hydra.sweep.dir='a sweep\'s'"
@@ -437,6 +450,7 @@ def test_a_sweep_goes_on_only_with_its_own_overrides_and_in_its_directory(inline
     assert [path.name for path in tmp_path.iterdir()] == ["a sweep's"]
 
 
+@pytest.mark.slow
 def test_a_group_of_a_folder_of_ones_own_is_added_with_a_plus(inline, tmp_path):
     (tmp_path / "mine/debug").mkdir(parents=True)
     (tmp_path / "mine/debug/fast.yaml").write_text("# @package _global_\ntrainer:\n  max_steps: 1\n")

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROBE = """
 import torch
 
@@ -18,5 +20,6 @@ assert threading.active_count() == 1, threading.enumerate()
 """
 
 
+@pytest.mark.slow
 def test_the_imports_start_neither_cuda_nor_a_thread():
     assert subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True).stderr == ""

@@ -48,6 +48,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_project_trains_its_own_part_and_resumes_it_with_trust(vaelab, project):
     code, _, err = vaelab("train", *MINE, "hydra.run.dir=outputs/run")
     assert (code, err) == (0, "")
@@ -63,6 +64,7 @@ def test_a_project_trains_its_own_part_and_resumes_it_with_trust(vaelab, project
     assert f"go on with it by vaelab train resume={project}/outputs/run" in err
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_the_command_that_is_printed(vaelab, project):
     code, out, err = vaelab("sweep", *MINE, "optimizer.lr=1e-3,1e30", "hydra.sweep.dir=sweep")
     assert code == 1

@@ -21,7 +21,6 @@ from vaelab.cli.commands import main as vaelab
 TWO_STEPS = ("trainer.max_steps=2", "trainer.threads=1", "trainer.pictures_every=0")
 SHORT = ("dataset=digits", *TWO_STEPS)
 OWN = ("dataset.path=", "dataset.source")  # in commands that train on images of one's own
-SLOW = ("hydra/launcher=pool", "hydra/launcher=stacked", "torchrun")  # they start processes that import torch
 
 
 def is_extra(name):
@@ -106,9 +105,8 @@ def own_images(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "line", [pytest.param(line, marks=[pytest.mark.slow] * any(word in line for word in SLOW)) for line in commands()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("line", commands())
 def test_every_command_runs(line, request, run_py_inline, command, tmp_path):
     if line in NOT_RUN:
         assert NOT_RUN[line]()
@@ -189,6 +187,7 @@ def shortly(run_py_inline, arguments):
     run_py_inline(*arguments, *short)
 
 
+@pytest.mark.slow
 def test_commands_in_tables_compose(compose):
     rows = [line for text in PAGES.values() for line in text.splitlines() if line.startswith("|")]
     lines = {line for row in rows for line in re.findall(r"`python run\.py ([^`]*)`", row)}

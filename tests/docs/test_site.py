@@ -29,12 +29,14 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page_and_asks_for_nothing_from_a_network(site):
     for page in chain((ROOT / "docs").rglob("*.md"), (ROOT / "docs").glob("*.ipynb")):
         html = (site / page.relative_to(ROOT / "docs").with_suffix(".html")).read_text()
         assert not re.findall(r'<(?:script|img|link|iframe)[^>]*(?:src|href)="?(?:https?:)?//', html)
 
 
+@pytest.mark.slow
 def test_the_explorer_of_the_demo_is_a_part_of_it(site, opened):
     page = opened(site / "digits.html")
     page.evaluate("() => explorer.ready")

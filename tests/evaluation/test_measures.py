@@ -204,6 +204,7 @@ def test_any_seed_will_do_and_no_gpu_is_seeded(sampler, monkeypatch):
     classifier.trained(load(val_size=0, binarize="none"), 0, torch.device("cpu"), steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", EX_POST)
 def test_an_ex_post_density_draws_what_it_was_fitted_to(sampler, monkeypatch):
     monkeypatch.setattr("vaelab.evaluation.ex_post.FLOW_STEPS", 250)

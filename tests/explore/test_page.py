@@ -323,6 +323,7 @@ def test_the_images_are_those_that_the_model_saw(explored, inline):
     np.testing.assert_allclose(latents, run.encode(unit_interval(torch.from_numpy(levels.copy()))), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_asks_for_it_has_its_page(inline, tmp_path):
     np.save(tmp_path / "faces.npy", np.zeros((100, 8, 8), np.uint8))
     own = ("dataset=array", "dataset.path=faces.npy", "dataset.root=data", *SHORT[1:])

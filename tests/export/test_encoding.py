@@ -175,6 +175,7 @@ def test_a_picture_that_cannot_be_read_is_refused_with_the_reason(trained, tmp_p
         encode_images(trained(), str(tmp_path / "bad.png"), lambda count: None)
 
 
+@pytest.mark.slow
 def test_rows_of_several_splits_are_told_apart(trained, tmp_path):
     np.savez(tmp_path / "x.npz", train_images=levels(2), test_images=levels(1))
     found = encode_images(trained(), str(tmp_path / "x.npz"), lambda count: None)

@@ -24,8 +24,6 @@ MODELS = {
     "learned sigma": ("likelihood=gaussian", "likelihood.sigma=learned", "dataset.binarize=none"),
 }
 
-SLOW = ("sphere", "ladder", "codes", "resnet in bfloat16")  # to be recorded
-
 
 def onnx(path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -40,7 +38,7 @@ def torch_program(path):
 
 
 @pytest.mark.parametrize(("kind", "suffix", "load"), [("onnx", "onnx", onnx), ("torch", "pt2", torch_program)])
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
+@pytest.mark.parametrize("name", MODELS)
 def test_the_networks_compute_what_the_model_does_for_any_number_of_images(trained, tmp_path, name, kind, suffix, load):
     run = trained(*MODELS[name])
     if name == "sphere" and kind == "onnx":  # its quantiles need a function that ONNX has not
@@ -93,6 +91,7 @@ def test_the_card_says_what_the_run_is_and_what_it_reached(trained, tmp_path):
     assert all(f"`{file}`" in body for file in files if file != "README.md")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
 @pytest.mark.parametrize(
     ("parts", "given", "shape"), [(PARTS, "images", (10, 1, 8, 8)), (["encoder"], "z", (10, 20))], ids=["both", "one"]
@@ -115,6 +114,7 @@ def test_a_config_cannot_break_out_of_the_card(trained, tmp_path):
     assert "````yaml\n" in (tmp_path / "out/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_one_part_alone_is_exported_where_it_is_asked_for(trained, tmp_path):
     export(trained(), "torch", ["decoder"], tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").glob("*.pt2")} == {"decoder.pt2"}
@@ -127,6 +127,7 @@ class LogSigmoid(torch.nn.Module):
         return (torch.log(torch.sigmoid(x)),)
 
 
+@pytest.mark.slow
 def test_small_probabilities_keep_their_digits_in_onnx(tmp_path):
     x = torch.linspace(-80, 20, 202)[:, None]
     formats.write_onnx(Direction(LogSigmoid(), (x,), ("x",), ("log_p",)), tmp_path / "p.onnx")
@@ -141,6 +142,7 @@ def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, monk
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_nothing_that_is_there_is_overwritten(trained, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").touch()
@@ -161,6 +163,7 @@ def test_a_link_in_a_run_of_somebody_else_is_not_followed(trained, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_names_the_folder_after_the_run(trained, tmp_path, capfd):
     run = trained()
     main(["export", str(run.path), "--format", "torch", "--part", "decoder"])

@@ -109,6 +109,7 @@ def test_the_deepest_that_is_read_is_fifty_levels():
         plain_yaml.load(b"[" * 51 + b"]" * 51)
 
 
+@pytest.mark.slow
 def test_a_large_plain_document_is_read_in_seconds():
     content = yaml.dump({"a": ["some text"] * 50_000}, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)).encode()
     assert len(content) < plain_yaml.LARGEST

@@ -3,6 +3,8 @@
 import gc
 import weakref
 
+import pytest
+
 from vaelab.machine.garbage import collect_nothing, collect_what_comes
 
 
@@ -31,6 +33,7 @@ def test_nothing_is_collected_of_a_launch_and_all_of_what_comes_later():
         gc.enable()
 
 
+@pytest.mark.slow
 def test_where_all_was_collected_before_it_still_is():
     before = forgotten()
     collect_what_comes()

@@ -54,6 +54,7 @@ def test_with_a_prior_over_other_latents_it_is_refused(compose):
         Builder(config, None).setup()
 
 
+@pytest.mark.slow
 def test_its_elbo_learns_on_the_sphere(compose):
     """More is gained than by a posterior that is the prior, whose ELBO has no KL."""
     config = compose(

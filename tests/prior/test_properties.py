@@ -176,6 +176,7 @@ def test_one_dimension_has_a_density_too_or_is_refused(node):
     assert (below - mass.cumsum(0)).abs().max() < 1.63 / 5000**0.5 + 2e-3
 
 
+@pytest.mark.slow
 def test_density_and_draw_can_be_recorded_as_one_graph_unless_it_says_not(prior):
     prior, infer = prior
     if not all(getattr(module, "compiles", True) for module in prior.modules()):

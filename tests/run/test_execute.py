@@ -97,6 +97,7 @@ def test_a_term_of_an_objective_of_ones_own_reaches_the_table(inline, tmp_path, 
     assert row[1:] == [f"{metrics[f'{split}/mmd']:.2f}" for split in ("train", "val", "test")]
 
 
+@pytest.mark.slow
 def test_while_settings_are_tuned_the_test_images_are_not_looked_at(run, tmp_path, monkeypatch):
     monkeypatch.setattr("vaelab.dataset.images.Dataset.test", lambda self: pytest.fail("the test images were read"))
     run(None, "trainer.evaluate_test=false")
@@ -143,6 +144,7 @@ def test_a_model_that_does_not_fit_in_memory_is_named(run):
         run(1, "model.hidden=[10000000000000]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [[], {"epoch": "three"}, {"val": {"elbo": "x"}}, {"model": {}}])
 def test_an_odd_best_checkpoint_of_a_run_at_its_end_is_one_sentence(odd, run, tmp_path):
     run(None)
@@ -152,6 +154,7 @@ def test_an_odd_best_checkpoint_of_a_run_at_its_end_is_one_sentence(odd, run, tm
         run(None, resumed=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"no rows\n" * 100])
 def test_a_run_whose_rows_were_damaged_goes_on_to_its_end_and_says_so_once(damage, run, tmp_path, caplog):
     run(None)

@@ -76,6 +76,7 @@ def test_a_hub_out_of_reach_is_one_sentence(monkeypatch, tmp_path):
         fetched(Path("hf://user/vae"))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_pushed_is_loaded(fake_hub, monkeypatch, tmp_path, inline):
     from vaelab.export.folder import export
     from vaelab.export.networks import PARTS

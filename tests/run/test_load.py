@@ -66,6 +66,7 @@ def run(run_dir, monkeypatch):
     return vaelab.load_run(run_dir)
 
 
+@pytest.mark.slow
 def test_a_run_encodes_decodes_reconstructs_and_samples(run):
     x = torch.rand(5, 1, 8, 8)
     z = run.encode(x)
@@ -172,6 +173,7 @@ def test_a_run_knows_its_config_and_metrics(run):
     assert run.summary["status"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_evaluating_again_gives_the_figures_of_the_summary_to_the_last_digit(precision, inline, tmp_path):
     code, _, err = inline(*QUICK, "hydra.run.dir=run", f"trainer.precision={precision}", "trainer.ema=0.9")
@@ -184,6 +186,7 @@ def test_evaluating_again_gives_the_figures_of_the_summary_to_the_last_digit(pre
     assert again["log_likelihood"] > again["elbo"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["adversarial", "factor"])
 def test_the_networks_of_an_objective_are_those_of_the_best_epoch(objective, inline, tmp_path):
     small = (f"objective={objective}", "objective.discriminator_lr=0.01", "posterior=gaussian")
@@ -268,6 +271,7 @@ def test_a_report_is_strict_json(run_dir):
     assert (read["settings"]["images"], read["settings"]["images_of_split"]) == (10, 297)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["gmm", "flow"])
 def test_samples_of_an_ex_post_density_are_the_same_for_a_seed(sampler, run_dir, monkeypatch):
     monkeypatch.setattr("vaelab.evaluation.ex_post.FLOW_STEPS", 20)

@@ -108,6 +108,7 @@ def test_an_unknown_mode_is_refused_with_the_nearest_name(tmp_path):
         Logger(tmp_path, "ofline", **PROJECT)
 
 
+@pytest.mark.slow
 def test_mode_disabled_never_imports_wandb(tmp_path):
     code = f"""if True:
         import sys
@@ -143,6 +144,7 @@ def the_offline_run(logger):
     return inspect(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "exit_code"), [("finished", 0), ("failed", 1), ("killed", 130)])
 def test_an_offline_run_holds_what_was_logged(status, exit_code, logger_in, caplog):
     logger = logger_in(mode="offline")
@@ -160,6 +162,7 @@ def test_an_offline_run_holds_what_was_logged(status, exit_code, logger_in, capl
     assert messages(caplog) == []
 
 
+@pytest.mark.slow
 def test_pictures_are_sent_with_the_next_row_and_kept_once(logger_in):
     logger = logger_in(mode="offline")
     Image.new("RGB", (8, 8), "red").save(logger.run_dir / "samples.png")
@@ -176,6 +179,7 @@ def test_pictures_are_sent_with_the_next_row_and_kept_once(logger_in):
     assert list((logger.run_dir / "wandb/pictures").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_animation_and_a_page_are_sent_as_such_beside_the_samples(logger_in):
     logger = logger_in(mode="offline")
     (logger.run_dir / "explore.html").write_text("<title>it</title>")
@@ -197,6 +201,7 @@ def test_an_animation_and_a_page_are_sent_as_such_beside_the_samples(logger_in):
     assert sent.samefile(logger.run_dir / "samples.gif")
 
 
+@pytest.mark.slow
 def test_mode_auto_without_a_key_is_offline_and_says_how_to_upload(logger_in, caplog):
     caplog.set_level(logging.INFO, "vaelab")
     logger = logger_in(mode="auto")
@@ -214,6 +219,7 @@ def test_wandb_mode_of_the_environment_decides_what_auto_is(logger_in, monkeypat
     assert offline_files(logger) == []
 
 
+@pytest.mark.slow
 def test_loggers_one_after_the_other_give_two_runs(logger_in):
     runs = []
     for number in (1, 2):
@@ -226,6 +232,7 @@ def test_loggers_one_after_the_other_give_two_runs(logger_in):
     assert runs[0]["run_id"] != runs[1]["run_id"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_never_finished_does_not_take_the_rows_of_the_next(logger_in):
     first = logger_in("first", "offline")
     second = logger_in("second", "offline")
@@ -235,6 +242,7 @@ def test_a_run_that_was_never_finished_does_not_take_the_rows_of_the_next(logger
     assert the_offline_run(second)["summary"]["train/elbo"] == -3.25
 
 
+@pytest.mark.slow
 def test_resuming_in_the_same_directory_keeps_the_id(logger_in):
     first = logger_in(mode="offline")
     first.finish("killed", {})
@@ -270,6 +278,7 @@ def test_wandb_that_raises_stops_nothing_and_warns(method, fake_run, logger_in, 
     assert remedy.endswith(f"vaelab train resume={logger.run_dir}")
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_sent_stops_nothing(logger_in, caplog):
     logger = logger_in(mode="offline")
     (logger.run_dir / "samples.png").write_bytes(b"no picture")
@@ -299,6 +308,7 @@ def test_mode_online_that_cannot_be_is_offline_with_one_warning(key, logger_in, 
     assert the_offline_run(logger)["summary"]["train/elbo"] == -3.25
 
 
+@pytest.mark.slow
 def test_mode_auto_with_a_key_and_no_network_is_offline(logger_in, monkeypatch):
     import wandb
 

@@ -73,11 +73,12 @@ def test_three_and_three_epochs_equal_six(run_py, tmp_path, uninterrupted):
     assert_same_run(uninterrupted, run_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
         ("trainer.ema=0.9", "scheduler=cosine", "scheduler.warmup_steps=20"),
-        pytest.param(("trainer.compile=true", "trainer.ema=0.9"), marks=pytest.mark.slow),
+        ("trainer.compile=true", "trainer.ema=0.9"),
     ],
 )
 def test_max_steps_in_the_middle_of_an_epoch_goes_on_there(run_py, tmp_path, changed):
@@ -93,6 +94,7 @@ def test_max_steps_in_the_middle_of_an_epoch_goes_on_there(run_py, tmp_path, cha
     assert_same_run(whole, parts)
 
 
+@pytest.mark.slow
 def test_an_override_takes_effect_on_resume(inline, tmp_path):
     run_dir = tmp_path / "run"
     assert inline(*SMALL, "trainer.epochs=1", f"hydra.run.dir={run_dir}")[0] == 0
@@ -122,6 +124,7 @@ def test_a_resume_that_would_spoil_a_finished_run_is_refused_and_changes_nothing
     assert before == {name: (run_dir / name).read_bytes() for name in before}
 
 
+@pytest.mark.slow
 def test_resume_with_another_model_is_one_sentence_and_loses_nothing(inline, tmp_path):
     run_dir = tmp_path / "run"
     assert inline(*SMALL, "trainer.epochs=1", f"hydra.run.dir={run_dir}")[0] == 0

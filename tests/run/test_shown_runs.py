@@ -403,6 +403,7 @@ def test_an_error_without_words_is_called_by_its_name(error, said):
     assert one_line(error).startswith(said)
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_out_of_memory_says_so(inline, tmp_path, monkeypatch):
     (tmp_path / "greedy.py").write_text("def load(**settings):\n    raise MemoryError\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -16,6 +16,8 @@ from helpers.wandb_server import MODES, wandb_server
 from vaelab.run.logger import Logger
 from vaelab.run.wandb_files import first_line_to_bring, run_id_of
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 SETTINGS = {"project": "some-project", "entity": None, "tags": ["tag"]}
 
 
@@ -97,7 +99,6 @@ def test_the_step_of_a_row_is_the_number_of_its_line(server, tmp_path, caplog):
     assert messages(caplog) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", [mode for mode in MODES if mode != "ok"])
 def test_a_server_lost_in_mid_run_costs_one_line_and_fifteen_seconds(fault, server, tmp_path, caplog):
     logger = opened(tmp_path / "run", "online")
@@ -129,7 +130,6 @@ def test_what_the_line_says_uploads_the_rest(server, tmp_path, caplog):
     assert steps_at(server) == list(range(25))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("whom", "signum"), [("core", signal.SIGSTOP), ("all", signal.SIGSTOP), ("all", signal.SIGKILL)]
 )
@@ -185,7 +185,6 @@ def die_in(run_dir, mode, code, signum=signal.SIGKILL, **environment):
     return subprocess.run([sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_after_three_deaths_each_row_is_there_once(mode, server, tmp_path):
     run_dir = tmp_path / "run"
@@ -224,7 +223,6 @@ def test_a_file_of_rows_that_is_replaced_in_mid_run_is_read_anew(server, tmp_pat
     assert steps_at(server) == list(range(10))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "mode"), [("refuse", "auto"), ("hang", "online")])
 def test_a_dead_server_is_asked_once_a_sweep_and_trained_meanwhile(fault, mode, server, tmp_path, caplog):
     server.mode = fault

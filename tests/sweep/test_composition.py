@@ -74,6 +74,7 @@ def test_a_group_of_another_search_path_is_composed_as_hydra_does(loader, tmp_pa
     assert (config.seed, config.optimizer.lr) == (77, 0.5)
 
 
+@pytest.mark.slow
 def test_every_value_meets_every_choice_before_a_sweep_begins(loader, monkeypatch):
     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
     from hydra_plugins.vaelab.grid_sweeper import GridSweeper  # once Hydra has loaded its own plugins

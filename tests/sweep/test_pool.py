@@ -112,6 +112,7 @@ def run(tmp_path):
     return run_jobs
 
 
+@pytest.mark.slow
 def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     view = Silent()
     outcomes = run(
@@ -146,6 +147,7 @@ def test_jobs_that_end_badly_are_outcomes_and_the_others_finish(run, tmp_path):
     assert view.most <= 2
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_too_long_is_stopped_then_killed(run, tmp_path):
     saved = tmp_path / "saved"
     started = time.monotonic()
@@ -159,6 +161,7 @@ def test_a_job_that_runs_too_long_is_stopped_then_killed(run, tmp_path):
     assert saved.read_text() == "saved"
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_dies_is_started_again(run, tmp_path):
     once, always = run(partial(dies_once, tmp_path / "once"), killed, retries=1)
     assert once.value == 1.0
@@ -226,6 +229,7 @@ def test_a_job_directory_that_is_a_link_is_not_used(run, tmp_path):
     assert not list((tmp_path / "mine").iterdir())
 
 
+@pytest.mark.slow
 def test_the_death_of_the_fork_server_ends_its_jobs_before_it_is_told(run, tmp_path, monkeypatch):
     monkeypatch.setattr(fork_server, "PRELOADED", [])
     beginning = tmp_path / "pid"

@@ -101,6 +101,7 @@ def test_the_results_hold_overrides_metrics_and_directories(sweep):
         assert picture.width > 600
 
 
+@pytest.mark.slow
 def test_a_sweep_of_beta_ends_with_zero_and_is_ranked_by_the_elbo_not_by_the_loss(inline, tmp_path, capfd):
     settings = ("trainer.epochs=10", "trainer.batch_size=100", "logger=local", "hydra.sweep.dir=outputs/sweep")
     code, out, err = inline("-m", *QUICK, *settings, "objective.beta=0,1,4")
@@ -182,6 +183,7 @@ def test_jobs_run_side_by_side_with_joblib_and_share_the_threads(run_py, tmp_pat
     assert (tmp_path / "threads.txt").read_text().split() == [str(divided)] * 2
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_told_once_and_only_what_can_go_on_is_gone_on_with(inline, tmp_path):
     sentence = "latent.dim must be an integer of at least 1, got -1"
     command = ("-m", *QUICK, "logger=local", "trainer.pictures_every=0", "hydra.sweep.dir=sweep")
@@ -203,6 +205,7 @@ def test_the_jobs_that_failed_before_they_began_are_known(tmp_path):
     assert failed_before_they_began(folder) == ["3"]
 
 
+@pytest.mark.slow
 def test_a_job_whose_config_cannot_be_resolved_is_one_failed_row(inline, tmp_path):
     settings = ("logger=local", "logger.project=${oc.env:NOT_SET},x", "hydra.sweep.dir=sweep")
     code, _, _ = inline("-m", *QUICK, *settings)
@@ -210,6 +213,7 @@ def test_a_job_whose_config_cannot_be_resolved_is_one_failed_row(inline, tmp_pat
     assert [row["status"] for row in results(tmp_path / "sweep")] == ["failed", "finished"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["removed", "damaged"])
 def test_a_sweep_that_goes_on_writes_a_lost_summary_anew(lost, inline, tmp_path, capfd):
     command = ("-m", "dataset=digits", "logger=local", "trainer.max_steps=2", "trainer.pictures_every=0", "seed=0,1")

@@ -199,6 +199,7 @@ def crash_at_every_step(monkeypatch, folder, prepare, then):
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saves", [0, 1, 2])
 def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(saves, tmp_path, monkeypatch, caplog):
     def old_or_new(path):
@@ -211,6 +212,7 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_state(saves, tmp_path, mo
     crash_at_every_step(monkeypatch, tmp_path, lambda path: save_states(path, saves), old_or_new)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_a_save_after_a_crash_leaves_a_state(tmp_path, monkeypatch):
     def cut(path):
         """As a crash leaves it between the two renames."""
@@ -224,6 +226,7 @@ def test_a_crash_at_any_step_of_a_save_after_a_crash_leaves_a_state(tmp_path, mo
     crash_at_every_step(monkeypatch, tmp_path, cut, old_or_new)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_leaves_a_state_where_the_last_one_was_damaged(tmp_path, monkeypatch):
     def damaged(path):
         save_states(path, 2)

@@ -327,6 +327,7 @@ def test_a_conditional_model_is_trained_and_evaluated_with_the_labels_of_its_ima
     assert {*of_epoch, "interpolations.png", "traversals.png", "kl_by_dimension.png"} < {*of_run}
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_latent_space_come_once_at_the_end(train):
     trainer = train("trainer.epochs=5", "trainer.pictures_every=2", "trainer.picture_format=svg")
     trainer.fit()
@@ -343,6 +344,7 @@ def test_without_pictures_nothing_is_drawn_at_the_end_either(train):
     assert {path.name for path in trainer.run_dir.iterdir()} == {"checkpoints", "model.safetensors"}
 
 
+@pytest.mark.slow
 def test_the_animation_of_a_resumed_run_shows_all_its_epochs(train, compose):
     trainer = train("trainer.epochs=2", "trainer.pictures_every=1")
     trainer.fit()

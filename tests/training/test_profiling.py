@@ -58,6 +58,7 @@ def test_a_gpu_has_a_table_of_its_own():
     assert "by the time of the device\nby self_device_time_total" in both
 
 
+@pytest.mark.slow
 def test_a_run_is_profiled_within_its_first_epoch(inline, tmp_path):
     small = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "hydra.run.dir=run")
     code, out, err = inline(*small, "trainer.profile=true", "trainer.epochs=2")

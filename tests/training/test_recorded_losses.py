@@ -36,6 +36,7 @@ def losses(trainer, steps):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_losses_of_a_preset_are_those_that_were_recorded(name, compose, tmp_path, request):
     preset = PRESETS[name]

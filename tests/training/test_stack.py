@@ -88,12 +88,14 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", OPTIONS.values(), ids=OPTIONS)
 def test_each_is_the_run_that_it_is_alone(runs, overrides):
     # 15 steps are five epochs of 500, 500 and 437 images
     assert_same_runs(runs(*overrides), runs(*overrides), 15)
 
 
+@pytest.mark.slow
 def test_more_runs_than_rows_are_several_stacks(runs):
     own = [f"optimizer.lr={0.001 * (1 + number)}" for number in range(ROWS_ON_CPU + 1)]
     stacked = runs(*MLP, own=own)
@@ -114,6 +116,7 @@ def test_their_program_does_what_their_step_does(runs, monkeypatch, tmp_path):
     assert_same_runs(stacked, alone, 30)
 
 
+@pytest.mark.slow
 def test_one_whose_loss_is_not_finite_ends_alone(runs):
     stacked, alone = runs(*MLP), runs(*MLP)
     (stack,) = stacks_of(stacked)[0]
@@ -134,6 +137,7 @@ def test_one_whose_loss_is_not_finite_ends_alone(runs):
         torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_exception_of_one_leaves_the_others_what_they_are(runs):
     stacked, alone = runs(*MLP), runs(*MLP)
 
@@ -157,6 +161,7 @@ def test_an_exception_of_one_leaves_the_others_what_they_are(runs):
         torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stop_is_answered_after_the_step_that_is_made(runs):
     trainers = runs(*MLP)
     (stack,) = stacks_of(trainers)[0]
@@ -166,6 +171,7 @@ def test_a_stop_is_answered_after_the_step_that_is_made(runs):
     assert [trainer.progress.step for trainer in trainers] == [1] * len(trainers)
 
 
+@pytest.mark.slow
 def test_runs_of_other_shapes_and_settings_are_stacks_of_their_own(runs):
     own = ("latent.dim=3", "latent.dim=5", "trainer.batch_size=400", "objective.samples=2", "optimizer.eps=1e-7")
     trainers = runs(*MLP, own=own) + runs(*MLP, own=own)

@@ -16,6 +16,7 @@ from vaelab.training.threads import use_threads
 SMALL = ("dataset=digits", "logger=local", "trainer.pictures_every=0", "latent.dim=4", "model.hidden=[32]")
 
 
+@pytest.mark.slow
 def test_the_number_ends_with_its_run(inline, tmp_path):
     before = torch.get_num_threads()
     code, _, err = inline("-m", *SMALL, "trainer.max_steps=1", "trainer.threads=2,auto", "hydra.sweep.dir=sweep")
@@ -25,6 +26,7 @@ def test_the_number_ends_with_its_run(inline, tmp_path):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_number_of_its_beginning_where_it_has_so_many(
     inline, tmp_path, monkeypatch, three_threads
 ):

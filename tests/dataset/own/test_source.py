@@ -43,6 +43,7 @@ def test_fractions_leave_something_to_train_on(val, test, named):
         check_fractions(val, test)
 
 
+@pytest.mark.slow
 def test_items_are_read_beside_each_other_in_their_order():
     def read(item):
         time.sleep(0.01 if item % 3 == 0 else 0)

@@ -69,6 +69,7 @@ def test_the_last_epoch_makes_an_animation_of_all(tmp_path):
         assert animation.n_frames == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture_format", ["pdf", "svg"])
 def test_every_picture_is_written_in_the_format_that_is_wanted_too(picture_format, tmp_path):
     drawn = draw(tmp_path, latent_dim=2, picture_format=picture_format, is_last=True)

@@ -32,6 +32,7 @@ CMAES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("settings", CMAES)
 def test_cmaes_reads_no_pickle_and_writes_none_and_draws_the_same(settings, tmp_path):

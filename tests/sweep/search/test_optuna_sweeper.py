@@ -17,6 +17,8 @@ from helpers.sweeps import QUICK, results, wandb_runs
 from vaelab.run.rows import read_rows
 from vaelab.run.summary import read_summary, write_summary
 
+pytestmark = pytest.mark.slow  # each is a search
+
 TINY = (*QUICK, "logger=local", "latent.dim=4", "model.hidden=[16]")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=sweep")
 LR = "optimizer.lr=tag(log,interval(1e-3,1e-1))"
@@ -180,7 +182,6 @@ def test_a_job_without_a_pruner_opens_no_study(mode, inline, monkeypatch):
     assert not opened
 
 
-@pytest.mark.slow
 def test_a_pruned_run_ends_well(run_py, tmp_path):
     grid = ("hydra/sweeper/sampler=grid", "optimizer.lr=1e-6,1e-5,1e-4,1e-3,1e-2", "hydra.sweeper.sampler.seed=1")
     done = run_py(*SEARCH, *TINY, "logger=wandb", "logger.mode=offline", *grid, *PRUNED)
@@ -218,7 +219,6 @@ def killed_in_trial_two(folder, *arguments):
     log.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=pool", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2")])
 def test_a_search_that_is_killed_goes_on_where_it_was(launcher, run_py, tmp_path):
     asked = (*TINY, *SMALL_STEPS, LR, *PRUNED, "trainer.epochs=20", *launcher, "hydra.sweeper.n_trials=6")
@@ -241,7 +241,6 @@ def test_a_search_that_is_killed_goes_on_where_it_was(launcher, run_py, tmp_path
         assert [(trial.state, trial.values) for trial in one] == [(trial.state, trial.values) for trial in other]
 
 
-@pytest.mark.slow
 def test_a_search_that_is_asked_to_stop_leaves_its_report_and_goes_on(run_py, tmp_path):
     asked = (*TINY, *SMALL_STEPS, LR, "trainer.epochs=20", "hydra.sweeper.n_trials=4")
     with (tmp_path / "log").open("w") as log:

@@ -54,6 +54,7 @@ def test_hyperband_gives_trials_up_after_the_first_and_the_third_of_nine_epochs(
     assert set(given) == {1, 3, 9}
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_tells_no_epoch_twice(search):
     number = begin(search)
     for epoch, elbo in ((1, 5.0), (2, 4.0)):

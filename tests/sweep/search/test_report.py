@@ -49,6 +49,7 @@ def test_of_several_objectives_the_whole_front_is_kept(search_of, tmp_path):
     assert [entry["trial"] for entry in best["pareto_front"]] == list(range(6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objectives", [{"val/loss": "minimize"}, {"val/kl": "minimize", "val/elbo": "maximize"}])
 def test_the_pictures_are_drawn(objectives, search_of, tmp_path):
     write_pictures(search_of(objectives, 8))

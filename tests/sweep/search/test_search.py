@@ -50,6 +50,7 @@ def drawn_by(search):
     return [trial.params for trial in search.trials]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
@@ -128,6 +129,7 @@ def test_in_a_shared_database_a_study_belongs_to_one_directory(tmp_path):
     assert finish(search_of(tmp_path / "two", study_name="another", **shared), 1) == [[0]]
 
 
+@pytest.mark.slow
 def test_a_directory_that_was_moved_goes_on(tmp_path):
     (tmp_path / "one").mkdir()
     finish(search_of(tmp_path / "one"), 2)
@@ -176,6 +178,7 @@ def test_a_pruned_job_is_a_pruned_trial_and_never_the_best(tmp_path, caplog):
     assert caplog.messages == ["trial 0: val/loss 1.00 (best 1.00, trial 0)", "trial 1: pruned (best 1.00, trial 0)"]
 
 
+@pytest.mark.slow
 def test_a_grid_visits_every_point_once_and_ends(tmp_path):
     space = {
         "a": CategoricalDistribution(["u", "v"]),
