@@ -193,6 +193,27 @@ def test_of_checkpoints_that_follow_soon_only_the_first_and_the_last_take_a_disk
     assert (checkpoint.load(tmp_path / "checkpoints" / "last.previous.pt")["progress"]["step"]) == 1
 
 
+def test_a_search_that_asks_for_the_disk_at_each_epoch_makes_no_checkpoint_sooner(kept, monkeypatch):
+    _, _, checkpoints = kept
+    written = []
+    monkeypatch.setattr(checkpoint, "write", lambda path, state: written.append(state["progress"]["step"]))
+    for epoch in range(1, 5):
+        checkpoints.finish()
+        checkpoints.save_last(Meter().state(), Progress(step=epoch, seconds=0.4 * epoch), None)
+    assert written == [1, 2, 3]
+    checkpoints.finish()
+    assert written == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_that_waited_too_long_by_the_clock_is_written(kept, monkeypatch):
+    monkeypatch.setattr("vaelab.training.checkpoints.MOST_SECONDS", 0.0)
+    _, _, checkpoints = kept
+    for epoch in (1, 2):
+        checkpoints.save_last(Meter().state(), Progress(step=epoch), None)
+    checkpoints._later.wait()
+    assert checkpoint.load(checkpoints.last)["progress"]["step"] == 2
+
+
 def test_after_a_best_epoch_is_on_the_disk_the_checkpoint_that_knows_of_it_does_not_wait(kept, tmp_path):
     model, _, checkpoints = kept
     checkpoints.save_last(Meter().state(), Progress(step=1), None)

@@ -198,7 +198,14 @@ def test_it_is_said_why_a_run_is_better_off_alone(runs, overrides):
     assert all(WHY_ALONE[overrides] in alone[trainer] for trainer in trainers)
 
 
-@pytest.mark.parametrize(("own", "pays"), [(("seed=0", "seed=1"), True), (("seed=0", "objective.beta=0.5"), False)])
+@pytest.mark.parametrize(
+    ("own", "pays"),
+    [
+        (("seed=0", "seed=1"), True),
+        (("seed=0", "objective.beta=0.5"), False),
+        (("trainer.grad_clip=1", "trainer.grad_clip=2"), False),
+    ],
+)
 def test_runs_too_large_to_be_stacked_compile_their_steps_where_that_pays_for_all_of_one_program(runs, own, pays):
     large = ("model.hidden=[1000]", "trainer.compile=auto", "trainer.epochs=2000")  # 6,000 steps each
     trainers = runs(*MLP, *large, own=own)

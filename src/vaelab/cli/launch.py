@@ -83,7 +83,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", _shared_run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("command", lambda kind="train": command(sweep=kind == "sweep"), replace=True)
     ConfigStore.instance().store(name="root", node=Root)
-    # Hydra copies it, which nothing changes from here on, for each group that --help lists
+    # Hydra copies it, which nothing changes while Hydra runs, for each group that --help lists
     ConfigStore.__deepcopy__ = lambda store, memo: store
 
 

@@ -1,5 +1,6 @@
 """What a run keeps in `checkpoints/`: the state to resume from, and the best weights."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +20,7 @@ from vaelab.training.meter import Meter
 from vaelab.training.state import Progress
 from vaelab.training.step import has_networks
 
+MOST_SECONDS = 30.0  # evaluation and pictures, and the other runs of a stack, can take longer than the training
 AT_ONCE = 2  # the best and the last of an epoch wait for the disk while the next one is trained
 KEYS = ("model", "average", "optimizer", "objective", "meter", "progress", "metrics_position")
 
@@ -32,7 +34,7 @@ class Checkpoints:
         optimizer: whose moments are kept.
         objective: of which networks of its own are kept, with their moments.
         average: of the weights, or None.
-        least_seconds: of training from one checkpoint on the disk to the next.
+        least_seconds: of training from one checkpoint on the disk to the next, unless `MOST_SECONDS` have passed.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Checkpoints:
         self._best: dict[str, Any] | None = None
         self._last: dict[str, Any] | None = None
         self._written = -inf  # seconds of training that are in last.pt
+        self._asked = -inf  # when it was written
+        self._is_ahead = False  # the best epoch, of what was last kept to resume from
 
     def save_last(self, meter: dict[str, Any], progress: Progress, metrics_position: object) -> None:
         """Keep in `last.pt`, from which the run goes on bit for bit, what is now; the file is there after `finish`."""
@@ -72,7 +76,8 @@ class Checkpoints:
                 "metrics_position": metrics_position,
             }
         )
-        if progress.seconds - self._written >= self._least_seconds:
+        self._is_ahead = False
+        if progress.seconds - self._written >= self._least_seconds or time.monotonic() - self._asked >= MOST_SECONDS:
             self._write()
 
     def save_best(self, model: torch.nn.Module, facts: Facts, epoch: int, step: int, val: Mapping[str, float]) -> None:
@@ -80,7 +85,7 @@ class Checkpoints:
 
         The files are there after `finish`.
         """
-        self._last = None  # the best epoch's will be
+        self._is_ahead = True
         self._best = checkpoint.copied(
             {
                 "model": model.state_dict(),
@@ -94,18 +99,22 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Return when the disk has all; what is raised of a file that could not be written is here, or at the next."""
-        self._write()
-        self._later.wait()
+        try:
+            self._write()
+        finally:
+            self._later.wait()
 
     def _write(self) -> None:
         """Begin to write what was kept and is not written."""
         if self._best is not None:
             self._later.do(partial(_write_best, self.run_dir, self._best))
+            self._best = None
         if self._last is not None:
             self._later.do(partial(checkpoint.write, self.last, self._last))
-        # a best epoch that last.pt does not know yet must not wait to be known, or could be of another future
-        self._written = -inf if self._last is None else self._last["progress"]["seconds"]
-        self._best = self._last = None
+            self._written, self._asked = self._last["progress"]["seconds"], time.monotonic()
+            self._last = None
+        if self._is_ahead:  # of another future, perhaps, unless last.pt soon knows of it
+            self._written = -inf
 
     def load(self, ranks: Ranks, meter: Meter, images: int) -> tuple[Progress, Any] | None:
         """Go back to `last.pt`: the weights, the moments and the sums of the meter, once all are found to fit.

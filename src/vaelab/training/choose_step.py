@@ -1,4 +1,4 @@
-"""Which training step a run makes: chosen once, at its start."""
+"""Which training step a run makes: chosen before its first."""
 
 from vaelab.errors import UserError
 from vaelab.machine.ranks import Ranks
@@ -11,9 +11,9 @@ from vaelab.training.step import EagerStep, TrainStep, has_networks
 
 
 def training_step(
-    eager: EagerStep, config: TrainerConfig, total_steps: int, ranks: Ranks, stop: StopRequest, clock: Clock
+    eager: EagerStep, config: TrainerConfig, steps: int, ranks: Ranks, stop: StopRequest, clock: Clock
 ) -> TrainStep:
-    """The eager step, shared where there are ranks, compiled where that is asked for or pays.
+    """The eager step, shared where there are ranks, compiled where that is asked for or pays for so many steps.
 
     Raises:
         UserError: if compiling is asked for and the objective or the model cannot be, or there are several ranks;
@@ -35,7 +35,7 @@ def training_step(
                     f"see a part; train it in one process"
                 )
         return SharedStep(eager, ranks, lambda: stop.signum is not None)
-    if insists or (config.compile == "auto" and pays(eager, total_steps)):
+    if insists or (config.compile == "auto" and pays(eager, steps)):
         return CompiledStep(eager, config.batch_size, insists, clock)
     return eager
 

@@ -288,7 +288,7 @@ class Trainer:
         return metrics
 
     def save(self) -> None:
-        """Write `checkpoints/last.pt`; UserError, and nothing written, if a weight or the loss is not finite."""
+        """Keep the state for `last.pt`; UserError, and nothing kept, if a weight or the loss is not finite."""
         self._require_finite_weights()
         meter = self.meter.state()
         if self.ranks.is_main_process:

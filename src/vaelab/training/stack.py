@@ -90,8 +90,8 @@ class Stack:
             self._padded([torch.tensor(getattr(holder, number.name)) for holder in number.holders])
             for number in numbers
         ]
-        fixed = [_fixed(trainer) for trainer in trainers]
-        self._fixed = {name: self._padded([of_run[name] for of_run in fixed]) for name in fixed[0]}
+        constants = [fixed(trainer) for trainer in trainers]
+        self._fixed = {name: self._padded([of_run[name] for of_run in constants]) for name in constants[0]}
         self._state: Mapping[str, Any] = {}
         self._given: dict[int, Given] = {}  # of the next step, by row
         self._numbers: dict[int, list[float]] = {}
@@ -292,7 +292,7 @@ def _given(trainer: Trainer, batch: Tensor, labels: Tensor | None) -> Given:
     return (*trainer.seen(batch), *([] if labels is None else [labels]))
 
 
-def _fixed(trainer: Trainer) -> Values:
+def fixed(trainer: Trainer) -> Values:
     """What of a run's parts is not trained: buffers, and weights that are frozen."""
     loss = Loss(*parts_of(trainer))
     frozen = {name: weight.detach() for name, weight in loss.named_parameters() if not weight.requires_grad}

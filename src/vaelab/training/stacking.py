@@ -10,7 +10,7 @@ from vaelab.errors import is_out_of_memory, one_line
 from vaelab.training.compiled import MOST_OPERATIONS, PAYS_FROM_STEPS
 from vaelab.training.loop import Trainer
 from vaelab.training.program import Program
-from vaelab.training.stack import Stack
+from vaelab.training.stack import Stack, fixed
 from vaelab.training.stackable import (
     CannotStackError,
     Form,
@@ -77,10 +77,16 @@ def _stacks_of_form(trainers: Sequence[Trainer]) -> list[Stack]:
 
 def _choose_steps(trainers: Sequence[Trainer], numbers: Sequence[Number]) -> None:
     """Have each that is trained by itself compile its step where that pays for all with which it has the program."""
-    values = zip(*([getattr(holder, number.name) for holder in number.holders] for number in numbers), strict=True)
-    programs = max(1, len(set(values)))
+    programs = {
+        (
+            trainer.config.grad_clip,
+            *(getattr(number.holders[row], number.name) for number in numbers),
+            *(tuple(tensor.flatten().tolist()) for tensor in fixed(trainer).values()),
+        )
+        for row, trainer in enumerate(trainers)
+    }
     for trainer in trainers:
-        trainer.choose_step(_steps_left(trainers) // programs)
+        trainer.choose_step(max(trainer.total_steps, _steps_left(trainers) // len(programs)))
 
 
 def _steps_left(trainers: Sequence[Trainer]) -> int:

@@ -16,7 +16,7 @@ from vaelab.files import folder
 from vaelab.files.current_folder import elsewhere
 
 DPI, LETTERS_PER_INCH = 120, 11
-LEFT, BELOW, EDGE, LINE, HEADING, LEGEND = 0.95, 0.55, 0.15, 0.22, 0.3, 0.85  # inches
+LEFT, BELOW, EDGE, LINE, HEADING, LEGEND, DIGIT = 0.95, 0.55, 0.15, 0.22, 0.3, 0.85, 0.1  # inches
 MOST_NAMES = 40  # below the bars of a chart
 MOST_SHAPES = 1000  # of a vector graphic, which viewers draw one by one
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -51,12 +51,13 @@ def posterior_means(points: np.ndarray, labels: np.ndarray | None, names: Sequen
         names: of the two axes.
         title: above.
     """
-    figure, (axis,) = row_of_axes(1, (6.6, 6), title, right=EDGE if labels is None else LEGEND)
+    found = [] if labels is None else [str(label) for label in np.unique(labels)]
+    right = max(LEGEND, 0.55 + DIGIT * max(map(len, found))) if found else EDGE
+    figure, (axis,) = row_of_axes(1, (6.6, 6), title, right=right)
     colors = {} if labels is None else {"c": labels, "cmap": "tab10"}
     scattered = axis.scatter(*points.T, **colors, s=4, alpha=0.7, rasterized=len(points) > MOST_SHAPES)
     if labels is not None:
-        handles, _ = scattered.legend_elements(num=None)
-        found = [str(label) for label in np.unique(labels)]  # its own are formulas, which take longer than the map
+        handles, _ = scattered.legend_elements(num=None)  # whose own words are formulas, which take longer than the map
         axis.legend(handles, found, title="label", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     axis.set(xlabel=names[0], ylabel=names[1])
     axis.set_aspect("equal", adjustable="datalim")  # one scale, and longer axes instead of empty bands
