@@ -93,7 +93,8 @@ def test_each_job_is_the_run_of_the_pool_with_all_that_belongs_to_it(sweeps, run
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_ends_early_goes_on_with_what_is_unfinished(signum, sweeps, tmp_path):
-    sweep = (*SMALL, *STACKED, "trainer.epochs=300", "logger=local", "latent.dim=2,3", "seed=0,1")
+    often = ("trainer.epochs=80", "trainer.checkpoint_every=1")  # and so no sooner over than on the disk
+    sweep = (*SMALL, *STACKED, *often, "logger=local", "latent.dim=2,3", "seed=0,1")
     sweeps.run("whole", *sweep)
     early = sweeps.start("early", *sweep)
     deadline = time.monotonic() + 120
