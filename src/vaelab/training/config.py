@@ -49,7 +49,9 @@ class TrainerConfig:
             raise ArgumentError("threads", f"must be auto or a number from 1 to {MOST_THREADS:,}, got {self.threads!r}")
         every = self.checkpoint_every
         if every != "auto" and (type(every) is not int or not 1 <= every <= LARGEST):
-            raise ArgumentError("checkpoint_every", f"must be auto or a number of epochs from 1 on, got {every!r}")
+            raise ArgumentError(
+                "checkpoint_every", f"must be auto or a number of epochs from 1 to {LARGEST:.0e}, got {every!r}"
+            )
         for name in ("evaluate_test", "profile"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentError(name, f"must be true or false, got {getattr(self, name)!r}")
